@@ -1,0 +1,1 @@
+extern "C" int hetc_placeholder() { return 0; }
