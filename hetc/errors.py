@@ -16,7 +16,7 @@ class HetcError(Exception):
 
 
 class UsageError(HetcError):
-    """A bad option: fraction outside 0..1, path that isn't there, pin that matches nothing, existing output."""
+    """A bad option: fraction outside 0..1, missing path, pin that matches nothing, existing output."""
 
     exit_code = 2
 

@@ -1,0 +1,85 @@
+"""`hetc compile`: the one line that everything serves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hetc.cli.output import json_option, print_json
+
+__all__ = ["compile_command"]
+
+
+@click.command("compile")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--digital-frac", metavar="F", help="Fraction of experts to keep digital, 0..1.  [default: 0.25]"
+)
+@click.option("--plan", type=click.Path(path_type=Path), help="Follow this plan instead of deciding.")
+@click.option(
+    "--score", help="What ranks experts: maxnn, maxnn-down-inputs, router-norm, random.  [default: maxnn]"
+)
+@click.option("--ranking", help="Rank experts within their layer, or over the model.  [default: layer]")
+@click.option("--digital", multiple=True, metavar="GLOB", help="Pin matching units digital; repeatable.")
+@click.option("--analog", multiple=True, metavar="GLOB", help="Pin matching units analog; repeatable.")
+@click.option("--profile", help="Hardware profile: a name or a TOML file.  [default: pcm-512]")
+@click.option("--noise", help="Programming noise model, instead of the profile's.")
+@click.option("--noise-scale", type=float, metavar="C", help="Factor on the programming noise.")
+@click.option("--seed", type=int, help="Programming seed.  [default: 0]")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Bundle to write.  [default: NAME.hetc]"
+)
+@click.option("--link", is_flag=True, help="Hard-link weights into the bundle instead of copying them.")
+@click.option("--force", is_flag=True, help="Replace an existing bundle.")
+@click.option("--dry-run", is_flag=True, help="Show the placement and write nothing.")
+@json_option
+def compile_command(
+    model: Path,
+    digital_frac: str | None,
+    plan: Path | None,
+    score: str | None,
+    ranking: str | None,
+    digital: tuple[str, ...],
+    analog: tuple[str, ...],
+    profile: str | None,
+    noise: str | None,
+    noise_scale: float | None,
+    seed: int | None,
+    output: Path | None,
+    link: bool,
+    force: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Place MODEL's experts analog or digital and write a bundle."""
+    from hetc.model_file import load_model
+    from hetc.pipeline import Placement, compile_model, default_output, make_plan
+    from hetc.plan import Plan
+    from hetc.profile import DEFAULT_PROFILE, load_profile
+    from hetc.summary import print_plan
+
+    choices = {"digital_frac": digital_frac, "score": score, "ranking": ranking, "seed": seed}
+    choices |= {"digital": digital or None, "analog": analog or None}
+    given = {name: value for name, value in choices.items() if value is not None}
+    if plan is not None:
+        hardware = {"profile": profile, "noise": noise, "noise_scale": noise_scale}
+        clashes = [name for name, value in {**given, **hardware}.items() if value is not None]
+        if clashes:
+            raise click.UsageError(
+                f"--plan already says --{clashes[0].replace('_', '-')}; give one of the two"
+            )
+
+    loaded = load_model(model)
+    if plan is not None:
+        placed = Plan.load(plan)
+    else:
+        hardware_profile = load_profile(profile or DEFAULT_PROFILE).with_noise(noise, noise_scale)
+        placed = make_plan(loaded, Placement(**given), hardware_profile)
+    if not dry_run:
+        target = output or default_output(loaded)
+        placed = compile_model(loaded, placed, target, link=link, force=force).plan
+    if as_json:
+        print_json(placed.to_dict())
+    else:
+        print_plan(placed, bundle=None if dry_run else target)

@@ -1,0 +1,29 @@
+"""`hetc export`: Hugging Face MoE -> ONNX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["export_command"]
+
+
+@click.command("export")
+@click.argument("source", metavar="ID-or-DIR")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@click.option("--link", is_flag=True, help="Hard-link the checkpoint's weight files instead of copying them.")
+@click.option("--force", is_flag=True, help="Replace files of an existing folder.")
+def export_command(source: str, output: Path, link: bool, force: bool) -> None:
+    """Turn a Hugging Face Mixture-of-Experts model into ONNX, weights as they are on disk."""
+    from hetc.errors import RuntimeMissingError
+
+    try:
+        from hetc.huggingface.export import export
+    except ImportError as error:
+        raise RuntimeMissingError(
+            f"hetc export needs {error.name}, which is not installed; pip install 'hetc[export]'"
+        ) from error
+    path = export(source, output, link=link, force=force)
+    click.echo(f"wrote {path}", err=True)
+    click.echo(f"next: hetc compile {path} --digital-frac 0.25", err=True)

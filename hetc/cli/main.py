@@ -1,0 +1,80 @@
+"""`hetc`: the command group. Commands load on use, so that `hetc --help` answers at once."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib import import_module
+
+import click
+
+from hetc import __version__
+from hetc.errors import HetcError
+
+__all__ = ["main"]
+
+COMMANDS = {
+    "compile": "Place the experts and write a bundle that runs.",
+    "doctor": "Say what is installed and whether the library loads.",
+    "explain": "Say why a unit is where it is.",
+    "export": "Turn a Hugging Face MoE into ONNX.",
+    "inspect": "Show a model, plan or bundle.",
+    "run": "Generate text with a bundle.",
+    "verify": "Check that a bundle does what its plan says.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in `hetc.cli.NAME`, imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(f"hetc.cli.{cmd_name}"), f"{cmd_name}_command")
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+@click.option("-v", "--verbose", is_flag=True, help="Log what every pass does, to stderr.")
+def hetc(verbose: bool) -> None:
+    """Compile Mixture-of-Experts models for heterogeneous analog/digital hardware.
+
+    \b
+        hetc compile model.onnx --digital-frac 0.25
+    """
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(name)s: %(message)s")
+
+
+def main() -> None:
+    """Entry point: runs the command and turns errors into one message and the documented exit code.
+
+    0 done, 1 internal error, 2 usage, 3 bad model, plan or profile, 4 verification failed, 5 runtime or
+    library missing.
+    """
+    try:
+        hetc.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except HetcError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except Exception:
+        logging.getLogger(__name__).exception("internal error; please report it with the lines below")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""`hetc run`: generate text with a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["run_command"]
+
+
+@click.command("run")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--prompt", required=True, help="Text to continue.")
+@click.option("--max-new-tokens", type=click.IntRange(min=1), default=64, show_default=True)
+@click.option("--mode", type=click.Choice(["exact", "converters", "noisy"]), help="[default: noisy]")
+@click.option("--seed", type=int, help="Programming seed.  [default: the plan's]")
+@click.option("--noise-scale", type=float, metavar="C", help="Factor on the programming noise.")
+@click.option("--digital-frac", metavar="F", help="Raise the digital fraction for this run.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of the session.")
+def run_command(
+    bundle: Path,
+    prompt: str,
+    max_new_tokens: int,
+    mode: str | None,
+    seed: int | None,
+    noise_scale: float | None,
+    digital_frac: str | None,
+    threads: int | None,
+) -> None:
+    """Continue a prompt, greedily, token by token."""
+    from hetc.bundle import load_bundle
+    from hetc.generate import generate_text
+
+    opened = load_bundle(bundle)
+    session = opened.session(
+        mode=mode, seed=seed, noise_scale=noise_scale, digital_frac=digital_frac, threads=threads
+    )
+    click.echo(prompt, nl=False)
+    for piece in generate_text(session, opened.path, prompt, max_new_tokens):
+        click.echo(piece, nl=False)
+    click.echo()

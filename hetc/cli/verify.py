@@ -1,0 +1,36 @@
+"""`hetc verify`: does the bundle do what its plan says?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from hetc.cli.output import json_option, print_json
+
+__all__ = ["verify_command"]
+
+
+@click.command("verify")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--source", type=click.Path(path_type=Path), help="The model it was compiled from.")
+@click.option(
+    "--seeds", type=click.IntRange(min=2), default=4, show_default=True, help="Noisy runs to compare."
+)
+@json_option
+def verify_command(bundle: Path, source: Path | None, seeds: int, as_json: bool) -> None:
+    """Check hashes, exact mode against the source, the kernels that ran, and the noise."""
+    from hetc.bundle import load_bundle
+    from hetc.errors import VerificationError
+    from hetc.summary import print_checks
+    from hetc.verify import verify_bundle
+
+    checks = verify_bundle(load_bundle(bundle), source, seeds=seeds)
+    if as_json:
+        print_json([asdict(check) for check in checks])
+    else:
+        print_checks(checks)
+    failed = [check.name for check in checks if check.status == "failed"]
+    if failed:
+        raise VerificationError(f"bundle {bundle}: {', '.join(failed)} failed")

@@ -1,0 +1,145 @@
+"""The tensors of a checkpoint folder, by name, as places in its safetensors files; no weight is read."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from hetc.errors import InvalidInputError, UsageError
+
+__all__ = ["StoredTensor", "read_checkpoint", "read_json", "resolve_source"]
+
+DTYPES = {"F32": ir.DataType.FLOAT, "F16": ir.DataType.FLOAT16, "BF16": ir.DataType.BFLOAT16}
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor of a checkpoint.
+
+    Attributes:
+        name: The checkpoint's name for it.
+        file: The safetensors file that holds it.
+        dtype: Its type as safetensors spells it, such as `BF16`.
+        shape: Its shape.
+        offset: Its first byte, from the start of the file.
+        length: Its size in bytes.
+    """
+
+    name: str
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    length: int
+
+    def as_external(self, directory: Path) -> ir.ExternalTensor:
+        """The tensor as ONNX external data of a model in `directory`, in a file of this tensor's file name.
+
+        Raises:
+            InvalidInputError: a type other than float32, float16 and bfloat16.
+        """
+        if self.dtype not in DTYPES:
+            raise InvalidInputError(
+                f"{self.file}: tensor {self.name!r} is {self.dtype}; "
+                f"save the checkpoint in one of {', '.join(DTYPES)}"
+            )
+        return ir.ExternalTensor(
+            self.file.name,
+            self.offset,
+            self.length,
+            DTYPES[self.dtype],
+            shape=ir.Shape(self.shape),
+            name=self.name,
+            base_dir=directory,
+        )
+
+
+def resolve_source(source: str | Path) -> Path:
+    """The local folder of a checkpoint; a hub id is downloaded (or found in the local cache) first.
+
+    Raises:
+        UsageError: neither a folder nor a hub id that can be had.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        return folder
+    if folder.exists() or isinstance(source, Path) or source.startswith((".", "/", "~")):
+        raise UsageError(f"{source}: not a folder; give a checkpoint's folder or a hub id such as OWNER/NAME")
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+    try:
+        return Path(snapshot_download(source, allow_patterns=patterns))
+    except Exception as error:  # the hub client raises many kinds, network errors among them
+        raise UsageError(
+            f"{source}: neither a local folder nor a model that the hub client could fetch "
+            f"({type(error).__name__}); check the name and the connection, or give a local folder"
+        ) from error
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        InvalidInputError: the file is missing, unreadable, or holds something else.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(f"{file}: cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise InvalidInputError(f"{file}: holds {type(content).__name__}, not a JSON object")
+    return content
+
+
+def read_checkpoint(folder: Path) -> dict[str, StoredTensor]:
+    """Every tensor of `model.safetensors`, or of the shards that `model.safetensors.index.json` names.
+
+    Raises:
+        InvalidInputError: no safetensors file, a missing shard, or a damaged header.
+    """
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        names = sorted(set(read_json(index).get("weight_map", {}).values()))
+    else:
+        names = ["model.safetensors"]
+    tensors: dict[str, StoredTensor] = {}
+    for name in names:
+        if Path(name).name != name:
+            raise InvalidInputError(f"{index}: the shard {name!r} lies outside the folder")
+        tensors.update(_read_header(folder / name))
+    if not tensors:
+        raise InvalidInputError(f"{folder}: no tensors in its safetensors files")
+    return tensors
+
+
+def _read_header(file: Path) -> dict[str, StoredTensor]:
+    """The header: its length in 8 bytes, little-endian, then JSON, then the data that offsets count from."""
+    if not file.is_file():
+        raise InvalidInputError(f"{file}: missing; the checkpoint needs its weights as safetensors")
+    size = file.stat().st_size
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if 8 + length > size:
+                raise ValueError(f"a header of {length} bytes in a file of {size}")
+            header = json.loads(stream.read(length))
+        tensors = {}
+        for name, entry in header.items():
+            if name == "__metadata__":
+                continue
+            start, end = entry["data_offsets"]
+            if not 0 <= start <= end <= size - 8 - length:
+                raise ValueError(f"the data of {name!r} ends after the file does; it may be truncated")
+            shape = tuple(int(dimension) for dimension in entry["shape"])
+            if entry["dtype"] in DTYPES and end - start != math.prod(shape) * DTYPES[entry["dtype"]].itemsize:
+                raise ValueError(f"{name!r} has {end - start} bytes for shape {shape} of {entry['dtype']}")
+            tensors[name] = StoredTensor(name, file, entry["dtype"], shape, 8 + length + start, end - start)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidInputError(f"{file}: not a valid safetensors file: {error}") from error
+    return tensors

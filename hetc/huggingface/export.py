@@ -1,0 +1,123 @@
+"""`export`: a Hugging Face MoE checkpoint becomes an ONNX model in the canonical MoE layer.
+
+The weights are neither loaded nor rewritten: the checkpoint's safetensors files are copied or
+hard-linked, and the graph's initializers are places in them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+import onnx_ir as ir
+
+from hetc.errors import InvalidInputError, UsageError
+from hetc.huggingface.checkpoint import StoredTensor, read_checkpoint, resolve_source
+from hetc.huggingface.generation import TEXT_FILES, genai_config
+from hetc.huggingface.placeholder import experts_modules
+from hetc.huggingface.skeleton import build_skeleton, cache_shapes, fill_with_zeros
+from hetc.huggingface.tracing import trace
+from hetc.huggingface.weight_names import find_weight_names
+from hetc.huggingface.weights import AttachWeights, expert_weights
+from hetc.operators.schemas import DOMAIN
+from hetc.passes.expand_experts import ExpandExperts
+
+__all__ = ["export"]
+
+logger = logging.getLogger(__name__)
+
+MODEL_FILE = "model.onnx"
+
+
+def export(source: str | Path, output: str | Path, *, link: bool = False, force: bool = False) -> Path:
+    """Export a checkpoint to `output`: model.onnx, the safetensors files it points into, and the tokenizer.
+
+    The graph takes `input_ids`, `attention_mask` `[batch, past + sequence]` (zeros on the left for padding),
+    `position_ids` and the key/value cache, and gives float32 `logits`; batch, sequence and past are dynamic.
+
+    Args:
+        source: folder with config.json and safetensors, or a hub id.
+        output: folder to write; it appears whole or not at all.
+        link: hard-link the safetensors files instead of copying them.
+        force: write into an existing folder; files of other names there stay.
+
+    Returns:
+        Path of model.onnx.
+
+    Raises:
+        UsageError: `output` exists and `force` is off, `source` cannot be had, or files cannot be linked.
+        InvalidInputError: a checkpoint or family that cannot be exported; the message says why.
+    """
+    output = Path(output).resolve()
+    if output.exists() and not (force and output.is_dir()):
+        raise UsageError(f"{output}: exists; choose another folder, or pass --force to write into this one")
+    folder = resolve_source(source)
+    tensors = read_checkpoint(folder)
+    staging = output.with_name(f".{output.name}.{secrets.token_hex(4)}")
+    try:
+        staging.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(f"{output}: cannot be written ({error.strerror}); choose another folder") from error
+    try:
+        _write_model(folder, tensors, staging)
+        for file in sorted({tensor.file for tensor in tensors.values()}):
+            _place(file, staging / file.name, link=link)
+        for name in TEXT_FILES:
+            if (folder / name).is_file():
+                shutil.copyfile(folder / name, staging / name)
+        _publish(staging, output)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return output / MODEL_FILE
+
+
+def _write_model(folder: Path, tensors: dict[str, StoredTensor], directory: Path) -> None:
+    skeleton = build_skeleton(folder)
+    family = skeleton.config.model_type
+    names = find_weight_names(skeleton, tensors)
+    logger.info("tracing %s", family)
+    try:
+        cache = cache_shapes(skeleton)
+        fill_with_zeros(skeleton)
+        model = trace(skeleton, cache)
+    except Exception as error:  # whatever the family's code and the tracer raise
+        reason = str(error).strip().split("\n")[0]
+        raise InvalidInputError(f"{folder}: PyTorch cannot trace {family}: {reason}") from error
+    ExpandExperts(expert_weights(names, tensors, directory))(model)
+    AttachWeights(names, skeleton.all_tied_weights_keys, tensors, directory)(model)
+    expected = sum(module.num_experts for _, module in experts_modules(skeleton))
+    found = sum(node.domain == DOMAIN for node in model.graph)
+    if found != expected:
+        raise InvalidInputError(f"{folder}: the graph has {found} experts, the model {expected}")
+    model.metadata_props["hetc.model_type"] = family
+    ir.save(model, directory / MODEL_FILE)
+    configuration = genai_config(skeleton.config, cache, directory / MODEL_FILE)
+    if configuration:
+        text = json.dumps(configuration, indent=2) + "\n"
+        (directory / "genai_config.json").write_text(text, encoding="utf-8")
+
+
+def _place(file: Path, destination: Path, *, link: bool) -> None:
+    if not link:
+        shutil.copyfile(file, destination)
+        return
+    try:
+        os.link(file.resolve(), destination)
+    except OSError as error:
+        raise UsageError(
+            f"{file}: cannot be hard-linked into {destination.parent.parent} ({error.strerror}); "
+            "export without --link to copy it"
+        ) from error
+
+
+def _publish(staging: Path, output: Path) -> None:
+    if not output.exists():
+        staging.rename(output)
+        return
+    # The graph comes last: until then the old one stands with files that it does not name, or the same ones.
+    for file in sorted(staging.iterdir(), key=lambda file: file.name == MODEL_FILE):
+        file.replace(output / file.name)

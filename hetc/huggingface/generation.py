@@ -1,0 +1,82 @@
+"""What a runtime needs beside the graph to generate text: tokenizer files and genai_config.json."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from transformers import PretrainedConfig
+
+from hetc.huggingface.skeleton import CacheShape
+
+__all__ = ["TEXT_FILES", "genai_config"]
+
+logger = logging.getLogger(__name__)
+
+TEXT_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+)
+"""Files that are copied as they are, where the checkpoint has them."""
+
+
+def genai_config(
+    config: PretrainedConfig, cache: list[tuple[CacheShape, CacheShape]], model_file: Path
+) -> dict[str, Any] | None:
+    """Configuration for onnxruntime-genai, or None if it cannot hold this model's cache.
+
+    Args:
+        config: the model's.
+        cache: heads and width of each layer's cached key and value.
+        model_file: the ONNX file, in the same folder.
+    """
+    if len({shape for pair in cache for shape in pair}) > 1:
+        logger.info(
+            "no genai_config.json: it needs key and value caches of one shape, %s has keys %s, values %s",
+            config.model_type,
+            *cache[0],
+        )
+        return None
+    heads, width = cache[0][0]
+    return {
+        "model": {
+            # genai knows few families by name; `decoder` takes any with these inputs and outputs.
+            "type": "decoder",
+            "bos_token_id": config.bos_token_id,
+            "eos_token_id": config.eos_token_id,
+            "pad_token_id": config.pad_token_id if config.pad_token_id is not None else config.eos_token_id,
+            "vocab_size": config.vocab_size,
+            "context_length": config.max_position_embeddings,
+            "decoder": {
+                "filename": model_file.name,
+                "session_options": {"provider_options": []},
+                "hidden_size": config.hidden_size,
+                "head_size": width,
+                "num_attention_heads": config.num_attention_heads,
+                "num_key_value_heads": heads,
+                "num_hidden_layers": len(cache),
+                "inputs": {
+                    "input_ids": "input_ids",
+                    "attention_mask": "attention_mask",
+                    "position_ids": "position_ids",
+                    "past_key_names": "past_key_values.%d.key",
+                    "past_value_names": "past_key_values.%d.value",
+                },
+                "outputs": {
+                    "logits": "logits",
+                    "present_key_names": "present.%d.key",
+                    "present_value_names": "present.%d.value",
+                },
+            },
+        },
+        "search": {"max_length": config.max_position_embeddings, "do_sample": False, "num_beams": 1},
+    }

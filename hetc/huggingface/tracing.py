@@ -1,0 +1,193 @@
+"""A transformers model without weights -> an ONNX graph with one placeholder per MoE layer.
+
+Inputs and outputs carry onnxruntime-genai's default names; batch, sequence and past length are dynamic.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import onnx_ir as ir
+import torch
+from onnxscript import optimizer
+from torch import nn
+from transformers import DynamicCache, PreTrainedModel
+
+from hetc.huggingface.skeleton import CacheShape
+
+__all__ = ["OPSET", "trace"]
+
+OPSET = 18
+IR_VERSION = 10
+
+# Different from each other and from 1, so that the tracer takes none for another or for a constant.
+BATCH, SEQUENCE, PAST = 2, 3, 5
+
+
+def trace(model: PreTrainedModel, cache: list[tuple[CacheShape, CacheShape]]) -> ir.Model:
+    """Trace `model`; initializers have the names of its parameters and no values.
+
+    Args:
+        model: from `skeleton`, off the device `meta`.
+        cache: heads and width of each layer's cached key and value.
+    """
+    past = [torch.zeros(BATCH, heads, PAST, width) for pair in cache for heads, width in pair]
+    # Each input is a tensor of its own: the tracer takes one tensor given twice for one input.
+    ids, positions = (torch.zeros(BATCH, SEQUENCE, dtype=torch.int64) for _ in range(2))
+    mask = torch.ones(BATCH, PAST + SEQUENCE, dtype=torch.int64)
+    dynamic = torch.export.Dim.DYNAMIC
+    token = {0: dynamic, 1: dynamic}
+    names = [f"past_key_values.{layer}.{part}" for layer in range(len(cache)) for part in ("key", "value")]
+    with torch.no_grad(), _quiet(), _real_rotary_embedding():
+        program = torch.export.export(
+            _Decoder(model),
+            (ids, mask, positions, past),
+            dynamic_shapes=(token, token, token, [{0: dynamic, 2: dynamic}] * len(past)),
+            strict=False,
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )
+        exported = torch.onnx.export(
+            program,
+            input_names=["input_ids", "attention_mask", "position_ids", *names],
+            output_names=["logits", *(name.replace("past_key_values", "present") for name in names)],
+            opset_version=OPSET,
+            dynamo=True,
+            optimize=False,
+            verbose=False,
+        )
+        assert exported is not None
+        traced = exported.model
+        _forget_parameters(
+            traced, {name for name, _ in model.named_parameters()} | _persistent_buffers(model)
+        )
+        optimizer.optimize_ir(traced, onnx_shape_inference=False)
+    # The exporter notes stack traces with paths of this machine.
+    ir.passes.common.ClearMetadataAndDocStringPass()(traced)
+    traced.ir_version = IR_VERSION
+    _name_dimensions(traced)
+    return traced
+
+
+class _Decoder(nn.Module):
+    """The model as a function of tensors: the cache goes in and comes out as a flat list."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        position_ids: torch.Tensor,
+        past: list[torch.Tensor],
+    ) -> list[torch.Tensor]:
+        check: Any = torch._check
+        check(attention_mask.shape[1] == past[0].shape[2] + input_ids.shape[1])
+        # Without a configuration every layer keeps its whole past; sliding windows are left to the mask.
+        cache = DynamicCache()
+        for layer, (key, value) in enumerate(zip(past[::2], past[1::2], strict=True)):
+            cache.update(key, value, layer)
+        output = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        layers: list[Any] = cache.layers
+        return [output.logits, *(tensor for layer in layers for tensor in (layer.keys, layer.values))]
+
+
+def _persistent_buffers(model: PreTrainedModel) -> set[str]:
+    return set(model.state_dict()) - {name for name, _ in model.named_parameters()}
+
+
+def _forget_parameters(traced: ir.Model, names: set[str]) -> None:
+    """Strip the wrapper's prefix from initializer names, and the zeros that folding must not use."""
+    initializers = traced.graph.initializers
+    for value in list(initializers.values()):
+        name = value.name or ""
+        parameter = name.removeprefix("model.")
+        if parameter != name:
+            del initializers[name]
+            value.name = parameter
+            initializers[parameter] = value
+        if parameter in names:
+            value.const_value = None
+
+
+def _name_dimensions(traced: ir.Model) -> None:
+    """Replace the tracer's symbols (`s43`) by `batch`, `sequence`, `past_sequence` and `total_sequence`."""
+    inputs = {value.name: value for value in traced.graph.inputs}
+    past = next(value for name, value in inputs.items() if name and name.startswith("past_key_values"))
+    readable = {
+        str(value.shape[axis]): name
+        for value, axis, name in (
+            (inputs["attention_mask"], 0, "batch"),
+            (inputs["attention_mask"], 1, "total_sequence"),
+            (past, 0, "batch"),
+            (past, 2, "past_sequence"),
+            (inputs["input_ids"], 0, "batch"),
+            (inputs["input_ids"], 1, "sequence"),
+        )
+        if value.shape is not None
+    }
+
+    def rename(value: ir.Value) -> None:
+        if value.shape is None:
+            return
+        shape: list[int | ir.SymbolicDim] = []
+        for dimension in value.shape:
+            if isinstance(dimension, int):
+                shape.append(dimension)
+                continue
+            text = re.sub(r"\w+", lambda word: readable.get(word[0], word[0]), str(dimension))
+            shape.append(ir.SymbolicDim(text))
+        value.shape = ir.Shape(shape)
+
+    for value in (*traced.graph.inputs, *(output for node in traced.graph for output in node.outputs)):
+        rename(value)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what the tracer says about itself: nothing in it is about the user's model."""
+    names = ("torch.onnx", "onnx_ir", "onnxscript")
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+@contextlib.contextmanager
+def _real_rotary_embedding() -> Iterator[None]:
+    """Compute DeepSeek-V2's rotary embedding in real numbers: the exporter lacks complex operators."""
+    path = "transformers.models.deepseek_v2.modeling_deepseek_v2.apply_rotary_emb"
+    with mock.patch(path, _apply_rotary_embedding):
+        yield
+
+
+def _apply_rotary_embedding(
+    query: torch.Tensor, key: torch.Tensor, frequencies: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    cosine, sine = frequencies.real.unsqueeze(1), frequencies.imag.unsqueeze(1)
+
+    def rotate(x: torch.Tensor) -> torch.Tensor:
+        first, second = x.float().reshape(*x.shape[:-1], -1, 2).unbind(-1)
+        rotated = torch.stack((first * cosine - second * sine, first * sine + second * cosine), dim=-1)
+        return rotated.flatten(3).type_as(x)
+
+    return rotate(query), rotate(key)

@@ -1,0 +1,142 @@
+"""Schemas of the operators of domain ``hetc``, so that onnx's checker and shape inference know them.
+
+What each operator computes is docs/operators.md; a test holds its attributes and these together.
+"""
+
+from __future__ import annotations
+
+import onnx
+from onnx import TypeProto
+from onnx.defs import OpSchema
+from onnx.shape_inference import InferenceContext
+
+__all__ = ["ATTRIBUTES", "DOMAIN", "INPUTS", "VERSION", "register"]
+
+DOMAIN = "hetc"
+VERSION = 1
+
+ANALOG_ATTRIBUTES = {
+    "unit": "string",
+    "mode": "string",
+    "transpose_weight": "int",
+    "tile_rows": "int",
+    "tile_columns": "int",
+    "dac_bits": "int",
+    "adc_bits": "int",
+    "out_bound": "float",
+    "noise_form": "string",
+    "noise_sigma": "floats",
+    "noise_scale": "float",
+    "seed": "int",
+    "rank": "int",
+    "group_size": "int",
+    "digital_count": "int",
+}
+EXPERT_ATTRIBUTES = {"activation": "string", "transpose_weight": "int"}
+STREAMS = {"gate_stream": "int", "up_stream": "int", "down_stream": "int"}
+
+#: Operator -> attribute -> type as onnx's text format spells it. Every attribute is required.
+ATTRIBUTES: dict[str, dict[str, str]] = {
+    "AnalogMatMul": {**ANALOG_ATTRIBUTES, "stream": "int"},
+    "AnalogExpert": {**ANALOG_ATTRIBUTES, **STREAMS, "activation": "string"},
+    "Expert": EXPERT_ATTRIBUTES,
+    "Expert16": EXPERT_ATTRIBUTES,
+    "RequireLibrary": {},
+}
+
+EXPERT_INPUTS = {
+    "x": "T",
+    "gate": "W?",
+    "up": "W",
+    "down": "W",
+    "gate_bias": "B?",
+    "up_bias": "B?",
+    "down_bias": "B?",
+}
+CONVERTERS = ("gate_adc_bound", "up_adc_bound", "down_adc_bound")
+SCALES = ("gate_weight_scale", "up_weight_scale", "down_weight_scale")
+
+#: Operator -> input -> type variable, with a question mark if the input is optional.
+INPUTS: dict[str, dict[str, str]] = {
+    "AnalogMatMul": {"x": "T", "w": "W", "input_range": "F?", "adc_bound": "F?", "weight_scale": "F?"},
+    "AnalogExpert": {
+        **EXPERT_INPUTS,
+        **dict.fromkeys(("in_range", "mid_range", *CONVERTERS, *SCALES), "F?"),
+    },
+    "Expert": EXPERT_INPUTS,
+    "Expert16": EXPERT_INPUTS,
+    "RequireLibrary": {"x": "T"},
+}
+
+FLOAT32 = ["tensor(float)"]
+FLOAT16 = ["tensor(float16)", "tensor(bfloat16)"]
+ANALOG_TYPES = {"T": FLOAT32 + FLOAT16, "W": FLOAT32 + FLOAT16, "B": FLOAT32 + FLOAT16, "F": FLOAT32}
+
+
+def register() -> None:
+    """Register the schemas with onnx; once registered they stay, and a second call does nothing."""
+    for operator in ATTRIBUTES:
+        if not onnx.defs.has(operator, DOMAIN):
+            onnx.defs.register_schema(_schema(operator))
+
+
+def _schema(operator: str) -> OpSchema:
+    inputs = [
+        OpSchema.FormalParameter(
+            name,
+            variable.rstrip("?"),
+            param_option=OpSchema.FormalParameterOption.Optional
+            if variable.endswith("?")
+            else OpSchema.FormalParameterOption.Single,
+        )
+        for name, variable in INPUTS[operator].items()
+    ]
+    schema = OpSchema(
+        operator,
+        DOMAIN,
+        VERSION,
+        "See docs/operators.md.",
+        inputs=inputs,
+        outputs=[OpSchema.FormalParameter("y", "T")],
+        type_constraints=[(variable, types, "") for variable, types in _types(operator).items()],
+        attributes=[
+            OpSchema.Attribute(name, getattr(OpSchema.AttrType, kind.upper()), required=True)
+            for name, kind in ATTRIBUTES[operator].items()
+        ],
+    )
+    schema.set_type_and_shape_inference_function(
+        _infer_matmul if operator == "AnalogMatMul" else _infer_like_x
+    )
+    return schema
+
+
+def _types(operator: str) -> dict[str, list[str]]:
+    if operator == "RequireLibrary":
+        identity = onnx.defs.get_schema("Identity").type_constraints[0].allowed_type_strs
+        return {"T": [kind for kind in identity if kind.startswith("tensor(")]}
+    if operator == "Expert":
+        return {"T": FLOAT32, "W": FLOAT32, "B": FLOAT32}
+    if operator == "Expert16":
+        return {"T": FLOAT32 + FLOAT16, "W": FLOAT16, "B": FLOAT32 + FLOAT16}
+    return ANALOG_TYPES
+
+
+def _infer_like_x(context: InferenceContext) -> None:
+    x = context.get_input_type(0)
+    if x is not None:
+        context.set_output_type(0, x)
+
+
+def _infer_matmul(context: InferenceContext) -> None:
+    x, w = context.get_input_type(0), context.get_input_type(1)
+    if x is None:
+        return
+    y = TypeProto()
+    y.CopyFrom(x)
+    if x.tensor_type.HasField("shape"):
+        last = y.tensor_type.shape.dim[-1]
+        last.Clear()
+        if w is not None and len(w.tensor_type.shape.dim) == 2:
+            transposed = context.get_attribute("transpose_weight")
+            last.CopyFrom(w.tensor_type.shape.dim[0 if transposed is not None and transposed.i else 1])
+    context.set_output_type(0, y)

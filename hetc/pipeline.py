@@ -1,0 +1,198 @@
+"""The way of the data: model -> units -> scores -> plan -> lowered graph -> bundle."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+
+from hetc import __version__
+from hetc.bundle import Bundle, write_bundle
+from hetc.errors import InvalidInputError, UsageError
+from hetc.model_file import LoadedModel, load_model
+from hetc.operators import schemas
+from hetc.passes.cut_partitions import cut_partitions
+from hetc.passes.find_units import find_units, model_parameters
+from hetc.passes.lower_analog import LowerAnalog
+from hetc.passes.place_units import RANKINGS, place_units
+from hetc.passes.score_experts import score_experts
+from hetc.passes.stamp_targets import StampTargets
+from hetc.plan import Plan, parse_fraction
+from hetc.profile import DEFAULT_PROFILE, Profile, load_profile
+from hetc.units import Unit
+from hetc.weights import require_finite
+
+__all__ = ["Placement", "compile", "compile_model", "default_output", "make_plan"]
+
+logger = logging.getLogger(__name__)
+
+OPSETS = range(18, 22)
+"""Versions of the standard operators that the function bodies are written in."""
+LEAST_IR_VERSION = 10
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How to decide what is digital.
+
+    Attributes:
+        digital_frac: Fraction of the experts of each group to keep digital, 0..1.
+        score: Name of the score that ranks experts.
+        ranking: `layer` or `model`: which experts compete.
+        digital: Patterns of unit ids to pin digital.
+        analog: Patterns of unit ids to pin analog.
+        seed: Seed of the programming noise, and of the score `random`.
+    """
+
+    digital_frac: str | float = "0.25"
+    score: str = "maxnn"
+    ranking: str = "layer"
+    digital: tuple[str, ...] = ()
+    analog: tuple[str, ...] = ()
+    seed: int = 0
+
+
+def compile(
+    model: str | Path | onnx.ModelProto | ir.Model | Any,
+    output: str | Path | None = None,
+    *,
+    digital_frac: str | float = "0.25",
+    plan: Plan | str | Path | None = None,
+    score: str = "maxnn",
+    ranking: str = "layer",
+    digital: Iterable[str] = (),
+    analog: Iterable[str] = (),
+    profile: Profile | str | Path = DEFAULT_PROFILE,
+    seed: int = 0,
+    link: bool = False,
+    force: bool = False,
+) -> Bundle:
+    """Compiles an MoE model into a bundle.
+
+    Args:
+        model: A path, an onnx ModelProto, an onnx-ir Model or a graphsurgeon Graph. It isn't changed.
+        output: Folder of the bundle; by default named after the model, in the current folder.
+        digital_frac: Fraction of the experts of each group to keep digital.
+        plan: A plan, or the path of one, to follow instead of deciding; the placement arguments and the
+            profile are then unused.
+        score: `maxnn`, `maxnn-down-inputs`, `router-norm` or `random`.
+        ranking: `layer`, or `model` for one order over all layers.
+        digital: Patterns of unit ids to pin digital, such as `layers.0.*`.
+        analog: Patterns of unit ids to pin analog.
+        profile: A profile, the name of a built-in one, or the path of a TOML file.
+        seed: Programming seed.
+        link: Hard-link weight files into the bundle instead of copying them.
+        force: Replace an existing bundle.
+
+    Raises:
+        UsageError: A bad argument; nothing is left behind.
+        InvalidInputError: A model, plan or profile that cannot be used.
+        RuntimeMissingError: The operator library is not installed.
+    """
+    loaded = load_model(model)
+    if plan is None:
+        placement = Placement(digital_frac, score, ranking, tuple(digital), tuple(analog), seed)
+        hardware = profile if isinstance(profile, Profile) else load_profile(profile)
+        plan = make_plan(loaded, placement, hardware)
+    elif not isinstance(plan, Plan):
+        plan = Plan.load(Path(plan))
+    return compile_model(loaded, plan, Path(output or default_output(loaded)), link=link, force=force)
+
+
+def default_output(loaded: LoadedModel) -> Path:
+    """`NAME.hetc` in the current folder; a model.onnx is called by its folder's name."""
+    file = Path(loaded.source["file"] or "model.onnx").absolute()
+    return Path(f"{file.parent.name if file.stem == 'model' and loaded.source['file'] else file.stem}.hetc")
+
+
+def make_plan(loaded: LoadedModel, placement: Placement, profile: Profile) -> Plan:
+    """Finds, scores and places the units; the graph isn't changed.
+
+    Raises:
+        UsageError: A fraction, score, ranking or pin that makes no sense.
+        InvalidInputError: No MoE layer, or weights that cannot be scored.
+    """
+    fraction = parse_fraction(placement.digital_frac)
+    if placement.ranking not in RANKINGS:
+        raise UsageError(f"ranking {placement.ranking!r} is not known; choose one of {', '.join(RANKINGS)}")
+    if not 0 <= placement.seed < 2**63:
+        raise UsageError(f"seed {placement.seed} is not in 0 .. 2^63 - 1")
+    units = find_units(loaded.model)
+    scores = score_experts(loaded.model, units, placement.score, seed=placement.seed)
+    planned = place_units(
+        units,
+        scores,
+        profile,
+        digital_frac=fraction,
+        score=placement.score,
+        ranking=placement.ranking,
+        digital=placement.digital,
+        analog=placement.analog,
+    )
+    return Plan(
+        units=planned,
+        profile=profile,
+        seed=placement.seed,
+        digital_frac=format(fraction, "f"),
+        ranking=placement.ranking,
+        score=placement.score,
+        model_parameters=model_parameters(loaded.model),
+        source=loaded.source,
+        hetc={"version": __version__},
+    )
+
+
+def compile_model(
+    loaded: LoadedModel, plan: Plan, output: Path, *, link: bool = False, force: bool = False
+) -> Bundle:
+    """Rewrites the model as the plan says and writes the bundle; consumes the loaded model.
+
+    Raises:
+        InvalidInputError: The plan is for another model, or asks for what can't be.
+    """
+    schemas.register()
+    model = loaded.model
+    _require_opset(model)
+    _check_plan(plan, find_units(model))
+    for unit in plan.units:
+        for matrix in unit.matrices if unit.target == "analog" else ():
+            require_finite(model, matrix)
+    LowerAnalog(plan)(model)
+    unit_of = {node: unit.id for unit in plan.units for node in unit.nodes}
+    partitions, partition_of = cut_partitions(model, unit_of)
+    StampTargets(partition_of, unit_of)(model)
+    model.ir_version = max(model.ir_version, LEAST_IR_VERSION)
+    plan = replace(plan, partitions=partitions, source=loaded.source)
+    return write_bundle(model, plan, output, link=link, force=force)
+
+
+def _require_opset(model: ir.Model) -> None:
+    opset = model.opset_imports.get("", model.opset_imports.get("ai.onnx", 0))
+    if opset not in OPSETS:
+        raise InvalidInputError(
+            f"the model uses opset {opset}; hetc takes {OPSETS.start} to {OPSETS.stop - 1}: convert it with "
+            "onnx.version_converter, or export it again"
+        )
+
+
+def _check_plan(plan: Plan, units: tuple[Unit, ...]) -> None:
+    known = {unit.id: unit for unit in units}
+    for planned in plan.units:
+        unit = known.pop(planned.id, None)
+        if unit is None:
+            raise InvalidInputError(f"plan: unit {planned.id!r} is not in the model")
+        if (planned.matrices, planned.nodes) != (unit.matrices, unit.nodes):
+            raise InvalidInputError(
+                f"plan: the weights or nodes of unit {planned.id!r} are not those of the model; the plan was "
+                "made for another one"
+            )
+        if planned.target == "analog" and (unit.unsupported or not unit.counted):
+            reason = unit.unsupported or f"a {unit.kind} is always digital"
+            raise InvalidInputError(f"plan: unit {planned.id!r} cannot be analog: {reason}")
+    if known:
+        raise InvalidInputError(f"plan: unit {next(iter(known))!r} of the model has no target")

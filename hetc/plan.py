@@ -1,0 +1,236 @@
+"""The plan: every unit with its target and the reason. The only hand-over from analysis to rewriting."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass, field, replace
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from hetc.errors import InvalidInputError, UsageError
+from hetc.profile import Profile
+from hetc.units import Matrix
+
+__all__ = ["Partition", "Plan", "PlannedUnit", "Shares", "digital_count", "parse_fraction"]
+
+SCHEMA_VERSION = 1
+
+
+def parse_fraction(text: str | float | Decimal) -> Decimal:
+    """A digital fraction, exactly as written.
+
+    Raises:
+        UsageError: Not a number in 0..1.
+    """
+    try:
+        fraction = Decimal(str(text))
+    except InvalidOperation:
+        fraction = Decimal("NaN")
+    if not (fraction.is_finite() and 0 <= fraction <= 1):
+        raise UsageError(
+            f"digital fraction {text!s} is not a number between 0 and 1; 0.25 means 25 % of experts"
+        )
+    return fraction
+
+
+def digital_count(fraction: Decimal, group_size: int) -> int:
+    """How many of a group's experts are digital: floor(fraction * group_size + 1/2), in exact arithmetic."""
+    return int((fraction * group_size).to_integral_value(ROUND_HALF_UP))
+
+
+@dataclass(frozen=True)
+class PlannedUnit:
+    """A unit and where it runs.
+
+    Attributes:
+        id: The unit's id.
+        kind: The unit's kind.
+        layer: Its layer, or None.
+        expert: Its index among the layer's experts, or None.
+        target: `analog` or `digital`.
+        rule: Name of the rule that fixed the target.
+        reason: One sentence for people.
+        score: Scores by name; empty for units that are not ranked.
+        rank: Place in its group's order, 0 = first to be digital; None for units that are not ranked.
+        group_size: Number of experts that are ranked together; 0 for units that are not ranked.
+        parameters: Number of weights and biases.
+        counted: Whether they enter the shares.
+        tiles: Crossbar tiles that it takes when analog.
+        pinned: Whether the user fixed the target.
+        matrices: Its weight matrices with their random streams.
+        nodes: Names of the source model's nodes that use them.
+    """
+
+    id: str
+    kind: str
+    layer: int | None
+    expert: int | None
+    target: str
+    rule: str
+    reason: str
+    score: dict[str, float]
+    rank: int | None
+    group_size: int
+    parameters: int
+    counted: bool
+    tiles: int
+    pinned: bool
+    matrices: tuple[Matrix, ...]
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Nodes of one target that run as one model.
+
+    Attributes:
+        index: Number in execution order.
+        target: `analog` or `digital`.
+        nodes: How many nodes it has.
+        units: Ids of the units in it.
+        inputs: Names of the tensors that enter it (weights not counted).
+        outputs: Names of the tensors that leave it.
+    """
+
+    index: int
+    target: str
+    nodes: int
+    units: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Parameters by where they are; the three add up to the model."""
+
+    digital: int
+    analog: int
+    uncounted: int
+
+    def percent(self) -> tuple[float, float, float]:
+        """Digital, analog and uncounted share in percent."""
+        total = max(1, self.digital + self.analog + self.uncounted)
+        return (100 * self.digital / total, 100 * self.analog / total, 100 * self.uncounted / total)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every unit with target, rule, score and rank; hardware, noise and provenance.
+
+    Attributes:
+        units: All units, in model order.
+        profile: The hardware, noise included.
+        seed: Programming seed that the bundle's nodes carry.
+        digital_frac: The requested fraction of experts, as written.
+        ranking: `layer` or `model`: which experts are ranked together.
+        score: Name of the score that ranked them.
+        model_parameters: All parameters of the model, embedding and norms included.
+        source: `file`, `sha256`, `producer` of the model.
+        partitions: What runs as one model; empty until the graph has been cut.
+        hetc: `version` of the tool that made the plan.
+    """
+
+    units: tuple[PlannedUnit, ...]
+    profile: Profile
+    seed: int
+    digital_frac: str
+    ranking: str
+    score: str
+    model_parameters: int
+    source: dict[str, str]
+    partitions: tuple[Partition, ...] = ()
+    hetc: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def by_id(self) -> dict[str, PlannedUnit]:
+        """The units by id."""
+        return {unit.id: unit for unit in self.units}
+
+    @property
+    def shares(self) -> Shares:
+        """Parameters that run digital and analog, and those that the paper doesn't count."""
+        placed: Counter[str] = Counter()
+        for unit in self.units:
+            placed[unit.target if unit.counted else "uncounted"] += unit.parameters
+        digital, analog = placed["digital"], placed["analog"]
+        return Shares(digital, analog, self.model_parameters - digital - analog)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether any analog weight is programmed with noise."""
+        quiet = self.profile.noise.form == "none" or self.profile.noise_scale == 0
+        return not quiet and any(unit.target == "analog" for unit in self.units)
+
+    def with_partitions(self, partitions: tuple[Partition, ...]) -> Plan:
+        """A copy that knows how the graph was cut."""
+        return replace(self, partitions=partitions)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data as in plan.json."""
+        digital, analog, uncounted = self.shares.percent()
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "hetc": self.hetc,
+            "source": self.source,
+            "budget": {
+                "metric": "experts",
+                "requested": self.digital_frac,
+                "ranking": self.ranking,
+                "score": self.score,
+                "achieved": {"digital": digital, "analog": analog, "uncounted": uncounted},
+            },
+            "model_parameters": self.model_parameters,
+            "profile": self.profile.to_dict(),
+            "seed": self.seed,
+            "units": [asdict(unit) for unit in self.units],
+            "partitions": [asdict(partition) for partition in self.partitions],
+        }
+
+    def save(self, path: Path) -> None:
+        """Writes plan.json."""
+        path.write_text(json.dumps(self.to_dict(), indent=1) + "\n", "utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Plan:
+        """Reads and checks plan.json.
+
+        Raises:
+            UsageError: The file cannot be read.
+            InvalidInputError: Not JSON, or it breaks the published schema (the message names the key).
+        """
+        from jsonschema import Draft202012Validator
+
+        try:
+            data = json.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise UsageError(f"plan {path}: {error.strerror}") from error
+        except ValueError as error:
+            raise InvalidInputError(f"plan {path} is not JSON: {error}") from error
+        schema = json.loads(resources.files("hetc").joinpath("plan.schema.json").read_text("utf-8"))
+        for broken in Draft202012Validator(schema).iter_errors(data):
+            raise InvalidInputError(f"plan {path}: {broken.json_path}: {broken.message}")
+        return cls(
+            units=tuple(
+                PlannedUnit(**{**_tuples(unit), "matrices": tuple(Matrix(**m) for m in unit["matrices"])})
+                for unit in data["units"]
+            ),
+            profile=Profile.from_dict(data["profile"]),
+            seed=data["seed"],
+            digital_frac=data["budget"]["requested"],
+            ranking=data["budget"]["ranking"],
+            score=data["budget"]["score"],
+            model_parameters=data["model_parameters"],
+            source=data["source"],
+            partitions=tuple(Partition(**_tuples(partition)) for partition in data["partitions"]),
+            hetc=data["hetc"],
+        )
+
+
+def _tuples(data: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows only lists; with tuples, a plan that was read equals the one that was written."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}

@@ -1,0 +1,141 @@
+"""What commands show people: placements, units and checks as rich tables, plain when not a terminal."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from hetc.plan import Plan, PlannedUnit
+from hetc.units import DENSE, Unit
+
+__all__ = ["print_checks", "print_plan", "print_unit", "print_units", "units_to_dict"]
+
+LAYERS_SHOWN = 8
+"""Models with more layers show the first ones and how many follow; the plan has them all."""
+
+
+class Check(Protocol):
+    """What `print_checks` needs to know of a check."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def detail(self) -> str: ...
+
+
+def print_plan(plan: Plan, bundle: Path | None = None) -> None:
+    """The placement per layer, the shares, the noise, and what to type next."""
+    console = _console()
+    experts: dict[int | None, list[PlannedUnit]] = defaultdict(list)
+    for unit in plan.units:
+        if unit.kind == "expert":
+            experts[unit.layer].append(unit)
+    table = Table("layer", "digital experts", "analog", "dense modules", box=None, pad_edge=False)
+    for layer in list(experts)[:LAYERS_SHOWN]:
+        digital = [str(unit.expert) for unit in experts[layer] if unit.target == "digital"]
+        analog = len(experts[layer]) - len(digital)
+        dense = [unit for unit in plan.units if unit.layer == layer and unit.kind in DENSE]
+        table.add_row(
+            str(layer),
+            f"{len(digital)}: {' '.join(digital)}" if digital else "none",
+            str(analog),
+            ", ".join(f"{unit.kind} {unit.target}" for unit in dense) or "none",
+        )
+    console.print(table)
+    if len(experts) > LAYERS_SHOWN:
+        console.print(f"... and {len(experts) - LAYERS_SHOWN} more layers (hetc inspect --json shows all)")
+    digital, analog, uncounted = plan.shares.percent()
+    console.print(
+        f"parameters  {plan.model_parameters:,}: digital {digital:.2f} %, analog {analog:.2f} %, "
+        f"uncounted {uncounted:.2f} % (router, embedding, norms)"
+    )
+    profile = plan.profile
+    tiles = sum(unit.tiles for unit in plan.units if unit.target == "analog")
+    console.print(
+        f"hardware    {profile.name}: tiles {profile.tile_rows} x {profile.tile_columns}, "
+        f"DAC {_bits(profile.dac_bits)}, ADC {_bits(profile.adc_bits)}, bound {profile.out_bound:g}, "
+        f"range per vector, scale per column; {tiles} tiles"
+    )
+    console.print(
+        f"noise       {profile.noise.name}, c = {profile.noise_scale:g}, t = 0, none per product, "
+        f"seed {plan.seed}"
+    )
+    console.print(
+        f"placement   {plan.score} per {plan.ranking}, digital fraction {plan.digital_frac}; "
+        f"{sum(unit.pinned for unit in plan.units)} pinned"
+    )
+    if bundle is not None:
+        source = f" --source {plan.source['file']}" if plan.source["file"] else ""
+        console.print(f"bundle      {bundle}")
+        console.print(f"next        hetc verify {bundle}{source}")
+
+
+def print_units(units: Sequence[Unit], parameters: int) -> None:
+    """What was recognised in a model: kinds with counts and parameters, and what cannot be analog."""
+    console = _console()
+    layers = {unit.layer for unit in units if unit.kind == "expert"}
+    experts = sum(unit.kind == "expert" for unit in units)
+    console.print(f"{len(layers)} MoE layers, {experts} experts, {parameters:,} parameters")
+    table = Table("kind", "units", "parameters", "share", box=None, pad_edge=False)
+    for kind in dict.fromkeys(unit.kind for unit in units):
+        chosen = [unit for unit in units if unit.kind == kind]
+        size = sum(unit.parameters for unit in chosen)
+        table.add_row(kind, str(len(chosen)), f"{size:,}", f"{100 * size / parameters:.2f} %")
+    rest = parameters - sum(unit.parameters for unit in units)
+    table.add_row("norms and other", "", f"{rest:,}", f"{100 * rest / parameters:.2f} %")
+    console.print(table)
+    for unit in units:
+        if unit.counted and unit.unsupported:
+            console.print(f"{unit.id} stays digital: {unit.unsupported}")
+
+
+def units_to_dict(units: Sequence[Unit], parameters: int) -> dict[str, Any]:
+    """The same as plain data."""
+    keys = ("id", "kind", "layer", "expert", "parameters", "counted", "unsupported")
+    return {
+        "model_parameters": parameters,
+        "units": [{key: getattr(unit, key) for key in keys} for unit in units],
+    }
+
+
+def print_unit(unit: PlannedUnit, flip: Fraction | None) -> None:
+    """Everything that the plan knows of one unit, in sentences."""
+    console = _console()
+    console.print(f"{unit.id} is {unit.target}: {unit.reason} (rule {unit.rule})")
+    for name, value in unit.score.items():
+        console.print(f"score {name} {value:.6g}, rank {unit.rank} of {unit.group_size}")
+    console.print(f"{unit.parameters:,} parameters, {unit.tiles} tiles when analog")
+    if flip is None:
+        console.print("no digital fraction changes that")
+    else:
+        console.print(f"digital from --digital-frac {float(flip):g} on, analog below")
+
+
+def print_checks(checks: Iterable[Check]) -> None:
+    """One line per check: status, name, what was seen."""
+    console = _console()
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for check in checks:
+        colour = {"ok": "green", "failed": "red"}.get(check.status, "yellow")
+        table.add_row(f"[{colour}]{check.status}[/]", check.name, escape(check.detail))
+    console.print(table)
+
+
+def _bits(bits: int) -> str:
+    return f"{bits} bit" if bits else "none"
+
+
+def _console() -> Console:
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 200
+    return console

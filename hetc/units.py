@@ -1,0 +1,67 @@
+"""Units: the smallest things that are placed, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["ALWAYS_DIGITAL", "DENSE", "KINDS", "Matrix", "Unit"]
+
+KINDS = ("expert", "attention", "shared_expert", "dense_mlp", "lm_head", "router", "embedding")
+"""Every kind of unit."""
+
+DENSE = ("attention", "shared_expert", "dense_mlp", "lm_head")
+"""Kinds that every token passes through: digital by default, and counted as digital parameters."""
+
+ALWAYS_DIGITAL = ("router", "embedding")
+"""Kinds that are never placed analog and not counted, as in arXiv 2603.02633."""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One weight matrix of a unit.
+
+    Attributes:
+        projection: Its role: `gate_proj`, `up_proj`, `down_proj`, `q_proj`, ...
+        weight: Name of the initializer.
+        inputs: Input width, the crossbar's rows.
+        outputs: Output width, the crossbar's columns.
+        transposed: True where the initializer is `[outputs, inputs]`, as in a checkpoint.
+        stream: Number of the matrix's random stream, unique in the model.
+    """
+
+    projection: str
+    weight: str
+    inputs: int
+    outputs: int
+    transposed: bool
+    stream: int
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One placeable part of the model.
+
+    Attributes:
+        id: `layers.3.experts.17`, `layers.3.attention`, `lm_head`, ...
+        kind: One of `KINDS`.
+        layer: Index of the layer, None outside of layers.
+        expert: Index of the expert in its layer, None for other kinds.
+        matrices: Its weight matrices, in order of use.
+        nodes: Names of the nodes that use those weights.
+        parameters: Number of weights and biases; a tensor that two units share counts once.
+        unsupported: Why it cannot be placed analog; empty if it can.
+    """
+
+    id: str
+    kind: str
+    layer: int | None
+    expert: int | None
+    matrices: tuple[Matrix, ...]
+    nodes: tuple[str, ...]
+    parameters: int
+    unsupported: str = ""
+
+    @property
+    def counted(self) -> bool:
+        """Whether the unit's parameters enter the digital or analog share."""
+        return self.kind not in ALWAYS_DIGITAL

@@ -1,0 +1,110 @@
+"""hetc::Experts(x, top_k_index, top_k_weight) -> the canonical MoE layer.
+
+`Experts` is the placeholder that an exporter leaves where a framework's stacked experts stood. It carries
+`path` (the module's name, such as `model.layers.3.mlp.experts`), `activation`, `top_k` and `hidden_size`; the
+pass holds the weights by path.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import onnx_ir as ir
+
+from hetc.errors import InvalidInputError
+from hetc.operators.expert import expert_function
+from hetc.operators.schemas import DOMAIN, VERSION
+from hetc.passes.canonical_layer import ExpertWeights, build_canonical_layer, expert_operator
+
+__all__ = ["PLACEHOLDER", "ExpandExperts"]
+
+PLACEHOLDER = "Experts"
+
+
+class ExpandExperts(ir.passes.InPlacePass):
+    """Expand every placeholder, and add the function bodies of the operators that this brings in.
+
+    Raises:
+        InvalidInputError: a placeholder without weights, or experts that one function body cannot serve.
+    """
+
+    def __init__(self, weights: Mapping[str, Sequence[ExpertWeights]]) -> None:
+        """Take the experts of each placeholder, in order of expert index, by its `path`."""
+        super().__init__()
+        self.weights = weights
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        placeholders = [node for node in model.graph if node.op_identifier() == (DOMAIN, PLACEHOLDER, "")]
+        for node in placeholders:
+            self._expand(model, node)
+        if placeholders:
+            model.graph.opset_imports[DOMAIN] = VERSION
+            _add_functions(model)
+        return ir.passes.PassResult(model, modified=bool(placeholders))
+
+    def _expand(self, model: ir.Model, node: ir.Node) -> None:
+        path = node.attributes["path"].as_string()
+        experts = self.weights.get(path)
+        if not experts:
+            raise InvalidInputError(f"{path}: the checkpoint has no weights for these experts")
+        for index, expert in enumerate(experts):
+            try:
+                expert_operator(expert)
+            except ValueError as error:
+                raise InvalidInputError(f"{path}, expert {index}: {error}") from error
+        x, top_k_index, top_k_weight = node.inputs
+        assert x is not None and top_k_index is not None and top_k_weight is not None
+        layer = build_canonical_layer(
+            x,
+            top_k_index,
+            top_k_weight,
+            experts,
+            layer=_layer_name(path),
+            top_k=node.attributes["top_k"].as_int(),
+            hidden_size=node.attributes["hidden_size"].as_int(),
+            activation=node.attributes["activation"].as_string(),
+        )
+        for expert in experts:
+            for value in expert.inputs:
+                if value is not None:
+                    model.graph.register_initializer(value)
+        for constant in layer.constants:
+            model.graph.register_initializer(constant)
+        output = node.outputs[0]
+        layer.output.shape = output.shape
+        model.graph.insert_before(node, layer.nodes)
+        output.replace_all_uses_with(layer.output, replace_graph_outputs=True)
+        model.graph.remove(node, safe=True)
+
+
+def _layer_name(path: str) -> str:
+    """`layers.3` for `model.layers.3.mlp.experts`; without a layer, the path less `.experts`."""
+    match = re.search(r"(?:^|\.)(layers\.\d+)\.", path)
+    return match[1] if match else path.removesuffix(".experts")
+
+
+def _add_functions(model: ir.Model) -> None:
+    forms: dict[str, set[tuple[str, tuple[bool, ...]]]] = {}
+    for node in model.graph:
+        if node.domain == DOMAIN and node.op_type in ("Expert", "Expert16"):
+            inputs = [*node.inputs, *[None] * (7 - len(node.inputs))]
+            present = tuple(value is not None for value in (inputs[1], *inputs[4:]))
+            forms.setdefault(node.op_type, set()).add((node.attributes["activation"].as_string(), present))
+    for operator, found in forms.items():
+        if len(found) > 1:
+            raise InvalidInputError(
+                f"the model's {operator} nodes differ in activation, gate or biases; "
+                "one function body serves one form"
+            )
+        activation, (gated, gate_bias, up_bias, down_bias) = next(iter(found))
+        function = expert_function(
+            operator,
+            opset=model.graph.opset_imports[""],
+            gated=gated,
+            activation=activation,
+            gate_bias=gate_bias,
+            up_bias=up_bias,
+            down_bias=down_bias,
+        )
+        model.functions[function.identifier()] = function

@@ -1,0 +1,152 @@
+"""Rewrites what the plan says is analog; decides nothing.
+
+    Expert(x, gate, up, down), Expert16(...)   ->  AnalogExpert(x, gate, up, down)
+    MatMul(x, Transpose(Cast(w)))              ->  AnalogMatMul(x, w)
+    Gemm(x, w, bias)                           ->  Add(AnalogMatMul(x, w), bias)
+
+Precondition: the plan's units are those that `find_units` finds in this model. The operators' function
+bodies are added, so that a runtime without the library can still run mode `converters`.
+"""
+
+from __future__ import annotations
+
+import logging
+from decimal import Decimal
+
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedFunctionsPass, RemoveUnusedNodesPass
+
+from hetc.errors import InvalidInputError
+from hetc.operators.analog import analog_expert_function, analog_matmul_function
+from hetc.operators.schemas import DOMAIN, VERSION
+from hetc.passes.weight_uses import Product, products_of
+from hetc.plan import Plan, PlannedUnit, digital_count
+
+__all__ = ["LowerAnalog"]
+
+logger = logging.getLogger(__name__)
+
+MODE = "noisy"
+"""What a node does where the session doesn't say."""
+
+
+class LowerAnalog(ir.passes.InPlacePass):
+    """Turns every analog unit of the plan into analog operators.
+
+    Args:
+        plan: The plan.
+
+    Raises:
+        InvalidInputError: From `call`, for experts of two forms in one model: bodies have one form per name.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self.plan = plan
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        units = [unit for unit in self.plan.units if unit.target == "analog"]
+        nodes = {node.name: node for node in model.graph}
+        experts = [(unit, nodes[unit.nodes[0]]) for unit in units if unit.kind == "expert"]
+        for unit, node in experts:
+            self._lower_expert(unit, node)
+        for unit in units:
+            if unit.kind != "expert":
+                self._lower_matrices(unit, model.graph)
+        if units:
+            self._add_functions(model, [node for _, node in experts])
+            logger.info("lowered %s units", len(units))
+        # Casts and transposes of weights, and the functions of operators that are gone.
+        RemoveUnusedNodesPass()(model)
+        RemoveUnusedFunctionsPass()(model)
+        return ir.passes.PassResult(model, modified=bool(units))
+
+    def _lower_expert(self, unit: PlannedUnit, node: ir.Node) -> None:
+        node.op_type = "AnalogExpert"
+        streams = {matrix.projection: matrix.stream for matrix in unit.matrices}
+        attributes = self._attributes(unit)
+        for name in ("gate", "up", "down"):
+            attributes[f"{name}_stream"] = streams.get(f"{name}_proj", -1)
+        _set_attributes(node, attributes)
+
+    def _lower_matrices(self, unit: PlannedUnit, graph: ir.Graph) -> None:
+        for matrix in unit.matrices:
+            for product in list(products_of(graph.initializers[matrix.weight])):
+                attributes = self._attributes(unit)
+                attributes["transpose_weight"] = int(product.transposed)
+                attributes["stream"] = matrix.stream
+                _lower_product(product, attributes, graph)
+
+    def _attributes(self, unit: PlannedUnit) -> dict[str, object]:
+        """The attributes that all analog operators share, as docs/operators.md lists them."""
+        profile = self.plan.profile
+        # A pinned unit stays where it was put, whatever fraction a session asks for.
+        switched = unit.kind == "expert" and not unit.pinned
+        group_size = unit.group_size if switched else 0
+        return {
+            "unit": unit.id,
+            "mode": MODE,
+            "tile_rows": profile.tile_rows,
+            "tile_columns": profile.tile_columns,
+            "dac_bits": profile.dac_bits,
+            "adc_bits": profile.adc_bits,
+            "out_bound": float(profile.out_bound),
+            "noise_form": profile.noise.form,
+            "noise_sigma": ir.AttrFloat32s("noise_sigma", profile.noise.sigma),
+            "noise_scale": float(profile.noise_scale),
+            "seed": self.plan.seed,
+            "rank": unit.rank or 0,
+            "group_size": group_size,
+            "digital_count": digital_count(Decimal(self.plan.digital_frac), group_size),
+        }
+
+    def _add_functions(self, model: ir.Model, experts: list[ir.Node]) -> None:
+        model.opset_imports[DOMAIN] = VERSION
+        opset = model.opset_imports[""]
+        functions = [analog_matmul_function(opset=opset)]
+        forms = {_form(node) for node in experts}
+        if len(forms) > 1:
+            raise InvalidInputError(
+                "the model has experts of different forms (gate, biases or activation), which one bundle "
+                "cannot hold yet; pin all but one kind digital"
+            )
+        for activation, present in forms:
+            gate, _, _, gate_bias, up_bias, down_bias = present
+            functions.append(
+                analog_expert_function(
+                    opset=opset,
+                    gated=gate,
+                    activation=activation,
+                    gate_bias=gate_bias,
+                    up_bias=up_bias,
+                    down_bias=down_bias,
+                )
+            )
+        for function in functions:  # callees stand before callers
+            model.functions[function.identifier()] = function
+
+
+def _form(node: ir.Node) -> tuple[str, tuple[bool, ...]]:
+    """Activation, and which of gate, up, down and their biases are there."""
+    inputs = [*node.inputs[1:7], *[None] * 6][:6]
+    return node.attributes["activation"].as_string(), tuple(value is not None for value in inputs)
+
+
+def _set_attributes(node: ir.Node, attributes: dict[str, object]) -> None:
+    for name, value in attributes.items():
+        node.attributes[name] = (
+            value if isinstance(value, ir.Attr) else ir.convenience.convert_attribute(name, value)
+        )
+
+
+def _lower_product(product: Product, attributes: dict[str, object], graph: ir.Graph) -> None:
+    node, (output,) = product.node, product.node.outputs
+    bias = node.inputs[2] if node.op_type == "Gemm" and len(node.inputs) > 2 else None
+    analog = ir.node("AnalogMatMul", [node.inputs[0], product.weight], domain=DOMAIN, name=node.name)
+    analog.metadata_props.update(node.metadata_props)
+    _set_attributes(analog, attributes)
+    new = [analog]
+    if bias is not None:
+        analog.outputs[0].name = f"{output.name}_product"
+        new.append(ir.node("Add", [analog.outputs[0], bias], name=f"{node.name}_bias"))
+    ir.convenience.replace_nodes_and_values(graph, node, [node], new, [output], [new[-1].outputs[0]])

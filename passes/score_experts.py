@@ -1,0 +1,103 @@
+"""One number per expert, higher = keep digital first. Weights only; nothing is changed.
+
+Scores are registered by name, so that each is one function and the command line offers them all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from hetc.errors import InvalidInputError, UsageError
+from hetc.units import Matrix, Unit
+from hetc.weights import neuron_norms, read_matrix
+
+__all__ = ["SCORES", "score_experts"]
+
+
+def maxnn(model: ir.Model, experts: Sequence[Unit], units: Sequence[Unit], seed: int) -> list[float]:
+    """MaxNNScore of arXiv 2603.02633: product over the projections of the largest neuron norm.
+
+    A neuron is an output unit of each projection.
+    """
+    return [math.prod(_largest_norm(model, matrix) for matrix in expert.matrices) for expert in experts]
+
+
+def maxnn_down_inputs(
+    model: ir.Model, experts: Sequence[Unit], units: Sequence[Unit], seed: int
+) -> list[float]:
+    """MaxNNScore with the down projection's neurons taken as its inputs, the paper's other reading."""
+
+    def largest(matrix: Matrix) -> float:
+        if matrix.projection != "down_proj":
+            return _largest_norm(model, matrix)
+        return _finite(float(np.linalg.norm(read_matrix(model, matrix), axis=0).max()), matrix)
+
+    return [math.prod(map(largest, expert.matrices)) for expert in experts]
+
+
+def router_norm(model: ir.Model, experts: Sequence[Unit], units: Sequence[Unit], seed: int) -> list[float]:
+    """Euclidean norm of the expert's row of the router."""
+    rows: dict[int | None, np.ndarray] = {}
+    sizes = {layer: sum(e.layer == layer for e in experts) for layer in {e.layer for e in experts}}
+    for unit in units:
+        for matrix in unit.matrices if unit.kind == "router" else ():
+            if matrix.outputs == sizes.get(unit.layer):
+                rows[unit.layer] = neuron_norms(model, matrix)
+    missing = [expert.id for expert in experts if expert.layer not in rows]
+    if missing:
+        raise InvalidInputError(f"score router-norm: no router weight was found for {missing[0]}; use maxnn")
+    return [float(rows[expert.layer][expert.expert or 0]) for expert in experts]
+
+
+def random(model: ir.Model, experts: Sequence[Unit], units: Sequence[Unit], seed: int) -> list[float]:
+    """Uniform numbers from the seed: the control that a comparison needs."""
+    return [
+        float(np.random.default_rng([seed, expert.layer or 0, expert.expert or 0]).random())
+        for expert in experts
+    ]
+
+
+SCORES: dict[str, Callable[[ir.Model, Sequence[Unit], Sequence[Unit], int], list[float]]] = {
+    "maxnn": maxnn,
+    "maxnn-down-inputs": maxnn_down_inputs,
+    "router-norm": router_norm,
+    "random": random,
+}
+
+
+def score_experts(
+    model: ir.Model, units: Sequence[Unit], name: str = "maxnn", *, seed: int = 0
+) -> dict[str, float]:
+    """The score `name` of every expert, by unit id.
+
+    Args:
+        model: The model that holds the weights.
+        units: All units, from `find_units`.
+        name: A key of `SCORES`.
+        seed: Used by `random` alone.
+
+    Raises:
+        UsageError: Unknown name.
+        InvalidInputError: A weight with NaN or infinity, or a router that wasn't found.
+    """
+    if name not in SCORES:
+        raise UsageError(f"score {name!r} is not known; choose one of {', '.join(SCORES)}")
+    experts = [unit for unit in units if unit.kind == "expert"]
+    numbers = SCORES[name](model, experts, units, seed)
+    return {expert.id: number for expert, number in zip(experts, numbers, strict=True)}
+
+
+def _largest_norm(model: ir.Model, matrix: Matrix) -> float:
+    return _finite(float(neuron_norms(model, matrix).max()), matrix)
+
+
+def _finite(norm: float, matrix: Matrix) -> float:
+    if not math.isfinite(norm):
+        raise InvalidInputError(
+            f"weight {matrix.weight!r} holds NaN or infinity; it can be neither scored nor programmed"
+        )
+    return norm

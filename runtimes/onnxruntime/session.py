@@ -1,0 +1,63 @@
+"""Opens ONNX Runtime sessions, with hetc's operator library or without."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnxruntime
+
+from hetc.errors import InvalidInputError, UsageError
+from hetc.runtimes.onnxruntime.library import library_path
+
+__all__ = ["open_session", "placed_operators"]
+
+
+def open_session(
+    model: Path,
+    config: Mapping[str, str] | None = None,
+    *,
+    threads: int | None = None,
+    library: bool = True,
+) -> onnxruntime.InferenceSession:
+    """A CPU session of the model file.
+
+    Args:
+        model: Path of the model.
+        config: Session configuration entries, `hetc.*` among them (docs/operators.md).
+        threads: Threads of the session's pool; None leaves it to ONNX Runtime.
+        library: Whether to register hetc's operators.
+
+    Raises:
+        RuntimeMissingError: ONNX Runtime is too old, or the library is missing or doesn't load.
+        UsageError: The library refused a configuration entry.
+        InvalidInputError: ONNX Runtime refused the model.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    for key, value in (config or {}).items():
+        options.add_session_config_entry(key, value)
+    if library:
+        options.register_custom_ops_library(str(library_path()))
+    try:
+        return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's Python errors share no base class
+        message = str(error)
+        if "hetc." in message and "hetc: " in message:
+            raise UsageError(message[message.index("hetc: ") :]) from error
+        raise InvalidInputError(f"model {model}: ONNX Runtime refused it: {message}") from error
+
+
+def placed_operators(model: Path) -> Counter[str]:
+    """How many nodes of each operator of domain hetc ONNX Runtime gave to the library's kernels."""
+    options = {"session.record_ep_graph_assignment_info": "1"}
+    session = open_session(model, options)
+    return Counter(
+        node.op_type
+        for subgraph in session.get_provider_graph_assignment_info()
+        for node in subgraph.get_nodes()
+        if node.domain == "hetc"
+    )
