@@ -1,0 +1,23 @@
+"""The operators of domain ``hetc`` in NumPy: slow, obvious, and with the random numbers of the kernels."""
+
+from hetc.runtimes.reference.crossbar import Conversion, Crossbar, analog_matmul, convert, program, split
+from hetc.runtimes.reference.expert import activate, analog_expert, expert
+from hetc.runtimes.reference.noise import add_noise, sigma, standard_normals, store
+from hetc.runtimes.reference.philox import philox
+
+__all__ = [
+    "Conversion",
+    "Crossbar",
+    "activate",
+    "add_noise",
+    "analog_expert",
+    "analog_matmul",
+    "convert",
+    "expert",
+    "philox",
+    "program",
+    "sigma",
+    "split",
+    "standard_normals",
+    "store",
+]

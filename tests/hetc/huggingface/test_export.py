@@ -1,0 +1,296 @@
+"""Exported models against transformers, on tiny random configurations of each family."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from families import EXPERTS, FAMILIES, VOCABULARY, olmoe, save_random_model  # noqa: E402
+
+from hetc.errors import InvalidInputError, UsageError  # noqa: E402
+from hetc.huggingface.export import export  # noqa: E402
+
+TOLERANCE = 1e-4
+# Two sequences, the first padded on the left.
+MASK = np.ones((2, 7), np.int64)
+MASK[0, :3] = 0
+POSITIONS = np.maximum(MASK.cumsum(axis=1) - 1, 0)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path, Path]:
+    """A float32 OLMoE with a tokenizer file: (model, checkpoint, model.onnx)."""
+    folder = tmp_path_factory.mktemp("olmoe")
+    model = save_random_model(olmoe(), folder / "checkpoint")
+    (folder / "checkpoint" / "tokenizer.json").write_text("{}")
+    return model, folder / "checkpoint", export(folder / "checkpoint", folder / "exported")
+
+
+def reference(model: Any, ids: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        tensors = (torch.from_numpy(array) for array in (ids, MASK, POSITIONS))
+        names = ("input_ids", "attention_mask", "position_ids")
+        return model(**dict(zip(names, tensors, strict=True))).logits.numpy()
+
+
+def run(path: Path, ids: np.ndarray, chunks: list[int]) -> np.ndarray:
+    """Logits of `ids`, fed in chunks of these lengths with the cache carried between."""
+    session = onnxruntime.InferenceSession(path)
+    cache = {
+        one.name: np.zeros([len(ids), one.shape[1], 0, one.shape[3]], np.float32)
+        for one in session.get_inputs()
+        if one.name.startswith("past_key_values")
+    }
+    logits, start = [], 0
+    for chunk in chunks:
+        end = start + chunk
+        feeds = {
+            "input_ids": ids[:, start:end],
+            "attention_mask": MASK[:, :end],
+            "position_ids": POSITIONS[:, start:end],
+        }
+        first, *present = session.run(None, {**feeds, **cache})
+        cache = dict(zip(cache, present, strict=True))
+        logits.append(first)
+        start = end
+    return np.concatenate(logits, axis=1)
+
+
+def assert_same_logits(path: Path, model: Any) -> None:
+    ids = np.random.default_rng(0).integers(0, VOCABULARY, MASK.shape)
+    expected = reference(model, ids)
+    real = MASK.astype(bool)
+    assert np.abs(expected[real]).max() > 1  # a tolerance on logits near zero would test nothing
+    for chunks in ([7], [1] * 7, [3, 4]):
+        actual = run(path, ids, chunks)
+        assert actual.dtype == np.float32
+        assert np.abs(actual - expected)[real].max() <= TOLERANCE, chunks
+
+
+def experts_of(proto: onnx.ModelProto) -> list[onnx.NodeProto]:
+    return [node for node in proto.graph.node if node.domain == "hetc"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_family_equals_transformers(family: str, tmp_path: Path) -> None:
+    configuration, moe_layers = FAMILIES[family]
+    model = save_random_model(configuration(), tmp_path / "checkpoint")
+    path = export(tmp_path / "checkpoint", tmp_path / "exported")
+    assert_same_logits(path, model)
+    onnx.checker.check_model(path)
+
+    proto = onnx.load(path, load_external_data=False)
+    names = [node.name for node in experts_of(proto)]
+    layers = range(2 - moe_layers, 2)
+    assert names == [f"layers.{layer}.experts.{expert}" for layer in layers for expert in range(EXPERTS)]
+    # Every floating-point tensor of the checkpoint is an initializer of the same name, in its file.
+    stored = _safetensors_names(tmp_path / "checkpoint" / "model.safetensors")
+    external = {one.name for one in proto.graph.initializer if one.data_location == onnx.TensorProto.EXTERNAL}
+    assert external == stored
+    assert proto.metadata_props[0].value == family
+    assert len({node.name for node in proto.graph.node}) == len(proto.graph.node)
+
+
+def _safetensors_names(file: Path) -> set[str]:
+    content = file.read_bytes()
+    return set(json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])) - {"__metadata__"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_16_bit_checkpoint_computes_in_float32(dtype: Any, tmp_path: Path) -> None:
+    model = save_random_model(olmoe(tie_word_embeddings=True), tmp_path / "checkpoint", dtype)
+    path = export(tmp_path / "checkpoint", tmp_path / "exported")
+    assert_same_logits(path, model)
+    proto = onnx.load(path, load_external_data=False)
+    assert {node.op_type for node in experts_of(proto)} == {"Expert16"}
+    assert (path.parent / "model.safetensors").read_bytes() == (
+        tmp_path / "checkpoint" / "model.safetensors"
+    ).read_bytes()
+
+
+def test_sharded_checkpoint(tmp_path: Path) -> None:
+    model = save_random_model(olmoe(), tmp_path / "whole")
+    model.save_pretrained(tmp_path / "checkpoint", max_shard_size="40KB")
+    shards = sorted(file.name for file in (tmp_path / "checkpoint").glob("*.safetensors"))
+    assert len(shards) > 1
+    path = export(tmp_path / "checkpoint", tmp_path / "exported")
+    assert sorted(file.name for file in path.parent.glob("*.safetensors")) == shards
+    assert_same_logits(path, model)
+
+
+def test_graph_interface(exported: tuple[Any, Path, Path]) -> None:
+    proto = onnx.load(exported[2], load_external_data=False)
+    assert proto.ir_version == 10
+    assert {one.domain: one.version for one in proto.opset_import} == {"": 18, "hetc": 1}
+    assert [function.name for function in proto.functions] == ["Expert"]
+    cache = [f"{layer}.{part}" for layer in range(2) for part in ("key", "value")]
+    assert [one.name for one in proto.graph.input] == [
+        "input_ids",
+        "attention_mask",
+        "position_ids",
+        *(f"past_key_values.{name}" for name in cache),
+    ]
+    assert [one.name for one in proto.graph.output] == ["logits", *(f"present.{name}" for name in cache)]
+    mask = proto.graph.input[1].type.tensor_type.shape
+    assert [dim.dim_param for dim in mask.dim] == ["batch", "total_sequence"]
+    for node in experts_of(proto):
+        assert {one.name for one in node.attribute} == {"activation", "transpose_weight"}
+        assert node.input[1] == f"model.{node.name.replace('.experts', '.mlp.experts')}.gate_proj.weight"
+    assert not any(node.metadata_props for node in proto.graph.node)
+    assert exported[2].stat().st_size < 200_000
+
+
+def test_folder_contents(exported: tuple[Any, Path, Path]) -> None:
+    folder = exported[2].parent
+    assert {file.name for file in folder.iterdir()} == {
+        "config.json",
+        "genai_config.json",
+        "generation_config.json",
+        "model.onnx",
+        "model.safetensors",
+        "tokenizer.json",
+    }
+    decoder = json.loads((folder / "genai_config.json").read_text())["model"]["decoder"]
+    assert (decoder["num_key_value_heads"], decoder["head_size"], decoder["num_hidden_layers"]) == (2, 8, 2)
+    assert not [file for file in folder.parent.iterdir() if file.name.startswith(".")]
+
+
+def test_no_genai_config_for_latent_cache(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save_random_model(FAMILIES["deepseek_v3"][0](), tmp_path / "checkpoint")
+    with caplog.at_level(logging.INFO):
+        path = export(tmp_path / "checkpoint", tmp_path / "exported")
+    assert not (path.parent / "genai_config.json").exists()
+    assert "caches of one shape" in caplog.text
+
+
+def test_existing_output(exported: tuple[Any, Path, Path], tmp_path: Path) -> None:
+    model, checkpoint, _ = exported
+    output = tmp_path / "exported"
+    output.mkdir()
+    (output / "train.py").write_text("mine")
+    (output / "model.onnx").write_text("old")
+    with pytest.raises(UsageError, match="--force"):
+        export(checkpoint, output)
+    assert (output / "model.onnx").read_text() == "old"
+    path = export(checkpoint, output, force=True)
+    assert (output / "train.py").read_text() == "mine"
+    assert_same_logits(path, model)
+    assert [file.name for file in tmp_path.iterdir()] == ["exported"]
+
+
+def test_link(exported: tuple[Any, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, checkpoint, _ = exported
+    hub = tmp_path / "hub"  # a folder of symbolic links, as the hub's cache is
+    hub.mkdir()
+    for file in checkpoint.iterdir():
+        (hub / file.name).symlink_to(file)
+    path = export(hub, tmp_path / "exported", link=True)
+    weights = path.parent / "model.safetensors"
+    assert not weights.is_symlink()
+    assert weights.samefile(checkpoint / "model.safetensors")
+    assert_same_logits(path, model)
+
+    def refuse(*_: Any) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(UsageError, match="without --link"):
+        export(hub, tmp_path / "other", link=True)
+    assert not (tmp_path / "other").exists()
+    assert not [file for file in tmp_path.iterdir() if file.name.startswith(".")]
+
+
+def test_source_that_is_nowhere(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not a folder"):
+        export(tmp_path / "nothing", tmp_path / "exported")
+
+
+def test_hub_id_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    def fail(*_: Any, **__: Any) -> str:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    with pytest.raises(UsageError, match="someone/model"):
+        export("someone/model", tmp_path / "exported")
+
+
+def damage_header(checkpoint: Path) -> None:
+    (checkpoint / "model.safetensors").write_bytes(b"\xff" * 64)
+
+
+def truncate_weights(checkpoint: Path) -> None:
+    content = (checkpoint / "model.safetensors").read_bytes()
+    (checkpoint / "model.safetensors").write_bytes(content[:-100])
+
+
+def remove_weights(checkpoint: Path) -> None:
+    (checkpoint / "model.safetensors").unlink()
+
+
+def unknown_family(checkpoint: Path) -> None:
+    edit_config(checkpoint, model_type="unheard_of", architectures=["UnheardOf"])
+
+
+def other_width(checkpoint: Path) -> None:
+    edit_config(checkpoint, vocab_size=VOCABULARY + 1)
+
+
+def more_experts(checkpoint: Path) -> None:
+    edit_config(checkpoint, num_experts=EXPERTS + 1)
+
+
+def more_layers(checkpoint: Path) -> None:
+    edit_config(checkpoint, num_hidden_layers=3)
+
+
+def quantised(checkpoint: Path) -> None:
+    edit_config(checkpoint, quantization_config={"quant_method": "fp8"})
+
+
+def odd_activation(checkpoint: Path) -> None:
+    edit_config(checkpoint, hidden_act="mish")
+
+
+def edit_config(checkpoint: Path, **changes: Any) -> None:
+    file = checkpoint / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (damage_header, "not a valid safetensors file"),
+        (truncate_weights, "truncated"),
+        (remove_weights, "model.safetensors: missing"),
+        (unknown_family, "unheard_of"),
+        (other_width, r"has shape \[101, 32\]"),
+        (more_experts, "for expert 8"),
+        (more_layers, "model.layers.2"),
+        (quantised, "quantised olmoe"),
+        (odd_activation, "activation Mish"),
+    ],
+)
+def test_bad_checkpoint_is_refused(
+    damage: Any, message: str, exported: tuple[Any, Path, Path], tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "checkpoint"
+    checkpoint.mkdir()
+    for file in exported[1].iterdir():
+        (checkpoint / file.name).write_bytes(file.read_bytes())
+    damage(checkpoint)
+    with pytest.raises(InvalidInputError, match=message):
+        export(checkpoint, tmp_path / "exported")
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint"]
