@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -53,8 +52,8 @@ def main() -> None:
     tokens = np.load(SAMPLE / "heldout.npz")["tokens"][: options.tokens]
     windows = tokens[: len(tokens) // CONTEXT * CONTEXT].reshape(-1, CONTEXT)
 
-    def over_seeds(open_one: Callable[[int], onnxruntime.InferenceSession]) -> list[float]:
-        return [loss(open_one(seed), windows) for seed in seeds]
+    def over_seeds(bundle: Bundle, **choices: object) -> list[float]:
+        return [loss(bundle.session(seed=seed, **choices), windows) for seed in seeds]  # type: ignore[arg-type]
 
     with tempfile.TemporaryDirectory() as folder:
 
@@ -70,13 +69,13 @@ def main() -> None:
         for label, bundle in (("experts", experts), ("experts + attention", attention)):
             print(row(f"{label} | 0", [loss(bundle.session(mode="converters"), windows)]))
             for scale in SCALES:
-                print(row(f"{label} | {scale}", over_seeds(lambda s: bundle.session(seed=s, noise_scale=scale))))  # noqa: B023
+                print(row(f"{label} | {scale}", over_seeds(bundle, noise_scale=scale)))
 
         print("\n| experts digital (c = 8) | score | loss |\n|---|---|---|")
         chance = [compiled(f"random{seed}", digital_frac=0, score="random", seed=seed) for seed in seeds]
         for fraction in FRACTIONS:
-            ranked = over_seeds(lambda s: experts.session(seed=s, noise_scale=8, digital_frac=fraction))  # noqa: B023
-            drawn = over_seeds(lambda s: chance[s].session(noise_scale=8, digital_frac=fraction))  # noqa: B023
+            ranked = over_seeds(experts, noise_scale=8, digital_frac=fraction)
+            drawn = [loss(b.session(noise_scale=8, digital_frac=fraction), windows) for b in chance]
             print(row(f"{fraction} | maxnn", ranked))
             print(row(f"{fraction} | random", drawn))
 

@@ -11,10 +11,9 @@ import numpy as np
 import onnx_ir as ir
 
 from hetc import __version__
+from hetc.checks import Check
 from hetc.errors import HetcError
 from hetc.runtimes.onnxruntime.library import library_path
-from hetc.runtimes.onnxruntime.session import open_session
-from hetc.verify import Check
 
 __all__ = ["examine"]
 
@@ -46,6 +45,8 @@ def _package(name: str, missing: str) -> Check:
 
 
 def _run_guard() -> str:
+    from hetc.runtimes.onnxruntime.session import open_session
+
     x = ir.val("x", ir.DataType.FLOAT, [3])
     guard = ir.node("RequireLibrary", [x], domain="hetc", name="require_library")
     guard.outputs[0].name = "y"

@@ -6,12 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from hetc.checks import Check
 from hetc.plan import Plan, PlannedUnit
 from hetc.units import DENSE, Unit
 
@@ -19,17 +20,6 @@ __all__ = ["print_checks", "print_plan", "print_unit", "print_units", "units_to_
 
 LAYERS_SHOWN = 8
 """Models with more layers show the first ones and how many follow; the plan has them all."""
-
-
-class Check(Protocol):
-    """What `print_checks` needs to know of a check."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def status(self) -> str: ...
-    @property
-    def detail(self) -> str: ...
 
 
 def print_plan(plan: Plan, bundle: Path | None = None) -> None:

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from hetc.bundle import MODEL, Bundle
+from hetc.checks import Check
 from hetc.errors import UsageError
 from hetc.model_file import sha256
 from hetc.model_inputs import first_step
 from hetc.passes.cut_partitions import ANALOG_OPERATORS
 from hetc.runtimes.onnxruntime.session import open_session, placed_operators
 
-__all__ = ["LOGITS_TOLERANCE", "Check", "verify_bundle"]
+__all__ = ["LOGITS_TOLERANCE", "verify_bundle"]
 
 LOGITS_TOLERANCE = 1e-4
 """Largest difference of a logit between exact mode and the source."""
 BATCH, SEQUENCE = 2, 64
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at: `status` is `ok`, `failed` or `not run`."""
-
-    name: str
-    status: str
-    detail: str
 
 
 def verify_bundle(bundle: Bundle, source: Path | None = None, *, seeds: int = 4) -> list[Check]:

@@ -101,10 +101,10 @@ def _untie(groups: dict[_Key, list[tuple[str, ir.Value]]]) -> None:
     """A tied LM head is the embedding's tensor in a product: it counts once, as the LM head."""
     if ("lm_head", None, None) in groups:
         return
-    for projection, value in groups.get(("embedding", None, None), []):
+    for _, value in groups.get(("embedding", None, None), []):
         if any(True for _ in products_of(value)):
-            groups["lm_head", None, None].append(("lm_head", value))
-            groups["embedding", None, None].remove((projection, value))
+            groups["lm_head", None, None] = [("lm_head", value)]
+            del groups["embedding", None, None]
             return
 
 

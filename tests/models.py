@@ -63,7 +63,9 @@ def moe_model(
             indices.producer().outputs[0],
             [
                 ExpertWeights(
-                    gate=weight(f"{prefix}.mlp.experts.{e}.gate_proj.weight", inter, hidden) if gated else None,
+                    gate=weight(f"{prefix}.mlp.experts.{e}.gate_proj.weight", inter, hidden)
+                    if gated
+                    else None,
                     up=weight(f"{prefix}.mlp.experts.{e}.up_proj.weight", inter, hidden),
                     down=weight(f"{prefix}.mlp.experts.{e}.down_proj.weight", hidden, inter),
                 )

@@ -14,6 +14,7 @@ import shutil
 from pathlib import Path
 
 import onnx_ir as ir
+from transformers import PreTrainedModel
 
 from hetc.errors import InvalidInputError, UsageError
 from hetc.huggingface.checkpoint import StoredTensor, read_checkpoint, resolve_source
@@ -21,7 +22,7 @@ from hetc.huggingface.generation import TEXT_FILES, genai_config
 from hetc.huggingface.placeholder import experts_modules
 from hetc.huggingface.skeleton import build_skeleton, cache_shapes, fill_with_zeros
 from hetc.huggingface.tracing import trace
-from hetc.huggingface.weight_names import find_weight_names
+from hetc.huggingface.weight_names import WeightNames, find_weight_names
 from hetc.huggingface.weights import AttachWeights, expert_weights
 from hetc.operators.schemas import DOMAIN
 from hetc.passes.expand_experts import ExpandExperts
@@ -57,28 +58,30 @@ def export(source: str | Path, output: str | Path, *, link: bool = False, force:
         raise UsageError(f"{output}: exists; choose another folder, or pass --force to write into this one")
     folder = resolve_source(source)
     tensors = read_checkpoint(folder)
+    skeleton = build_skeleton(folder)
+    names = find_weight_names(skeleton, tensors)
     staging = output.with_name(f".{output.name}.{secrets.token_hex(4)}")
     try:
         staging.mkdir(parents=True)
     except OSError as error:
         raise UsageError(f"{output}: cannot be written ({error.strerror}); choose another folder") from error
     try:
-        _write_model(folder, tensors, staging)
         for file in sorted({tensor.file for tensor in tensors.values()}):
             _place(file, staging / file.name, link=link)
         for name in TEXT_FILES:
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, staging / name)
+        _write_model(skeleton, names, tensors, staging)
         _publish(staging, output)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return output / MODEL_FILE
 
 
-def _write_model(folder: Path, tensors: dict[str, StoredTensor], directory: Path) -> None:
-    skeleton = build_skeleton(folder)
+def _write_model(
+    skeleton: PreTrainedModel, names: WeightNames, tensors: dict[str, StoredTensor], directory: Path
+) -> None:
     family = skeleton.config.model_type
-    names = find_weight_names(skeleton, tensors)
     logger.info("tracing %s", family)
     try:
         cache = cache_shapes(skeleton)
@@ -86,13 +89,13 @@ def _write_model(folder: Path, tensors: dict[str, StoredTensor], directory: Path
         model = trace(skeleton, cache)
     except Exception as error:  # whatever the family's code and the tracer raise
         reason = str(error).strip().split("\n")[0]
-        raise InvalidInputError(f"{folder}: PyTorch cannot trace {family}: {reason}") from error
+        raise InvalidInputError(f"PyTorch cannot trace {family}: {reason}") from error
     ExpandExperts(expert_weights(names, tensors, directory))(model)
-    AttachWeights(names, skeleton.all_tied_weights_keys, tensors, directory)(model)
+    AttachWeights(names, tensors, directory)(model)
     expected = sum(module.num_experts for _, module in experts_modules(skeleton))
     found = sum(node.domain == DOMAIN for node in model.graph)
     if found != expected:
-        raise InvalidInputError(f"{folder}: the graph has {found} experts, the model {expected}")
+        raise InvalidInputError(f"{family}: the graph has {found} experts, the model {expected}")
     model.metadata_props["hetc.model_type"] = family
     ir.save(model, directory / MODEL_FILE)
     configuration = genai_config(skeleton.config, cache, directory / MODEL_FILE)
@@ -118,6 +121,6 @@ def _publish(staging: Path, output: Path) -> None:
     if not output.exists():
         staging.rename(output)
         return
-    # The graph comes last: until then the old one stands with files that it does not name, or the same ones.
+    # The graph comes last: an interrupted export leaves the old graph, not a new one that lacks its files.
     for file in sorted(staging.iterdir(), key=lambda file: file.name == MODEL_FILE):
         file.replace(output / file.name)

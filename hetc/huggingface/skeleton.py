@@ -35,6 +35,8 @@ def build_skeleton(folder: Path) -> PreTrainedModel:
         raise InvalidInputError(f"{folder}: transformers cannot read the configuration: {error}") from error
     if getattr(config, "quantization_config", None):
         raise InvalidInputError(f"{folder}: a quantised {config.model_type} checkpoint; export the float one")
+    # Configurations from training ask for the router's loss, which generation does not use.
+    config.output_router_logits = False
     try:
         with torch.device("meta"):
             build: Any = AutoModelForCausalLM.from_config

@@ -7,7 +7,7 @@ graph can refer to the tensors as they are on disk, under the names that they ha
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from transformers import PreTrainedModel
@@ -21,6 +21,7 @@ from transformers.core_model_loading import (
 )
 
 from hetc.errors import InvalidInputError
+from hetc.huggingface.checkpoint import StoredTensor
 from hetc.huggingface.placeholder import experts_modules
 
 __all__ = ["WeightNames", "find_weight_names"]
@@ -34,7 +35,7 @@ class WeightNames:
     """Names in the checkpoint.
 
     Attributes:
-        parameters: By the model's name of a parameter or buffer.
+        parameters: By the model's name of a parameter or buffer; tied parameters share one.
         experts: By experts module, then expert index, then projection (`gate`, `up`, `down`).
     """
 
@@ -42,15 +43,16 @@ class WeightNames:
     experts: dict[str, list[dict[str, str]]] = field(default_factory=dict)
 
 
-def find_weight_names(model: PreTrainedModel, stored: Iterable[str]) -> WeightNames:
-    """Match the names in a checkpoint with the model's.
+def find_weight_names(model: PreTrainedModel, tensors: Mapping[str, StoredTensor]) -> WeightNames:
+    """Match the tensors of a checkpoint with the model's parameters, by name and shape.
 
     Args:
         model: as `skeleton.build_skeleton` makes it.
-        stored: the names of the checkpoint's tensors.
+        tensors: the checkpoint's.
 
     Raises:
-        InvalidInputError: an expert whose tensors are missing or stored in another form than one matrix each.
+        InvalidInputError: a parameter or expert whose tensor is missing, of another shape, or stored in a
+            form that the graph cannot refer to.
     """
     transforms = get_model_conversion_mapping(model)
     renamings = [one for one in transforms if isinstance(one, WeightRenaming)]
@@ -58,23 +60,32 @@ def find_weight_names(model: PreTrainedModel, stored: Iterable[str]) -> WeightNa
     state = model.state_dict()
     modules = dict(experts_modules(model))
     names = WeightNames(experts={path: [{} for _ in range(m.num_experts)] for path, m in modules.items()})
-    for key in stored:
+    for key in tensors:
         renamed, pattern = rename_source_key(key, renamings, converters, model.base_model_prefix, state)
+        path, _, parameter = renamed.rpartition(".")
         if pattern is None:
             names.parameters[renamed] = key
+        elif path in modules:
+            converter = next(one for one in converters if pattern in one.source_patterns)
+            projection = _projection(converter, pattern, parameter)
+            index = re.search(r"\.experts\.(\d+)\.", key)
+            if projection is None or index is None or int(index[1]) >= modules[path].num_experts:
+                raise InvalidInputError(
+                    f"{key}: not a tensor of this model that a graph can refer to as it is"
+                )
+            names.experts[path][int(index[1])][projection] = key
+    for target, source in model.all_tied_weights_keys.items():
+        if target not in names.parameters and source in names.parameters:
+            names.parameters[target] = names.parameters[source]
+
+    for name, parameter in state.items():
+        path, _, stacked = name.rpartition(".")
+        if path in modules:
+            _check_experts(names, tensors, path, STACKED[stacked], tuple(parameter.shape))
             continue
-        path, _, parameter = renamed.rpartition(".")
-        if path not in modules:
-            continue
-        converter = next(one for one in converters if pattern in one.source_patterns)
-        projection = _projection(converter, pattern, parameter)
-        index = re.search(r"\.experts\.(\d+)\.", key)
-        if projection is None or index is None or int(index[1]) >= len(names.experts[path]):
-            raise InvalidInputError(
-                f"{key}: transformers converts this tensor in a way that cannot be exported"
-            )
-        names.experts[path][int(index[1])][projection] = key
-    _check_complete(model, names)
+        if name not in names.parameters:
+            raise InvalidInputError(f"the checkpoint has no tensor for the parameter {name!r}")
+        _check_shape(tensors[names.parameters[name]], tuple(parameter.shape))
     return names
 
 
@@ -93,16 +104,28 @@ def _projection(converter: WeightConverter, pattern: str, parameter: str) -> str
     return projections[converter.source_patterns.index(pattern)]
 
 
-def _check_complete(model: PreTrainedModel, names: WeightNames) -> None:
-    for path, module in experts_modules(model):
-        expected = {"gate", "up", "down"} if module.has_gate else {"up", "down"}
-        for index, found in enumerate(names.experts[path]):
-            missing = expected - set(found)
-            if not missing:
-                continue
-            stacked = [key for name, key in names.parameters.items() if name.startswith(f"{path}.")]
-            reason = f"it holds {stacked[0]!r}, all experts in one tensor; save it" if stacked else "save it"
-            raise InvalidInputError(
-                f"{path}: the checkpoint has no {' and '.join(sorted(missing))} matrix for expert {index}: "
-                f"{reason} with transformers' save_pretrained, which writes one matrix per expert"
-            )
+def _check_experts(
+    names: WeightNames,
+    tensors: Mapping[str, StoredTensor],
+    path: str,
+    projections: tuple[str, ...],
+    stacked_shape: tuple[int, ...],
+) -> None:
+    """Check what the stacked parameter `[experts, projections * outputs, inputs]` is made of."""
+    _, outputs, inputs = stacked_shape
+    for index, found in enumerate(names.experts[path]):
+        for projection in projections:
+            if projection not in found:
+                raise InvalidInputError(
+                    f"{path}: the checkpoint has no {projection} matrix for expert {index}; if it holds all "
+                    "experts in one tensor, load and save it with transformers, which writes one per expert"
+                )
+            _check_shape(tensors[found[projection]], (outputs // len(projections), inputs))
+
+
+def _check_shape(stored: StoredTensor, expected: tuple[int, ...]) -> None:
+    if stored.shape != expected:
+        raise InvalidInputError(
+            f"{stored.file}: {stored.name!r} has shape {list(stored.shape)}, "
+            f"the configuration asks for {list(expected)}"
+        )

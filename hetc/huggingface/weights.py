@@ -7,7 +7,6 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from hetc.errors import InvalidInputError
 from hetc.huggingface.checkpoint import StoredTensor
 from hetc.huggingface.weight_names import WeightNames
 from hetc.passes.canonical_layer import ExpertWeights
@@ -37,22 +36,12 @@ class AttachWeights(ir.passes.InPlacePass):
     """W -> W of the checkpoint.
 
     If it is 16 bits wide, `Gather(W, i) -> Cast(Gather(W, i))`, and any other `f(W) -> f(Cast(W))`.
-
-    Raises:
-        InvalidInputError: a parameter that the checkpoint lacks, or has in another shape or type.
     """
 
-    def __init__(
-        self,
-        names: WeightNames,
-        tied: Mapping[str, str],
-        tensors: Mapping[str, StoredTensor],
-        directory: Path,
-    ) -> None:
-        """Take the names, the parameters that are another parameter, the tensors, and the model's folder."""
+    def __init__(self, names: WeightNames, tensors: Mapping[str, StoredTensor], directory: Path) -> None:
+        """Take the names, the tensors, and the folder that the model and its weights will lie in."""
         super().__init__()
         self.names = names
-        self.tied = tied
         self.tensors = tensors
         self.directory = directory
 
@@ -60,19 +49,11 @@ class AttachWeights(ir.passes.InPlacePass):
         initializers = model.graph.initializers
         for parameter in [value for value in initializers.values() if value.const_value is None]:
             name = parameter.name or ""
-            key = self.names.parameters.get(name) or self.names.parameters.get(self.tied.get(name, ""))
-            if key is None:
-                raise InvalidInputError(f"the checkpoint has no tensor for the parameter {name!r}")
-            stored = self.tensors[key]
-            if parameter.shape is None or tuple(parameter.shape) != stored.shape:
-                raise InvalidInputError(
-                    f"{stored.file}: {key!r} has shape {list(stored.shape)}, "
-                    f"the configuration asks for {parameter.shape}"
-                )
+            key = self.names.parameters[name]
             del initializers[name]
             weight = initializers.get(key)
             if weight is None:
-                weight = _value(stored, self.directory)
+                weight = _value(self.tensors[key], self.directory)
                 model.graph.register_initializer(weight)
             parameter.replace_all_uses_with(weight)
         for weight in list(initializers.values()):

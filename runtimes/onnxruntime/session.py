@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnxruntime
 
-from hetc.errors import InvalidInputError, UsageError
+from hetc.errors import InvalidInputError, RuntimeMissingError, UsageError
 from hetc.runtimes.onnxruntime.library import library_path
 
 __all__ = ["open_session", "placed_operators"]
@@ -34,6 +34,7 @@ def open_session(
         UsageError: The library refused a configuration entry.
         InvalidInputError: ONNX Runtime refused the model.
     """
+    # ONNX Runtime's Python errors share no base class, hence the two broad handlers below.
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     if threads is not None:
@@ -41,13 +42,19 @@ def open_session(
     for key, value in (config or {}).items():
         options.add_session_config_entry(key, value)
     if library:
-        options.register_custom_ops_library(str(library_path()))
+        path = library_path()
+        try:
+            options.register_custom_ops_library(str(path))
+        except Exception as error:
+            raise RuntimeMissingError(
+                f"the operator library {path} does not load: {error}; install hetc again"
+            ) from error
     try:
         return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's Python errors share no base class
+    except Exception as error:
         message = str(error)
-        if "hetc." in message and "hetc: " in message:
-            raise UsageError(message[message.index("hetc: ") :]) from error
+        if "session entry hetc." in message:
+            raise UsageError(message[message.index("session entry") :]) from error
         raise InvalidInputError(f"model {model}: ONNX Runtime refused it: {message}") from error
 
 

@@ -113,5 +113,7 @@ def test_weights_are_read_where_they_are(saved: Path) -> None:
 
     model = load_model(saved).model
     name = "model.layers.0.mlp.experts.0.up_proj.weight"
-    expected = onnx.numpy_helper.to_array(next(t for t in onnx.load(saved).graph.initializer if t.name == name))
+    expected = onnx.numpy_helper.to_array(
+        next(t for t in onnx.load(saved).graph.initializer if t.name == name)
+    )
     np.testing.assert_array_equal(read_tensor(model, name), expected)

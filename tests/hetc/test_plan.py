@@ -58,7 +58,9 @@ def test_fractions_are_exact(text: str | float, exact: str) -> None:
         (["seed"], -1, "seed"),
     ],
 )
-def test_edits_that_break_the_schema_are_named(tmp_path: Path, path: list[Any], value: Any, message: str) -> None:
+def test_edits_that_break_the_schema_are_named(
+    tmp_path: Path, path: list[Any], value: Any, message: str
+) -> None:
     data = make().to_dict()
     place = data
     for key in path[:-1]:

@@ -31,7 +31,8 @@ def test_built_in_profiles_load_and_round_trip(name: str) -> None:
 def test_users_bring_their_own_polynomial(tmp_path: Path) -> None:
     path = write(
         tmp_path,
-        'name = "mine"\n[tile]\nrows = 256\n[noise]\nmodel = "lab"\nform = "gaussian"\nsigma = [0.01, 0.02]\nscale = 2\n',
+        'name = "mine"\n[tile]\nrows = 256\n'
+        '[noise]\nmodel = "lab"\nform = "gaussian"\nsigma = [0.01, 0.02]\nscale = 2\n',
     )
     profile = load_profile(path)
     assert (profile.tile_rows, profile.tile_columns) == (256, 512)

@@ -56,7 +56,9 @@ def test_parameters_add_up() -> None:
 def test_tied_head_counts_once() -> None:
     model = moe_model()
     graph = model.graph
-    graph.initializers["lm_head.weight"].replace_all_uses_with(graph.initializers["model.embed_tokens.weight"])
+    graph.initializers["lm_head.weight"].replace_all_uses_with(
+        graph.initializers["model.embed_tokens.weight"]
+    )
     graph.initializers.pop("lm_head.weight")
     units = {unit.id: unit for unit in find_units(model)}
     assert units["lm_head"].matrices[0].weight == "model.embed_tokens.weight"
@@ -78,7 +80,7 @@ def test_names_the_spelling_that_it_does_not_read() -> None:
     for node in model.graph:
         if node.op_type == "Expert":
             node.op_type, node.domain = "MoE", "com.microsoft"
-    with pytest.raises(InvalidInputError, match="com.microsoft::MoE"):
+    with pytest.raises(InvalidInputError, match=r"com\.microsoft::MoE"):
         find_units(model)
 
 

@@ -89,7 +89,9 @@ def test_nothing_analog_changes_nothing() -> None:
 def test_gemm_keeps_its_bias(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     model = moe_model(layers=1)
-    product = next(node for node in model.graph if node.op_type == "MatMul" and node.outputs[0].name == "logits")
+    product = next(
+        node for node in model.graph if node.op_type == "MatMul" and node.outputs[0].name == "logits"
+    )
     bias = ir.val("lm_head.bias", const_value=ir.tensor(random.standard_normal(11).astype(np.float32)))
     model.graph.register_initializer(bias)
     gemm = ir.node("Gemm", [*product.inputs, bias])

@@ -29,9 +29,7 @@ SCORES = {expert.id: float(10 * (expert.layer or 0) + (expert.expert or 0)) for 
 
 
 def place(units: list[Unit], fraction: str = "0.25", **options: Any) -> dict[str, PlannedUnit]:
-    placed = place_units(
-        units, SCORES, Profile(), digital_frac=Decimal(fraction), score="maxnn", **options
-    )
+    placed = place_units(units, SCORES, Profile(), digital_frac=Decimal(fraction), score="maxnn", **options)
     return {one.id: one for one in placed}
 
 
@@ -56,7 +54,10 @@ def test_ties_go_to_the_lower_index() -> None:
     placed = place_units(
         EXPERTS, dict.fromkeys(SCORES, 1.0), Profile(), digital_frac=Decimal("0.25"), score="maxnn"
     )
-    assert [one.id for one in placed if one.target == "digital"] == ["layers.0.experts.0", "layers.1.experts.0"]
+    assert [one.id for one in placed if one.target == "digital"] == [
+        "layers.0.experts.0",
+        "layers.1.experts.0",
+    ]
 
 
 @pytest.mark.parametrize("kind", ["attention", "shared_expert", "dense_mlp", "lm_head"])

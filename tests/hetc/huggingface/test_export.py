@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -94,6 +93,8 @@ def test_family_equals_transformers(family: str, tmp_path: Path) -> None:
     names = [node.name for node in experts_of(proto)]
     layers = range(2 - moe_layers, 2)
     assert names == [f"layers.{layer}.experts.{expert}" for layer in layers for expert in range(EXPERTS)]
+    # onnxruntime-genai holds key and value in one shape; multi-head latent attention caches two.
+    assert (path.parent / "genai_config.json").exists() == (not family.startswith("deepseek"))
     # Every floating-point tensor of the checkpoint is an initializer of the same name, in its file.
     stored = _safetensors_names(tmp_path / "checkpoint" / "model.safetensors")
     external = {one.name for one in proto.graph.initializer if one.data_location == onnx.TensorProto.EXTERNAL}
@@ -109,7 +110,8 @@ def _safetensors_names(file: Path) -> set[str]:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_16_bit_checkpoint_computes_in_float32(dtype: Any, tmp_path: Path) -> None:
-    model = save_random_model(olmoe(tie_word_embeddings=True), tmp_path / "checkpoint", dtype)
+    config = olmoe(tie_word_embeddings=True, output_router_logits=True)  # as training leaves it
+    model = save_random_model(config, tmp_path / "checkpoint", dtype)
     path = export(tmp_path / "checkpoint", tmp_path / "exported")
     assert_same_logits(path, model)
     proto = onnx.load(path, load_external_data=False)
@@ -166,14 +168,6 @@ def test_folder_contents(exported: tuple[Any, Path, Path]) -> None:
     assert not [file for file in folder.parent.iterdir() if file.name.startswith(".")]
 
 
-def test_no_genai_config_for_latent_cache(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    save_random_model(FAMILIES["deepseek_v3"][0](), tmp_path / "checkpoint")
-    with caplog.at_level(logging.INFO):
-        path = export(tmp_path / "checkpoint", tmp_path / "exported")
-    assert not (path.parent / "genai_config.json").exists()
-    assert "caches of one shape" in caplog.text
-
-
 def test_existing_output(exported: tuple[Any, Path, Path], tmp_path: Path) -> None:
     model, checkpoint, _ = exported
     output = tmp_path / "exported"
@@ -211,6 +205,18 @@ def test_link(exported: tuple[Any, Path, Path], tmp_path: Path, monkeypatch: pyt
     assert not [file for file in tmp_path.iterdir() if file.name.startswith(".")]
 
 
+def test_stacked_checkpoint_is_refused(exported: tuple[Any, Path, Path], tmp_path: Path) -> None:
+    exported[0].save_pretrained(tmp_path / "checkpoint", save_original_format=False)
+    with pytest.raises(InvalidInputError, match="all experts in one tensor"):
+        export(tmp_path / "checkpoint", tmp_path / "exported")
+
+
+def test_output_that_cannot_be_written(exported: tuple[Any, Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UsageError, match="cannot be written"):
+        export(exported[1], tmp_path / "file" / "exported")
+
+
 def test_source_that_is_nowhere(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not a folder"):
         export(tmp_path / "nothing", tmp_path / "exported")
@@ -240,6 +246,13 @@ def remove_weights(checkpoint: Path) -> None:
     (checkpoint / "model.safetensors").unlink()
 
 
+def lose_expert(checkpoint: Path) -> None:
+    content = (checkpoint / "model.safetensors").read_bytes()
+    name = b"layers.1.mlp.experts.5.up_proj"
+    assert name in content
+    (checkpoint / "model.safetensors").write_bytes(content.replace(name, name.replace(b"up", b"no")))
+
+
 def unknown_family(checkpoint: Path) -> None:
     edit_config(checkpoint, model_type="unheard_of", architectures=["UnheardOf"])
 
@@ -250,6 +263,10 @@ def other_width(checkpoint: Path) -> None:
 
 def more_experts(checkpoint: Path) -> None:
     edit_config(checkpoint, num_experts=EXPERTS + 1)
+
+
+def wider_experts(checkpoint: Path) -> None:
+    edit_config(checkpoint, intermediate_size=17)
 
 
 def more_layers(checkpoint: Path) -> None:
@@ -277,7 +294,9 @@ def edit_config(checkpoint: Path, **changes: Any) -> None:
         (remove_weights, "model.safetensors: missing"),
         (unknown_family, "unheard_of"),
         (other_width, r"has shape \[101, 32\]"),
-        (more_experts, "for expert 8"),
+        (more_experts, r"has shape \[8, 32\], the configuration asks for \[9, 32\]"),
+        (lose_expert, r"layers\.1\.mlp\.experts: the checkpoint has no up matrix for expert 5"),
+        (wider_experts, r"gate_proj\.weight' has shape \[16, 32\]"),
         (more_layers, "model.layers.2"),
         (quantised, "quantised olmoe"),
         (odd_activation, "activation Mish"),

@@ -1,0 +1,51 @@
+# `make demo` and `make test` set up everything they need; nothing else has to be run first.
+
+PYTHON ?= python3
+# The exporter is tested with this version; a CPU build is enough.
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := hetc passes runtimes tests samples benchmarks
+NATIVE := $(wildcard CMakeLists.txt runtimes/onnxruntime/csrc/*)
+
+.PHONY: demo test test-all lint bench-table clean
+
+demo: $(VENV)/installed
+	rm -rf build/demo && mkdir -p build/demo
+	$(BIN)/hetc compile samples/tiny_moe/model.onnx --digital-frac 0.25 -o build/demo/tiny_moe.hetc
+	$(BIN)/hetc verify build/demo/tiny_moe.hetc --source samples/tiny_moe/model.onnx
+	$(BIN)/hetc explain build/demo/tiny_moe.hetc layers.1.experts.3
+	$(BIN)/hetc run build/demo/tiny_moe.hetc --prompt "class Reader:" --max-new-tokens 48
+
+test: $(VENV)/test-installed lint
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-all: $(VENV)/test-installed lint
+	$(BIN)/python -m pytest -n 2 -rs
+
+lint: $(VENV)/test-installed
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/clang-format --dry-run --Werror runtimes/onnxruntime/csrc/*
+	# mypy reads the package as it is installed, with passes and runtimes nested in it.
+	rm -rf build/typed && $(BIN)/pip install -q --no-deps --no-build-isolation --target build/typed .
+	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml hetc
+
+bench-table: $(VENV)/installed
+	$(BIN)/python benchmarks/noise_table.py
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml $(NATIVE)
+	$(BIN)/pip install -q scikit-build-core cmake ninja
+	$(BIN)/pip install -q --no-build-isolation -e .
+	touch $@
+
+$(VENV)/test-installed: $(VENV)/installed
+	$(BIN)/pip install -q $(TORCH)
+	$(BIN)/pip install -q --no-build-isolation -e '.[export,graphsurgeon,test]'
+	touch $@
+
+clean:
+	rm -rf build $(VENV)

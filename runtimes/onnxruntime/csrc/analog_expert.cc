@@ -1,0 +1,99 @@
+// AnalogExpert: gate, up and down on crossbars, everything between them digital.
+#include <limits>
+
+#include "crossbar.h"
+#include "expert.h"
+#include "operator.h"
+#include "settings.h"
+#include "vectors.h"
+
+namespace hetc {
+namespace {
+
+enum Input : size_t {
+  kInRange = kDownBias + 1,
+  kMidRange,
+  kGateAdcBound,
+  kUpAdcBound,
+  kDownAdcBound,
+  kGateWeightScale,
+  kUpWeightScale,
+  kDownWeightScale
+};
+
+uint32_t read_stream(const KernelInfo& info, const char* attribute) {
+  return static_cast<uint32_t>(integer_between(info, attribute, 0, std::numeric_limits<int32_t>::max()));
+}
+
+class AnalogExpert : public Kernel {
+ public:
+  explicit AnalogExpert(const KernelInfo& info)
+      : settings_(read_settings(info)),
+        expert_(read_expert(info, settings_.transpose_weight)),
+        up_(info, settings_, expert_.up, info.input_name(kUp), "up_", read_stream(info, "up_stream"),
+            kUpAdcBound, kUpWeightScale),
+        down_(info, settings_, expert_.down, info.input_name(kDown), "down_",
+              read_stream(info, "down_stream"), kDownAdcBound, kDownWeightScale),
+        in_range_(read_input_range(info, kInRange, "in_range",
+                                   split(expert_.hidden(), settings_.tile_rows).size())),
+        mid_range_(read_input_range(info, kMidRange, "mid_range",
+                                    split(expert_.intermediate(), settings_.tile_rows).size())) {
+    if (expert_.gate) {
+      gate_.emplace(info, settings_, *expert_.gate, info.input_name(kGate), "gate_",
+                    read_stream(info, "gate_stream"), kGateAdcBound, kGateWeightScale);
+    } else {
+      integer_between(info, "gate_stream", -1, -1);
+    }
+  }
+
+  void compute(const KernelContext& context) override {
+    const Vectors x(context, expert_.hidden());
+    Result y(context, x, expert_.hidden());
+    const size_t rows = x.rows();
+    if (rows == 0) return;
+    std::vector<float> gate(expert_.gate ? rows * expert_.intermediate() : 0);
+    std::vector<float> up(rows * expert_.intermediate());
+    if (settings_.mode == Mode::kExact) {
+      if (expert_.gate) multiply_exact(context, *expert_.gate, x.data(), rows, gate.data());
+      multiply_exact(context, expert_.up, x.data(), rows, up.data());
+    } else {
+      const Codes codes = convert(context, settings_, x.data(), rows, expert_.hidden(), in_range_);
+      if (gate_) gate_->multiply(context, codes, gate.data());
+      up_.multiply(context, codes, up.data());
+    }
+    activate(context, expert_, rows, expert_.gate ? gate.data() : nullptr, up.data());
+    if (settings_.mode == Mode::kExact) {
+      multiply_exact(context, expert_.down, up.data(), rows, y.data());
+    } else {
+      const Codes codes = convert(context, settings_, up.data(), rows, expert_.intermediate(), mid_range_);
+      down_.multiply(context, codes, y.data());
+    }
+    add_bias(expert_.down_bias, rows, y.data());
+    y.finish();
+  }
+
+ private:
+  Settings settings_;
+  ExpertParameters expert_;
+  std::optional<CrossbarMatrix> gate_;
+  CrossbarMatrix up_;
+  CrossbarMatrix down_;
+  std::vector<float> in_range_;
+  std::vector<float> mid_range_;
+};
+
+std::unique_ptr<Kernel> create(const KernelInfo& info, ONNXTensorElementDataType x_type) {
+  element_type(x_type, "x");
+  return std::make_unique<AnalogExpert>(info);
+}
+
+}  // namespace
+
+const Operator kAnalogExpert = {
+    "AnalogExpert",
+    {true, false, true, true, false, false, false, false, false, false, false, false, false, false, false},
+    create,
+    kUp,
+    false};
+
+}  // namespace hetc

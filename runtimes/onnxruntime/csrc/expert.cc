@@ -1,0 +1,59 @@
+#include "expert.h"
+
+#include <algorithm>
+
+#include "vectors.h"
+
+namespace hetc {
+namespace {
+
+std::string sizes(const Weight& weight) {
+  return std::to_string(weight.rows) + " inputs and " + std::to_string(weight.columns) + " outputs";
+}
+
+}  // namespace
+
+ExpertParameters read_expert(const KernelInfo& info, bool transpose_weight) {
+  ExpertParameters expert{};
+  expert.activation = find_activation(info.text("activation"));
+  expert.up = read_weight(info, kUp, "up", transpose_weight);
+  expert.down = read_weight(info, kDown, "down", transpose_weight);
+  if (!info.input_name(kGate).empty()) expert.gate = read_weight(info, kGate, "gate", transpose_weight);
+  if (expert.gate && (expert.gate->rows != expert.up.rows || expert.gate->columns != expert.up.columns))
+    throw Error("gate has " + sizes(*expert.gate) + ", but up has " + sizes(expert.up) + "; they must agree");
+  if (expert.down.rows != expert.up.columns || expert.down.columns != expert.up.rows)
+    throw Error("down has " + sizes(expert.down) + ", but up has " + sizes(expert.up) +
+                "; down must be its reverse");
+  expert.gate_bias = read_bias(info, kGateBias, "gate_bias", expert.intermediate());
+  expert.up_bias = read_bias(info, kUpBias, "up_bias", expert.intermediate());
+  expert.down_bias = read_bias(info, kDownBias, "down_bias", expert.hidden());
+  if (!expert.gate && !expert.gate_bias.empty()) throw Error("gate_bias is given, but gate is not");
+  return expert;
+}
+
+void activate(const KernelContext& context, const ExpertParameters& expert, size_t rows, const float* gate,
+              float* up) {
+  const size_t width = expert.intermediate();
+  const size_t chunk = std::max<size_t>(1, 4096 / width);
+  context.parallel_for((rows + chunk - 1) / chunk, [&](size_t item) {
+    for (size_t row = item * chunk; row < std::min(rows, (item + 1) * chunk); ++row) {
+      float* h = up + row * width;
+      const float* g = gate + (gate == nullptr ? 0 : row * width);
+      for (size_t i = 0; i < width; ++i) {
+        const float linear = expert.up_bias.empty() ? h[i] : h[i] + expert.up_bias[i];
+        if (gate == nullptr) {
+          h[i] = expert.activation(linear);
+        } else {
+          h[i] = expert.activation(expert.gate_bias.empty() ? g[i] : g[i] + expert.gate_bias[i]) * linear;
+        }
+      }
+    }
+  });
+}
+
+void add_bias(const std::vector<float>& bias, size_t rows, float* y) {
+  for (size_t row = 0; row < rows; ++row)
+    for (size_t n = 0; n < bias.size(); ++n) y[row * bias.size() + n] += bias[n];
+}
+
+}  // namespace hetc

@@ -1,0 +1,51 @@
+// Expert16: a digital expert whose weights stay 16 bits wide in memory.
+#include "expert.h"
+#include "operator.h"
+#include "settings.h"
+#include "vectors.h"
+
+namespace hetc {
+namespace {
+
+void require_16_bits(const Weight& weight, const std::string& name) {
+  if (weight.type == ElementType::kFloat32) throw Error(name + " is float32; allowed: float16, bfloat16");
+}
+
+class Expert16 : public Kernel {
+ public:
+  explicit Expert16(const KernelInfo& info)
+      : expert_(read_expert(info, integer_between(info, "transpose_weight", 0, 1) == 1)) {
+    if (expert_.gate) require_16_bits(*expert_.gate, "gate");
+    require_16_bits(expert_.up, "up");
+    require_16_bits(expert_.down, "down");
+  }
+
+  void compute(const KernelContext& context) override {
+    const Vectors x(context, expert_.hidden());
+    Result y(context, x, expert_.hidden());
+    if (x.rows() == 0) return;
+    std::vector<float> gate(expert_.gate ? x.rows() * expert_.intermediate() : 0);
+    std::vector<float> up(x.rows() * expert_.intermediate());
+    if (expert_.gate) multiply_exact(context, *expert_.gate, x.data(), x.rows(), gate.data());
+    multiply_exact(context, expert_.up, x.data(), x.rows(), up.data());
+    activate(context, expert_, x.rows(), expert_.gate ? gate.data() : nullptr, up.data());
+    multiply_exact(context, expert_.down, up.data(), x.rows(), y.data());
+    add_bias(expert_.down_bias, x.rows(), y.data());
+    y.finish();
+  }
+
+ private:
+  ExpertParameters expert_;
+};
+
+std::unique_ptr<Kernel> create(const KernelInfo& info, ONNXTensorElementDataType x_type) {
+  element_type(x_type, "x");
+  read_session(info);
+  return std::make_unique<Expert16>(info);
+}
+
+}  // namespace
+
+const Operator kExpert16 = {"Expert16", {true, false, true, true, false, false, false}, create, kUp, false};
+
+}  // namespace hetc

@@ -1,1 +1,0 @@
-extern "C" int hetc_placeholder() { return 0; }

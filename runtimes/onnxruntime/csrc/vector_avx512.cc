@@ -1,0 +1,2 @@
+#define HETC_VARIANT avx512
+#include "vector_variant.inc"
