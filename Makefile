@@ -26,7 +26,7 @@ test-all: $(VENV)/test-installed lint
 lint: $(VENV)/test-installed
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
-	$(BIN)/clang-format --dry-run --Werror runtimes/onnxruntime/csrc/*
+	$(BIN)/clang-format --dry-run --Werror runtimes/onnxruntime/csrc/*.cc runtimes/onnxruntime/csrc/*.h runtimes/onnxruntime/csrc/*.inc
 	# mypy reads the package as it is installed, with passes and runtimes nested in it.
 	rm -rf build/typed && $(BIN)/pip install -q --no-deps --no-build-isolation --target build/typed .
 	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml hetc

@@ -206,7 +206,9 @@ def _place_weights(model: ir.Model, folder: Path, *, link: bool) -> set[Path]:
     if inline:
         (folder / WEIGHTS).mkdir(exist_ok=True)
         moved = ir.external_data.convert_tensors_to_external(
-            [value.const_value for value in inline], folder, f"{WEIGHTS}/inline.bin"
+            [value.const_value for value in inline if value.const_value is not None],
+            folder,
+            f"{WEIGHTS}/inline.bin",
         )
         for value, tensor in zip(inline, moved, strict=True):
             value.const_value = tensor

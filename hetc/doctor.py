@@ -50,7 +50,7 @@ def _run_guard() -> str:
     x = ir.val("x", ir.DataType.FLOAT, [3])
     guard = ir.node("RequireLibrary", [x], domain="hetc", name="require_library")
     guard.outputs[0].name = "y"
-    guard.outputs[0].dtype, guard.outputs[0].shape = x.dtype, x.shape
+    guard.outputs[0].type, guard.outputs[0].shape = x.type, x.shape
     graph = ir.Graph([x], guard.outputs, nodes=[guard], opset_imports={"": 18, "hetc": 1}, name="guard")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "guard.onnx")

@@ -43,11 +43,8 @@ def print_plan(plan: Plan, bundle: Path | None = None) -> None:
     console.print(table)
     if len(experts) > LAYERS_SHOWN:
         console.print(f"... and {len(experts) - LAYERS_SHOWN} more layers (hetc inspect --json shows all)")
-    digital, analog, uncounted = plan.shares.percent()
-    console.print(
-        f"parameters  {plan.model_parameters:,}: digital {digital:.2f} %, analog {analog:.2f} %, "
-        f"uncounted {uncounted:.2f} % (router, embedding, norms)"
-    )
+    shares = "digital {:.2f} %, analog {:.2f} %, uncounted {:.2f} %".format(*plan.shares.percent())
+    console.print(f"parameters  {plan.model_parameters:,}: {shares} (router, embedding, norms)")
     profile = plan.profile
     tiles = sum(unit.tiles for unit in plan.units if unit.target == "analog")
     console.print(

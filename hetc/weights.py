@@ -44,7 +44,7 @@ def read_matrix(model: ir.Model, matrix: Matrix) -> np.ndarray:
 def neuron_norms(model: ir.Model, matrix: Matrix) -> np.ndarray:
     """Euclidean norm of each output neuron, `[outputs]` float32."""
     weight = read_matrix(model, matrix)
-    return np.linalg.norm(weight, axis=1)
+    return np.asarray(np.linalg.norm(weight, axis=1))
 
 
 def require_finite(model: ir.Model, matrix: Matrix) -> None:

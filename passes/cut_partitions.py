@@ -64,7 +64,7 @@ def _describe(
         index=position,
         target=target_of(nodes[0]),
         nodes=len(nodes),
-        units=tuple(dict.fromkeys(unit_of[node.name] for node in nodes if node.name in unit_of)),
+        units=tuple(dict.fromkeys(unit_of[name] for n in nodes if (name := n.name or "") in unit_of)),
         inputs=tuple(v.name or "" for v in read if not v.is_initializer() and v not in made),
         outputs=tuple(
             v.name or "" for v in made if v.is_graph_output() or readers.get(v, set()) - {position}

@@ -154,7 +154,7 @@ def _expert_unit(node: ir.Node, layer: int | None, expert: int | None, streams: 
 
 
 def _matrix(projection: str, value: ir.Value, transposed: bool, streams: Iterable[int]) -> Matrix:
-    first, second = (int(dim) for dim in value.shape or ())
+    first, second = _dimensions(value)
     inputs, outputs = (second, first) if transposed else (first, second)
     return Matrix(projection, value.name or "", inputs, outputs, transposed, next(iter(streams)))
 
@@ -169,7 +169,12 @@ def _expert_id(node: ir.Node) -> _Key:
 
 
 def _size(value: ir.Value) -> int:
-    return math.prod(int(dim) for dim in value.shape or ())
+    return math.prod(_dimensions(value))
+
+
+def _dimensions(value: ir.Value) -> list[int]:
+    """The shape of an initializer, which is always known."""
+    return [dim for dim in value.shape or () if isinstance(dim, int)]
 
 
 def _no_experts(model: ir.Model) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from decimal import Decimal
+from typing import Union
 
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedFunctionsPass, RemoveUnusedNodesPass
@@ -25,6 +26,8 @@ from hetc.plan import Plan, PlannedUnit, digital_count
 __all__ = ["LowerAnalog"]
 
 logger = logging.getLogger(__name__)
+
+_Attribute = Union[str, int, float, ir.Attr]
 
 MODE = "noisy"
 """What a node does where the session doesn't say."""
@@ -58,7 +61,7 @@ class LowerAnalog(ir.passes.InPlacePass):
             logger.info("lowered %s units", len(units))
         # Casts and transposes of weights, and the functions of operators that are gone.
         RemoveUnusedNodesPass()(model)
-        RemoveUnusedFunctionsPass()(model)
+        RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
         return ir.passes.PassResult(model, modified=bool(units))
 
     def _lower_expert(self, unit: PlannedUnit, node: ir.Node) -> None:
@@ -77,7 +80,7 @@ class LowerAnalog(ir.passes.InPlacePass):
                 attributes["stream"] = matrix.stream
                 _lower_product(product, attributes, graph)
 
-    def _attributes(self, unit: PlannedUnit) -> dict[str, object]:
+    def _attributes(self, unit: PlannedUnit) -> dict[str, _Attribute]:
         """The attributes that all analog operators share, as docs/operators.md lists them."""
         profile = self.plan.profile
         # A pinned unit stays where it was put, whatever fraction a session asks for.
@@ -132,14 +135,14 @@ def _form(node: ir.Node) -> tuple[str, tuple[bool, ...]]:
     return node.attributes["activation"].as_string(), tuple(value is not None for value in inputs)
 
 
-def _set_attributes(node: ir.Node, attributes: dict[str, object]) -> None:
+def _set_attributes(node: ir.Node, attributes: dict[str, _Attribute]) -> None:
     for name, value in attributes.items():
         node.attributes[name] = (
             value if isinstance(value, ir.Attr) else ir.convenience.convert_attribute(name, value)
         )
 
 
-def _lower_product(product: Product, attributes: dict[str, object], graph: ir.Graph) -> None:
+def _lower_product(product: Product, attributes: dict[str, _Attribute], graph: ir.Graph) -> None:
     node, (output,) = product.node, product.node.outputs
     bias = node.inputs[2] if node.op_type == "Gemm" and len(node.inputs) > 2 else None
     analog = ir.node("AnalogMatMul", [node.inputs[0], product.weight], domain=DOMAIN, name=node.name)

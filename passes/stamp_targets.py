@@ -29,10 +29,10 @@ class StampTargets(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         for node in model.graph:
-            target = target_of(node)
+            name, target = node.name or "", target_of(node)
             stamp = {"hetc.target": target, "layer_ann": target}
-            stamp["hetc.partition"] = str(self.partition_of[node.name or ""])
-            if node.name in self.unit_of:
-                stamp["hetc.unit"] = self.unit_of[node.name]
+            stamp["hetc.partition"] = str(self.partition_of[name])
+            if name in self.unit_of:
+                stamp["hetc.unit"] = self.unit_of[name]
             node.metadata_props.update(stamp)
         return ir.passes.PassResult(model, modified=True)

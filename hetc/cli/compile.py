@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -59,9 +60,9 @@ def compile_command(
     from hetc.profile import DEFAULT_PROFILE, load_profile
     from hetc.summary import print_plan
 
-    choices = {"digital_frac": digital_frac, "score": score, "ranking": ranking, "seed": seed}
+    choices: dict[str, Any] = {"digital_frac": digital_frac, "score": score, "ranking": ranking, "seed": seed}
     choices |= {"digital": digital or None, "analog": analog or None}
-    given = {name: value for name, value in choices.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in choices.items() if value is not None}
     if plan is not None:
         hardware = {"profile": profile, "noise": noise, "noise_scale": noise_scale}
         clashes = [name for name, value in {**given, **hardware}.items() if value is not None]

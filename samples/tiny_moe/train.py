@@ -57,9 +57,7 @@ def train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<|end|>", eos_token="<|end|>"
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<|end|>", eos_token="<|end|>")
 
 
 def tokenize(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> np.ndarray:
@@ -164,7 +162,9 @@ def main() -> None:
     model.config.output_router_logits = False
     model.half().float()  # what is saved is what is evaluated
     nats, accuracy = evaluate(model, unseen)
-    print(f"done: {step} steps, held out {nats:.4f} nats, accuracy {accuracy:.2%} over {len(unseen):,} tokens")
+    print(
+        f"done: {step} steps, held out {nats:.4f} nats, accuracy {accuracy:.2%} over {len(unseen):,} tokens"
+    )
     options.output.mkdir(parents=True, exist_ok=True)
     model.half().save_pretrained(options.output)
     tokenizer.save_pretrained(options.output)
