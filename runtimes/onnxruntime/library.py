@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 from hetc.errors import RuntimeMissingError
 
 __all__ = ["MINIMUM_ONNXRUNTIME", "library_path", "require_onnxruntime"]
+
+LIBRARY_VARIABLE = "HETC_LIBRARY"
 
 # Kernels read their session's entries through a call that came with this version.
 MINIMUM_ONNXRUNTIME = (1, 24)
@@ -16,7 +19,8 @@ MINIMUM_ONNXRUNTIME = (1, 24)
 def library_path() -> Path:
     """Return the path of the installed library of custom operators.
 
-    Only the library that was installed with hetc is taken, never one found beside a model.
+    Only the library that was installed with hetc is taken, never one found beside a model. The environment
+    variable `HETC_LIBRARY` names another build, such as one with sanitizers.
 
     Raises:
         RuntimeMissingError: if ONNX Runtime is missing or too old, or the library was not built.
@@ -24,6 +28,10 @@ def library_path() -> Path:
     import hetc.runtimes.onnxruntime as package
 
     require_onnxruntime()
+    if override := os.environ.get(LIBRARY_VARIABLE):
+        if not Path(override).is_file():
+            raise RuntimeMissingError(f"{LIBRARY_VARIABLE} names {override}, which is not a file")
+        return Path(override).resolve()
     # An editable install keeps sources and built files in two directories of one package.
     for directory in package.__path__:
         path = Path(directory, _file_name())

@@ -95,3 +95,12 @@ def test_declarations_agree_with_the_real_header(tmp_path: Path) -> None:
     source.write_text(f'#include <cstddef>\n#include "{HEADER}"\n' + "\n".join(checks))
     assert len(checks) > 25
     subprocess.run([compiler, "-std=c++17", "-fsyntax-only", str(source)], check=True)
+
+
+def test_another_build_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "libother.so"
+    monkeypatch.setenv("HETC_LIBRARY", str(other))
+    with pytest.raises(RuntimeMissingError, match="not a file"):
+        library_path()
+    other.touch()
+    assert library_path() == other
