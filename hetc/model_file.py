@@ -11,7 +11,7 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from hetc.errors import HetcError, InvalidInputError, UsageError
+from hetc.errors import InvalidInputError, UsageError
 
 __all__ = ["LoadedModel", "load_model", "sha256"]
 
@@ -79,20 +79,34 @@ def _load_file(path: Path) -> LoadedModel:
     if path.stat().st_size > MODEL_FILE_LIMIT:
         raise InvalidInputError(f"model {path} is larger than 2 GiB; save its weights as external data")
     try:
-        model = ir.load(path)
-    except HetcError:
-        raise
+        proto = onnx.load(path, load_external_data=False)
+        model = ir.from_proto(proto)
     except Exception as error:  # protobuf and onnx-ir raise many kinds, and all mean the same to the user
         raise InvalidInputError(f"model {path} is not a readable ONNX file (truncated?): {error}") from error
+    ir.external_data.set_base_dir(model.graph, path.parent)
     _check_tensors(LoadedModel(model, {"file": str(path)}))
     try:
-        onnx.checker.check_model(str(path))
+        onnx.checker.check_model(_without_external_data(proto))
     except (onnx.checker.ValidationError, RuntimeError) as error:
         raise InvalidInputError(f"model {path} is not a valid ONNX model: {error}") from error
     return LoadedModel(
         model,
         {"file": str(path), "sha256": sha256(path), "producer": model.producer_name or ""},
     )
+
+
+def _without_external_data(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Makes external tensors inputs: the checker would refuse files with hard links, as `--link` makes."""
+    graph = proto.graph
+    external = [tensor for tensor in graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    inputs = {value.name for value in graph.input}
+    for tensor in external:
+        if tensor.name not in inputs:
+            graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    inline = [tensor for tensor in graph.initializer if tensor.data_location != onnx.TensorProto.EXTERNAL]
+    del graph.initializer[:]
+    graph.initializer.extend(inline)
+    return proto
 
 
 def _in_memory(model: ir.Model) -> LoadedModel:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx_ir as ir
 
@@ -15,24 +17,26 @@ FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
 
 def read_tensor(model: ir.Model, name: str) -> np.ndarray:
-    """The initializer `name`, in its own dtype.
+    """The initializer `name`, in its own dtype; a file map where the weight lies in a file.
 
-    A throw-away tensor object holds the file map, so nothing stays mapped or copied afterwards.
+    onnx-ir would refuse files with more than one hard link, which `--link` makes on purpose; that the file
+    lies inside the model's folder was checked when the model was loaded.
+
+    Raises:
+        InvalidInputError: The weight is a graph input without a value.
     """
     tensor = model.graph.initializers[name].const_value
-    if isinstance(tensor, ir.ExternalTensor):
-        tensor = ir.ExternalTensor(
-            tensor.location,
-            tensor.offset,
-            tensor.length,
-            tensor.dtype,
-            shape=tensor.shape,
-            name=name,
-            base_dir=tensor.base_dir,
-        )
     if tensor is None:
         raise InvalidInputError(f"weight {name!r} has no value; it must be an initializer, not a graph input")
-    return tensor.numpy()
+    if not isinstance(tensor, ir.ExternalTensor):
+        return tensor.numpy()
+    return np.memmap(
+        Path(tensor.base_dir, tensor.location),
+        dtype=tensor.dtype.numpy(),
+        mode="r",
+        offset=tensor.offset or 0,
+        shape=tensor.shape.numpy(),
+    )
 
 
 def read_matrix(model: ir.Model, matrix: Matrix) -> np.ndarray:

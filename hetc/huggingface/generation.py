@@ -51,9 +51,7 @@ def genai_config(
         "model": {
             # genai knows few families by name; `decoder` takes any with these inputs and outputs.
             "type": "decoder",
-            "bos_token_id": config.bos_token_id,
-            "eos_token_id": config.eos_token_id,
-            "pad_token_id": config.pad_token_id if config.pad_token_id is not None else config.eos_token_id,
+            **_special_tokens(config),
             "vocab_size": config.vocab_size,
             "context_length": config.max_position_embeddings,
             "decoder": {
@@ -80,3 +78,13 @@ def genai_config(
         },
         "search": {"max_length": config.max_position_embeddings, "do_sample": False, "num_beams": 1},
     }
+
+
+def _special_tokens(config: PretrainedConfig) -> dict[str, int | list[int]]:
+    """Those that the model has (genai refuses null); padding falls back on the first end token."""
+    end = config.eos_token_id
+    padding = config.pad_token_id
+    if padding is None:
+        padding = end[0] if isinstance(end, list) else end
+    tokens = {"bos_token_id": config.bos_token_id, "eos_token_id": end, "pad_token_id": padding}
+    return {name: token for name, token in tokens.items() if token is not None}

@@ -84,6 +84,9 @@ def test_linked_weights_are_the_same_file(tmp_path: Path) -> None:
         (source / name).write_bytes((SAMPLE / name).read_bytes())
     assert hetc("compile", source / "model.onnx", "--link", "-o", tmp_path / "out").returncode == 0
     assert (tmp_path / "out/weights/model.safetensors").samefile(source / "model.safetensors")
+    again = hetc("compile", source / "model.onnx", "--link", "-o", tmp_path / "again")
+    assert again.returncode == 0, again.stderr
+    assert hetc("verify", tmp_path / "again", "--source", source / "model.onnx").returncode == 0
     with (source / "model.safetensors").open("r+b") as file:
         file.seek(100_000)
         file.write(b"changed")
