@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 SOURCES := hetc passes runtimes tests samples benchmarks
 NATIVE := $(wildcard CMakeLists.txt runtimes/onnxruntime/csrc/*)
 
-.PHONY: demo test test-all lint bench-table clean
+.PHONY: demo test test-all lint bench bench-table clean
 
 demo: $(VENV)/installed
 	rm -rf build/demo && mkdir -p build/demo
@@ -30,6 +30,10 @@ lint: $(VENV)/test-installed
 	# mypy reads the package as it is installed, with passes and runtimes nested in it.
 	rm -rf build/typed && $(BIN)/pip install -q --no-deps --no-build-isolation --target build/typed .
 	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml hetc
+
+bench: $(VENV)/test-installed
+	for set in amx avx512 avx2; do HETC_INSTRUCTIONS=$$set PYTHONPATH=tests $(BIN)/python benchmarks/kernels.py || exit 1; done
+	PYTHONPATH=tests $(BIN)/python benchmarks/moe_layer.py
 
 bench-table: $(VENV)/installed
 	$(BIN)/python benchmarks/noise_table.py

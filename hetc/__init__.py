@@ -12,9 +12,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hetc.bake import bake_bundle
     from hetc.bundle import Bundle, load_bundle
     from hetc.errors import HetcError
     from hetc.huggingface.export import export
+    from hetc.partition import partition_bundle
     from hetc.pipeline import compile
     from hetc.plan import Plan
     from hetc.profile import Profile, load_profile
@@ -26,10 +28,12 @@ _HOMES = {
     "HetcError": "hetc.errors",
     "Plan": "hetc.plan",
     "Profile": "hetc.profile",
+    "bake_bundle": "hetc.bake",
     "compile": "hetc.pipeline",
     "export": "hetc.huggingface.export",
     "load_bundle": "hetc.bundle",
     "load_profile": "hetc.profile",
+    "partition_bundle": "hetc.partition",
 }
 
 __all__ = [
@@ -38,10 +42,12 @@ __all__ = [
     "Plan",
     "Profile",
     "__version__",
+    "bake_bundle",
     "compile",
     "export",
     "load_bundle",
     "load_profile",
+    "partition_bundle",
 ]
 
 

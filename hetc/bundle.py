@@ -1,50 +1,26 @@
-"""The bundle: the folder that is deployed. Written whole, opened with its files checked."""
+"""The bundle: the folder that is deployed, opened with its files checked."""
 
 from __future__ import annotations
 
 import json
-import logging
-import os
-import platform
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import onnx
-import onnx_ir as ir
-
 from hetc.errors import InvalidInputError, UsageError
-from hetc.model_file import sha256
-from hetc.output import whole_folder
-from hetc.passes.require_library import RequireLibrary
 from hetc.plan import Plan, digital_count, parse_fraction
-from hetc.runtimes.onnxruntime.library import library_path
 
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["Bundle", "load_bundle", "write_bundle"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["MANIFEST", "MODEL", "PLAN", "PORTABLE_MODEL", "WEIGHTS", "Bundle", "file_identity", "load_bundle"]
 
 MODEL = "model.onnx"
 PORTABLE_MODEL = "model.portable.onnx"
 PLAN = "plan.json"
 MANIFEST = "manifest.json"
 WEIGHTS = "weights"
-EXTERNAL_ABOVE = 1 << 12
-"""Bytes above which a tensor that the source kept inline moves into the weights folder."""
-TEXT_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "config.json",
-    "generation_config.json",
-)
-"""What lies beside the source model and belongs to running it as text."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +31,19 @@ class Bundle:
         path: Its folder.
         plan: Its plan.
         manifest: For each file its sha256 and size, and for linked weights also device, inode and mtime.
+        baked: For a bundle that `hetc bake` wrote: `seed`, `noise_scale`, `drift_time` and `store` of the
+            noise in its weights. None for others.
     """
 
     path: Path
     plan: Plan
     manifest: Mapping[str, Mapping[str, Any]]
+    baked: Mapping[str, Any] | None = None
+
+    @property
+    def graph_file(self) -> Path:
+        """The model without a guard: what is cut or rewritten further."""
+        return self.path / (PORTABLE_MODEL if self.baked is None else MODEL)
 
     def session(
         self,
@@ -68,6 +52,8 @@ class Bundle:
         seed: int | None = None,
         digital_frac: str | float | None = None,
         noise_scale: float | None = None,
+        drift_time: float | None = None,
+        read_seed: int | None = None,
         store: str | None = None,
         threads: int | None = None,
         low_memory: bool = False,
@@ -79,13 +65,16 @@ class Bundle:
             seed: Programming seed; None for the plan's.
             digital_frac: Share of each group's experts that runs digital; may only exceed the compiled one.
             noise_scale: Factor c on the programming noise; None for the profile's.
+            drift_time: Seconds since programming; None for the profile's.
+            read_seed: Seed of the array's reading and of every product's noise; None for 0.
             store: What programmed weights are kept as: `bfloat16` (default), `float32` or `int8`.
             threads: Threads of the session; None leaves it to ONNX Runtime.
             low_memory: Leave weights of standard operators unpacked in the file map; their products
                 get slower.
 
         Raises:
-            UsageError: A value out of range, or a share below the compiled one.
+            UsageError: A value out of range, a share below the compiled one, or any choice of noise or mode
+                for a baked bundle.
             RuntimeMissingError: The library or ONNX Runtime is missing or too old.
         """
         from hetc.runtimes.onnxruntime.session import open_session
@@ -97,9 +86,17 @@ class Bundle:
             "hetc.seed": seed,
             "hetc.digital_frac": None if digital_frac is None else format(parse_fraction(digital_frac), "f"),
             "hetc.noise_scale": noise_scale,
+            "hetc.drift_time": drift_time,
+            "hetc.read_seed": read_seed,
             "hetc.store": store,
-            "session.disable_prepacking": 1 if low_memory else None,
         }
+        given = [key for key, value in config.items() if value is not None]
+        if self.baked is not None and given:
+            raise UsageError(
+                f"bundle {self.path} is baked, its noise is in its weights: {given[0]} cannot be chosen; "
+                "open the bundle that it was made of"
+            )
+        config["session.disable_prepacking"] = 1 if low_memory else None
         return open_session(
             self.path / MODEL,
             {key: str(value) for key, value in config.items() if value is not None},
@@ -129,7 +126,8 @@ def load_bundle(path: str | Path) -> Bundle:
     if not path.is_dir():
         raise UsageError(f"bundle {path}: no such folder")
     try:
-        manifest = json.loads((path / MANIFEST).read_text("utf-8"))["files"]
+        record = json.loads((path / MANIFEST).read_text("utf-8"))
+        manifest = record["files"]
     except (OSError, ValueError, KeyError) as error:
         raise InvalidInputError(
             f"bundle {path}: {MANIFEST} is missing or damaged; compile it again"
@@ -138,120 +136,12 @@ def load_bundle(path: str | Path) -> Bundle:
         file = path / name
         if not file.is_file():
             raise InvalidInputError(f"bundle {path}: {name} is missing; compile it again")
-        if _identity(file, entry) != entry:
+        if file_identity(file, entry) != entry:
             raise InvalidInputError(f"bundle {path}: {name} changed since it was compiled; compile it again")
-    return Bundle(path, Plan.load(path / PLAN), manifest)
+    return Bundle(path, Plan.load(path / PLAN), manifest, record.get("baked"))
 
 
-def write_bundle(
-    model: ir.Model, plan: Plan, output: Path, *, link: bool = False, force: bool = False
-) -> Bundle:
-    """Writes a lowered model and its plan as a bundle; consumes the model.
-
-    Args:
-        model: The lowered and stamped model, without the guard.
-        plan: Its plan.
-        output: The folder to make.
-        link: Hard-link the weight files instead of copying them.
-        force: Replace an existing bundle.
-
-    Raises:
-        UsageError: The output exists or cannot be written, or weights lie on another file system.
-        RuntimeMissingError: The operator library is not installed.
-    """
-    library = library_path()
-    with whole_folder(output, marker=MANIFEST, force=force) as folder:
-        linked = _place_weights(model, folder, link=link)
-        _save(model, folder / PORTABLE_MODEL)
-        if plan.noisy:
-            RequireLibrary()(model)
-        _save(model, folder / MODEL)
-        plan.save(folder / PLAN)
-        own = folder / "lib" / f"{platform.system().lower()}-{platform.machine()}" / library.name
-        own.parent.mkdir(parents=True)
-        shutil.copyfile(library, own)
-        if plan.source["file"]:
-            _copy_text_files(Path(plan.source["file"]).parent, folder, own.relative_to(folder))
-        manifest = {
-            file.relative_to(folder).as_posix(): _entry(file, linked=file in linked)
-            for file in sorted(folder.rglob("*"))
-            if file.is_file()
-        }
-        (folder / MANIFEST).write_text(json.dumps({"files": manifest}, indent=1) + "\n", "utf-8")
-    return load_bundle(output)
-
-
-def _place_weights(model: ir.Model, folder: Path, *, link: bool) -> set[Path]:
-    """Brings every weight file into the bundle and points the tensors there; returns what was linked."""
-    placed: dict[Path, Path] = {}
-    inline = []
-    for value in model.graph.initializers.values():
-        tensor = value.const_value
-        if isinstance(tensor, ir.ExternalTensor):
-            source = Path(tensor.base_dir, tensor.location)
-            if source not in placed:
-                placed[source] = folder / WEIGHTS / tensor.location
-                _bring(source, placed[source], link=link)
-            value.const_value = ir.ExternalTensor(
-                placed[source].relative_to(folder).as_posix(),
-                tensor.offset,
-                tensor.length,
-                tensor.dtype,
-                shape=tensor.shape,
-                name=value.name or "",
-                base_dir=folder,
-            )
-        elif tensor is not None and tensor.nbytes > EXTERNAL_ABOVE:
-            inline.append(value)
-    if inline:
-        (folder / WEIGHTS).mkdir(exist_ok=True)
-        moved = ir.external_data.convert_tensors_to_external(
-            [value.const_value for value in inline if value.const_value is not None],
-            folder,
-            f"{WEIGHTS}/inline.bin",
-        )
-        for value, tensor in zip(inline, moved, strict=True):
-            value.const_value = tensor
-    return set(placed.values()) if link else set()
-
-
-def _bring(source: Path, target: Path, *, link: bool) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    source = source.resolve()
-    if not link:
-        shutil.copyfile(source, target)
-        return
-    try:
-        os.link(source, target)
-    except OSError as error:
-        raise UsageError(
-            f"cannot link {source} into the bundle ({error.strerror}); compile without --link to copy it"
-        ) from error
-
-
-def _save(model: ir.Model, path: Path) -> None:
-    onnx.save(ir.to_proto(model), path)
-
-
-def _copy_text_files(source: Path, folder: Path, library: Path) -> None:
-    for name in TEXT_FILES:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, folder / name)
-    genai = source / "genai_config.json"
-    if genai.is_file():
-        config = json.loads(genai.read_text("utf-8"))
-        decoder = config["model"]["decoder"]
-        decoder["filename"] = MODEL
-        decoder.setdefault("session_options", {})["custom_ops_library"] = library.as_posix()
-        (folder / genai.name).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
-
-
-def _entry(file: Path, *, linked: bool) -> dict[str, Any]:
-    keys = ("size", "device", "inode", "mtime_ns") if linked else ("size",)
-    return {"sha256": sha256(file), **_identity(file, dict.fromkeys(keys))}
-
-
-def _identity(file: Path, like: Mapping[str, Any]) -> dict[str, Any]:
+def file_identity(file: Path, like: Mapping[str, Any]) -> dict[str, Any]:
     """What can be said of a file without reading it, for the keys of `like`; sha256 is taken over."""
     status = file.stat()
     known = {

@@ -12,7 +12,8 @@ import onnx
 import onnx_ir as ir
 
 from hetc import __version__
-from hetc.bundle import Bundle, write_bundle
+from hetc.bundle import Bundle
+from hetc.bundle_writer import write_bundle
 from hetc.errors import InvalidInputError, UsageError
 from hetc.model_file import LoadedModel, load_model
 from hetc.operators import schemas

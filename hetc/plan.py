@@ -162,9 +162,8 @@ class Plan:
 
     @property
     def noisy(self) -> bool:
-        """Whether any analog weight is programmed with noise."""
-        quiet = self.profile.noise.form == "none" or self.profile.noise_scale == 0
-        return not quiet and any(unit.target == "analog" for unit in self.units)
+        """Whether anything analog is noisy."""
+        return self.profile.noisy and any(unit.target == "analog" for unit in self.units)
 
     def with_partitions(self, partitions: tuple[Partition, ...]) -> Plan:
         """A copy that knows how the graph was cut."""

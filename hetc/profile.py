@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hetc.errors import InvalidInputError, UsageError
-from hetc.noise_models import NOISE_FORMS, NOISE_MODELS, NoiseModel
+from hetc.noise_models import NOISE_FORMS, NOISE_MODELS, NoiseModel, piece
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -21,6 +21,15 @@ else:
 __all__ = ["DEFAULT_PROFILE", "Profile", "built_in_profiles", "load_profile"]
 
 DEFAULT_PROFILE = "pcm-512"
+
+AMOUNTS = ("noise_scale", "drift_time", "flicker_noise", "output_noise", "weight_noise", "ir_drop")
+WORDS = {
+    "drift_compensation": ("none", "global", "column"),
+    "weight_noise_form": ("additive", "pcm-read"),
+    "dac_rounding": ("nearest", "stochastic"),
+    "bound_management": ("none", "iterative"),
+    "scale_mode": ("column", "tile"),
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,16 @@ class Profile:
         out_bound: ADC bound in units of input range x weight scale.
         noise: The programming-noise model.
         noise_scale: Factor c on the programming noise.
+        drift_time: Seconds between programming and use.
+        drift_compensation: `none`, `global` (one factor per tile) or `column`; digital, acts after a drift.
+        flicker_noise: Factor on the 1/f noise of a reading of the array, frozen per reading; 0 for none.
+        output_noise: Noise of every product's output, over the normalised tile's full scale.
+        weight_noise: Noise of every product that the weights make.
+        weight_noise_form: `additive` (grows with the vector's norm) or `pcm-read` (and with the weights).
+        ir_drop: Factor on the voltage drop along the columns; 0 for none.
+        dac_rounding: `nearest` or `stochastic`.
+        bound_management: `none`, or `iterative`: double the input range of a vector that clips at the ADC.
+        scale_mode: Whether weights are scaled per `column` of a tile or per `tile`.
     """
 
     name: str = "custom"
@@ -46,6 +65,16 @@ class Profile:
     out_bound: float = 10.0
     noise: NoiseModel = field(default_factory=lambda: NOISE_MODELS["pcm"])
     noise_scale: float = 1.0
+    drift_time: float = 0.0
+    drift_compensation: str = "global"
+    flicker_noise: float = 0.0
+    output_noise: float = 0.0
+    weight_noise: float = 0.0
+    weight_noise_form: str = "additive"
+    ir_drop: float = 0.0
+    dac_rounding: str = "nearest"
+    bound_management: str = "none"
+    scale_mode: str = "column"
 
     def __post_init__(self) -> None:
         """Raises `InvalidInputError` for a value that no operator accepts."""
@@ -58,13 +87,32 @@ class Profile:
             "adc_bits", self.adc_bits == 0 or 2 <= self.adc_bits <= 24, "0 (no converter) or 2 to 24"
         )
         self._require("out_bound", 0 < self.out_bound < math.inf, "a positive number")
-        self._require("noise_scale", 0 <= self.noise_scale < math.inf, "0 or a positive number")
+        for key in AMOUNTS:
+            self._require(key, 0 <= getattr(self, key) < math.inf, "0 or a positive number")
+        for key, words in WORDS.items():
+            self._require(key, getattr(self, key) in words, f"one of {', '.join(words)}")
+        known = self.noise.form == "none" or self.noise.has_time(self.drift_time)
+        self._require("drift_time", known, f"a time for which {self.noise.name!r} is known: no drift is")
+        flickers = self.flicker_noise == 0 or self.noise.form == "none" or self.noise.flicker_deviation
+        self._require("flicker_noise", bool(flickers), f"0: {self.noise.name!r} has no 1/f noise")
 
     def _require(self, key: str, holds: bool, allowed: str) -> None:
         if not holds:
             raise InvalidInputError(
                 f"profile {self.name!r}: {key} is {getattr(self, key)}; it must be {allowed}"
             )
+
+    @property
+    def disturbs(self) -> bool:
+        """Whether products draw noise or lose voltage: what no programmed weight can stand for."""
+        stochastic = self.dac_rounding == "stochastic"
+        return stochastic or max(self.output_noise, self.weight_noise, self.ir_drop) > 0
+
+    @property
+    def noisy(self) -> bool:
+        """Whether mode `noisy` differs from mode `converters`."""
+        loud = self.noise_scale > 0 or self.drift_time > 0 or self.flicker_noise > 0
+        return self.disturbs or (self.noise.form != "none" and loud)
 
     def with_noise(self, name: str | None, scale: float | None) -> Profile:
         """A copy with another noise model (by name) or scale; None keeps what the profile says.
@@ -88,14 +136,18 @@ class Profile:
     def to_dict(self) -> dict[str, Any]:
         """The profile as plain data, for the plan."""
         data = asdict(self)
-        data["noise"]["sigma"] = list(self.noise.sigma)
+        data["noise"] = {
+            key: list(value) if isinstance(value, tuple) else value for key, value in data["noise"].items()
+        }
         return data
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Profile:
         """The inverse of `to_dict`."""
-        noise = NoiseModel(**{**data["noise"], "sigma": tuple(data["noise"]["sigma"])})
-        return cls(**{**data, "noise": noise})
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in data["noise"].items()
+        }
+        return cls(**{**data, "noise": NoiseModel(**fields)})
 
 
 def built_in_profiles() -> list[str]:
@@ -126,9 +178,13 @@ def load_profile(name_or_path: str | Path = DEFAULT_PROFILE) -> Profile:
 
 
 def _parse(table: dict[str, Any]) -> Profile:
-    tile, converters, noise = (table.pop(key, {}) for key in ("tile", "converters", "noise"))
-    fields = {"name": table.pop("name"), **converters}
+    sections = ("tile", "converters", "noise", "drift", "product")
+    tile, converters, noise, drift, product = (table.pop(key, {}) for key in sections)
+    fields = {"name": table.pop("name"), **converters, **product}
     fields.update({f"tile_{key}": value for key, value in tile.items()})
+    fields.update({f"drift_{key}": value for key, value in drift.items() if key != "flicker_noise"})
+    if "flicker_noise" in drift:
+        fields["flicker_noise"] = drift["flicker_noise"]
     if table:
         raise ValueError(f"unknown key {next(iter(table))!r}")
     if "scale" in noise:
@@ -143,7 +199,19 @@ def _parse_noise(table: dict[str, Any]) -> NoiseModel:
     if "sigma" not in table:
         if name not in NOISE_MODELS:
             raise ValueError(f"noise model {name!r} is not known; give it a form and a sigma polynomial")
+        if len(table) > 1:
+            raise ValueError(
+                f"noise model {name!r} is built in; with {list(table)[1]!r} it needs a sigma, too"
+            )
         return NOISE_MODELS[name]
     if table["form"] not in NOISE_FORMS:
         raise ValueError(f"noise form {table['form']!r} is not one of {', '.join(NOISE_FORMS)}")
-    return NoiseModel(name, table["form"], tuple(map(float, table["sigma"])), table.get("source", ""))
+    fields = {key: value for key, value in table.items() if key != "model"}
+    for key in ("sigma", "sigma_breaks", "times"):
+        fields[key] = tuple(map(float, fields.get(key, ())))
+    for key in ("drift_mean", "drift_deviation", "flicker_deviation"):
+        fields[key] = tuple(number for each in fields.get(key, ()) for number in piece(**each))
+    pieces = (len(fields["sigma_breaks"]) + 1) * max(1, len(fields["times"]))
+    if len(fields["sigma"]) % pieces:
+        raise ValueError(f"sigma has {len(fields['sigma'])} coefficients for {pieces} polynomials")
+    return NoiseModel(**{"name": name, "source": "", **fields})

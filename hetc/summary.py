@@ -14,6 +14,7 @@ from rich.table import Table
 
 from hetc.checks import Check
 from hetc.plan import Plan, PlannedUnit
+from hetc.profile import Profile
 from hetc.units import DENSE, Unit
 
 __all__ = ["print_checks", "print_plan", "print_unit", "print_units", "units_to_dict"]
@@ -50,11 +51,11 @@ def print_plan(plan: Plan, bundle: Path | None = None) -> None:
     console.print(
         f"hardware    {profile.name}: tiles {profile.tile_rows} x {profile.tile_columns}, "
         f"DAC {_bits(profile.dac_bits)}, ADC {_bits(profile.adc_bits)}, bound {profile.out_bound:g}, "
-        f"range per vector, scale per column; {tiles} tiles"
+        f"range per vector, scale per {profile.scale_mode}; {tiles} tiles"
     )
     console.print(
-        f"noise       {profile.noise.name}, c = {profile.noise_scale:g}, t = 0, none per product, "
-        f"seed {plan.seed}"
+        f"noise       {profile.noise.name}, c = {profile.noise_scale:g}, t = {profile.drift_time:g}, "
+        f"{_product_noise(profile)} per product, seed {plan.seed}"
     )
     console.print(
         f"placement   {plan.score} per {plan.ranking}, digital fraction {plan.digital_frac}; "
@@ -64,6 +65,12 @@ def print_plan(plan: Plan, bundle: Path | None = None) -> None:
         source = f" --source {plan.source['file']}" if plan.source["file"] else ""
         console.print(f"bundle      {bundle}")
         console.print(f"next        hetc verify {bundle}{source}")
+
+
+def _product_noise(profile: Profile) -> str:
+    amounts = {"output noise": profile.output_noise, "weight noise": profile.weight_noise}
+    amounts["IR drop"] = profile.ir_drop
+    return " and ".join(f"{name} {amount:g}" for name, amount in amounts.items() if amount) or "none"
 
 
 def print_units(units: Sequence[Unit], parameters: int) -> None:

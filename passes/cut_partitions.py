@@ -8,13 +8,13 @@ comes back, and all analog units that wait for the same producer share one. The 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import onnx_ir as ir
 
 from hetc.plan import Partition
 
-__all__ = ["ANALOG_OPERATORS", "cut_partitions", "stages"]
+__all__ = ["ANALOG_OPERATORS", "cut_partitions", "describe_partitions", "read_values", "stages", "target_of"]
 
 ANALOG_OPERATORS = ("AnalogExpert", "AnalogMatMul")
 
@@ -46,20 +46,36 @@ def cut_partitions(
     stage = stages(model.graph)
     index = {number: position for position, number in enumerate(sorted(set(stage.values())))}
     members: list[list[ir.Node]] = [[] for _ in index]
-    readers: dict[ir.Value, set[int]] = defaultdict(set)
     for node, number in stage.items():
         members[index[number]].append(node)
-        for value in _read_values(node):
-            readers[value].add(index[number])
-    partitions = tuple(_describe(position, nodes, readers, unit_of) for position, nodes in enumerate(members))
-    return partitions, {node.name or "": index[number] for node, number in stage.items()}
+    return (
+        describe_partitions(members, unit_of),
+        {node.name or "": index[number] for node, number in stage.items()},
+    )
+
+
+def describe_partitions(
+    members: Sequence[Sequence[ir.Node]], unit_of: Mapping[str, str]
+) -> tuple[Partition, ...]:
+    """What each group of nodes is as a partition, and which tensors cross between the groups.
+
+    Args:
+        members: The nodes of each partition, in execution order; together all nodes of the graph.
+        unit_of: Unit ids by node name; nodes outside of units may be missing.
+    """
+    readers: dict[ir.Value, set[int]] = defaultdict(set)
+    for position, nodes in enumerate(members):
+        for node in nodes:
+            for value in read_values(node):
+                readers[value].add(position)
+    return tuple(_describe(position, nodes, readers, unit_of) for position, nodes in enumerate(members))
 
 
 def _describe(
-    position: int, nodes: list[ir.Node], readers: Mapping[ir.Value, set[int]], unit_of: Mapping[str, str]
+    position: int, nodes: Sequence[ir.Node], readers: Mapping[ir.Value, set[int]], unit_of: Mapping[str, str]
 ) -> Partition:
     made = dict.fromkeys(value for node in nodes for value in node.outputs)
-    read = dict.fromkeys(value for node in nodes for value in _read_values(node))
+    read = dict.fromkeys(value for node in nodes for value in read_values(node))
     return Partition(
         index=position,
         target=target_of(nodes[0]),
@@ -72,7 +88,7 @@ def _describe(
     )
 
 
-def _read_values(node: ir.Node) -> Iterator[ir.Value]:
+def read_values(node: ir.Node) -> Iterator[ir.Value]:
     """Everything that a node reads, values captured by its subgraphs included."""
     yield from (value for value in node.inputs if value is not None)
     for attribute in node.attributes.values():
@@ -87,12 +103,12 @@ def _read_values(node: ir.Node) -> Iterator[ir.Value]:
             own = set(graph.inputs) | {value for inner in graph for value in inner.outputs}
             own |= set(graph.initializers.values())
             for inner in graph:
-                yield from (value for value in _read_values(inner) if value not in own)
+                yield from (value for value in read_values(inner) if value not in own)
             yield from (value for value in graph.outputs if value not in own)
 
 
 def _producers(node: ir.Node) -> Iterator[ir.Node]:
-    for value in _read_values(node):
+    for value in read_values(node):
         producer = value.producer()
         if producer is not None:
             yield producer

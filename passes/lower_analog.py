@@ -22,6 +22,7 @@ from hetc.operators.analog import analog_expert_function, analog_matmul_function
 from hetc.operators.schemas import DOMAIN, VERSION
 from hetc.passes.weight_uses import Product, products_of
 from hetc.plan import Plan, PlannedUnit, digital_count
+from hetc.profile import Profile
 
 __all__ = ["LowerAnalog"]
 
@@ -94,10 +95,9 @@ class LowerAnalog(ir.passes.InPlacePass):
             "dac_bits": profile.dac_bits,
             "adc_bits": profile.adc_bits,
             "out_bound": float(profile.out_bound),
-            "noise_form": profile.noise.form,
-            "noise_sigma": ir.AttrFloat32s("noise_sigma", profile.noise.sigma),
-            "noise_scale": float(profile.noise_scale),
+            **_noise_attributes(profile),
             "seed": self.plan.seed,
+            "read_seed": 0,
             "rank": unit.rank or 0,
             "group_size": group_size,
             "digital_count": digital_count(Decimal(self.plan.digital_frac), group_size),
@@ -106,7 +106,12 @@ class LowerAnalog(ir.passes.InPlacePass):
     def _add_functions(self, model: ir.Model, experts: list[ir.Node]) -> None:
         model.opset_imports[DOMAIN] = VERSION
         opset = model.opset_imports[""]
-        functions = [analog_matmul_function(opset=opset)]
+        if self.plan.profile.bound_management != "none":
+            logger.warning(
+                "bound management acts in sessions with hetc's library only; the portable model leaves it out"
+            )
+        scale_per_tile = self.plan.profile.scale_mode == "tile"
+        functions = [analog_matmul_function(opset=opset, scale_per_tile=scale_per_tile)]
         forms = {_form(node) for node in experts}
         if len(forms) > 1:
             raise InvalidInputError(
@@ -127,6 +132,37 @@ class LowerAnalog(ir.passes.InPlacePass):
             )
         for function in functions:  # callees stand before callers
             model.functions[function.identifier()] = function
+
+
+def _noise_attributes(profile: Profile) -> dict[str, _Attribute]:
+    noise = profile.noise
+    lists = {
+        "noise_sigma": noise.sigma,
+        "noise_sigma_breaks": noise.sigma_breaks,
+        "noise_times": noise.times,
+        "drift_mean": noise.drift_mean,
+        "drift_deviation": noise.drift_deviation,
+        "flicker_deviation": noise.flicker_deviation,
+    }
+    return {
+        "noise_form": noise.form,
+        **{name: ir.AttrFloat32s(name, values) for name, values in lists.items()},
+        "noise_floor": float(noise.floor),
+        "noise_offset": float(noise.offset),
+        "noise_scale": float(profile.noise_scale),
+        "drift_time": float(profile.drift_time),
+        "drift_reference": float(noise.drift_reference),
+        "drift_compensation": profile.drift_compensation,
+        "flicker_noise": float(profile.flicker_noise),
+        "flicker_read_time": float(noise.flicker_read_time),
+        "output_noise": float(profile.output_noise),
+        "weight_noise": float(profile.weight_noise),
+        "weight_noise_form": profile.weight_noise_form,
+        "ir_drop": float(profile.ir_drop),
+        "dac_rounding": profile.dac_rounding,
+        "bound_management": profile.bound_management,
+        "scale_mode": profile.scale_mode,
+    }
 
 
 def _form(node: ir.Node) -> tuple[str, tuple[bool, ...]]:

@@ -15,7 +15,14 @@ from onnx.reference import ReferenceEvaluator
 
 from hetc.operators.schemas import DOMAIN, INPUTS, VERSION
 
-__all__ = ["ANALOG_ATTRIBUTES", "FLOAT_TYPES", "run_in_evaluator", "run_in_onnxruntime", "single_node_model"]
+__all__ = [
+    "ANALOG_ATTRIBUTES",
+    "FLOAT_TYPES",
+    "make_node",
+    "run_in_evaluator",
+    "run_in_onnxruntime",
+    "single_node_model",
+]
 
 FLOAT_TYPES = {
     np.dtype(np.float32): onnx.TensorProto.FLOAT,
@@ -34,12 +41,43 @@ ANALOG_ATTRIBUTES: dict[str, Any] = {
     "out_bound": 10.0,
     "noise_form": "none",
     "noise_sigma": [0.0],
+    "noise_sigma_breaks": [],
+    "noise_times": [],
+    "noise_floor": 0.0,
+    "noise_offset": 0.0,
     "noise_scale": 1.0,
+    "drift_time": 0.0,
+    "drift_reference": 1.0,
+    "drift_mean": [],
+    "drift_deviation": [],
+    "drift_compensation": "none",
+    "flicker_noise": 0.0,
+    "flicker_deviation": [],
+    "flicker_read_time": 1e-6,
+    "output_noise": 0.0,
+    "weight_noise": 0.0,
+    "weight_noise_form": "additive",
+    "ir_drop": 0.0,
+    "dac_rounding": "nearest",
+    "bound_management": "none",
+    "scale_mode": "column",
     "seed": 0,
+    "read_seed": 0,
     "rank": 0,
     "group_size": 0,
     "digital_count": 0,
 }
+
+
+def make_node(
+    operator: str, inputs: Sequence[str], outputs: Sequence[str], attributes: Mapping[str, Any]
+) -> onnx.NodeProto:
+    """Node of domain ``hetc``; lists may be empty."""
+    node = helper.make_node(operator, inputs, outputs, "node", domain=DOMAIN)
+    for name, value in attributes.items():  # the type of an empty list has to be said
+        kind = onnx.AttributeProto.FLOATS if isinstance(value, list) and not value else None
+        node.attribute.append(helper.make_attribute(name, value, attr_type=kind))
+    return node
 
 
 def single_node_model(
@@ -68,7 +106,7 @@ def single_node_model(
     graph = helper.make_graph(
         [
             helper.make_node("Cast", ["x"], ["x_cast"], to=FLOAT_TYPES[x.dtype]),
-            helper.make_node(operator, inputs, ["y_cast"], "node", domain=DOMAIN, **attributes),
+            make_node(operator, inputs, ["y_cast"], attributes),
             helper.make_node("Cast", ["y_cast"], ["y"], to=onnx.TensorProto.FLOAT),
         ],
         "graph",

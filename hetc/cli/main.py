@@ -14,11 +14,14 @@ from hetc.errors import HetcError
 __all__ = ["main"]
 
 COMMANDS = {
+    "bake": "Write the noise into the weights, for runtimes without the library.",
     "compile": "Place the experts and write a bundle that runs.",
     "doctor": "Say what is installed and whether the library loads.",
     "explain": "Say why a unit is where it is.",
     "export": "Turn a Hugging Face MoE into ONNX.",
     "inspect": "Show a model, plan or bundle.",
+    "partition": "Cut a bundle into one model per partition and target.",
+    "profiles": "List, show and convert hardware profiles.",
     "run": "Generate text with a bundle.",
     "verify": "Check that a bundle does what its plan says.",
 }

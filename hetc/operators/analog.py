@@ -62,6 +62,26 @@ LEVELS = """
     NAME_levels = Where (NAME_there, NAME_power_less, float_one)
 """
 
+# The tile of each column: balanced, the first `wide` tiles have one column more.
+TILES = """
+    tile_columns = Constant <value_int: int = @tile_columns> ()
+    outputs_up = Add (outputs, tile_columns)
+    outputs_up_less = Sub (outputs_up, one)
+    tiles = Div (outputs_up_less, tile_columns)
+    tile_count = Reshape (tiles, list)
+    narrow = Div (outputs, tiles)
+    wide = Mod (outputs, tiles)
+    wider = Add (narrow, one)
+    wide_columns = Mul (wide, wider)
+    columns = Range (zero, outputs, one)
+    wide_tile = Div (columns, wider)
+    past_wide = Sub (columns, wide_columns)
+    narrow_tile = Div (past_wide, narrow)
+    later_tile = Add (narrow_tile, wide)
+    is_wide = Less (columns, wide_columns)
+    tile_of_column = Where (is_wide, wide_tile, later_tile)
+"""
+
 # Without rows there are no iterations: an idle expert costs nothing and its weights are never read.
 # The codes of a tiny range, divided by 1, are 0; a tiny bound needs bound_live to give a step of 0.
 # x - x is 0, or NaN where x is not finite: added to the sum it spoils the row.
@@ -129,7 +149,13 @@ STATIC_RANGE = """
         range = Gather (input_range, index)"""
 DYNAMIC_SCALE = """
         w_size = Abs (w_slice)
-        scale = ReduceMax <keepdims = 0> (w_size, input_axis)"""
+        scale_of_column = ReduceMax <keepdims = 0> (w_size, input_axis)"""
+COLUMN_SCALE = """
+        scale = Identity (scale_of_column)"""
+TILE_SCALE = """
+        scale_none = Expand (float_zero, tile_count)
+        scale_of_tile = ScatterElements <reduction = "max"> (scale_none, tile_of_column, scale_of_column)
+        scale = Gather (scale_of_tile, tile_of_column)"""
 STATIC_SCALE = """
         scale = Gather (weight_scale, index)"""
 SCALED_BOUND = """
@@ -139,7 +165,12 @@ STATIC_BOUND = """
 
 
 def analog_matmul_function(
-    *, opset: int, input_range: bool = False, adc_bound: bool = False, weight_scale: bool = False
+    *,
+    opset: int,
+    input_range: bool = False,
+    adc_bound: bool = False,
+    weight_scale: bool = False,
+    scale_per_tile: bool = False,
 ) -> ir.Function:
     """Body of `AnalogMatMul`: a Loop over K-slices that serves every shape, orientation and type.
 
@@ -147,8 +178,10 @@ def analog_matmul_function(
         opset: version of the standard operators in the model, 18 to 21; a body must have the same.
         input_range, adc_bound, weight_scale: whether the model's nodes have this input. Inputs after the last
             one that is used are not declared, those before it are.
+        scale_per_tile: whether the nodes have ``scale_mode`` ``tile``.
     """
-    bound = STATIC_BOUND if adc_bound else (STATIC_SCALE if weight_scale else DYNAMIC_SCALE) + SCALED_BOUND
+    scale = STATIC_SCALE if weight_scale else DYNAMIC_SCALE + (TILE_SCALE if scale_per_tile else COLUMN_SCALE)
+    bound = STATIC_BOUND if adc_bound else scale + SCALED_BOUND
     loop = LOOP.replace("RANGE", STATIC_RANGE if input_range else DYNAMIC_RANGE).replace("BOUND", bound)
     levels = LEVELS.replace("NAME", "dac") + LEVELS.replace("NAME", "adc")
     one_list = "\n    one_list = Constant <value = int64[1] {1}> ()"
@@ -158,7 +191,8 @@ def analog_matmul_function(
         for n, u in (("input_range", input_range), ("adc_bound", adc_bound), ("weight_scale", weight_scale))
         if u
     }
-    return _function("AnalogMatMul", opset, used, GEOMETRY + one_list + levels + loop)
+    tiles = TILES if "scale_of_tile" in loop else ""
+    return _function("AnalogMatMul", opset, used, GEOMETRY + one_list + levels + tiles + loop)
 
 
 def analog_expert_function(

@@ -15,16 +15,16 @@ __all__ = ["open_session", "placed_operators"]
 
 
 def open_session(
-    model: Path,
+    model: Path | bytes,
     config: Mapping[str, str] | None = None,
     *,
     threads: int | None = None,
     library: bool = True,
 ) -> onnxruntime.InferenceSession:
-    """A CPU session of the model file.
+    """A CPU session of a model.
 
     Args:
-        model: Path of the model.
+        model: Path of the model, or the model itself.
         config: Session configuration entries, `hetc.*` among them (docs/operators.md).
         threads: Threads of the session's pool; None leaves it to ONNX Runtime.
         library: Whether to register hetc's operators.
@@ -35,6 +35,7 @@ def open_session(
         InvalidInputError: ONNX Runtime refused the model.
     """
     # ONNX Runtime's Python errors share no base class, hence the two broad handlers below.
+    where = "in memory" if isinstance(model, bytes) else str(model)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     if threads is not None:
@@ -50,12 +51,14 @@ def open_session(
                 f"the operator library {path} does not load: {error}; install hetc again"
             ) from error
     try:
-        return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]
+        )
     except Exception as error:
         message = str(error)
         if "session entry hetc." in message:
             raise UsageError(message[message.index("session entry") :]) from error
-        raise InvalidInputError(f"model {model}: ONNX Runtime refused it: {message}") from error
+        raise InvalidInputError(f"model {where}: ONNX Runtime refused it: {message}") from error
 
 
 def placed_operators(model: Path) -> Counter[str]:

@@ -10,28 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hetc.errors import InvalidInputError
-from hetc.runtimes.reference.noise import Float32, add_noise, standard_normals, store
+from hetc.runtimes.reference.aging import add_flicker, compensation, drift
+from hetc.runtimes.reference.noise import Float32, add_noise, program_pair, standard_normals, store
+from hetc.runtimes.reference.reading import disturb, round_randomly
+from hetc.runtimes.reference.settings import Crossbar
 
 __all__ = ["Conversion", "Crossbar", "analog_matmul", "convert", "program", "split"]
 
 TINY = np.float32(1e-30)
-
-
-@dataclass(frozen=True)
-class Crossbar:
-    """What `docs/operators.md` keeps in attributes and session configuration, under the same names."""
-
-    mode: str
-    tile_rows: int = 512
-    tile_columns: int = 512
-    dac_bits: int = 8
-    adc_bits: int = 8
-    out_bound: float = 10.0
-    noise_form: str = "none"
-    noise_sigma: tuple[float, ...] = ()
-    noise_scale: float = 1.0
-    seed: int = 0
-    store: str = "bfloat16"
 
 
 @dataclass(frozen=True)
@@ -81,15 +67,16 @@ def program(
     transpose_weight: bool,
     weight_scale: Float32 | None = None,
 ) -> Float32:
-    """Draw the weights that the crossbars hold after programming.
+    """Draw the weights that the crossbars hold: programmed, drifted, and as one reading finds them.
 
     Args:
         w: ``[N, K]`` if transpose_weight, else ``[K, N]``.
-        crossbar: ``mode`` and converters are not looked at; noise form ``none`` or scale 0 returns w.
+        crossbar: converters are not looked at; noise form ``none``, or a scale of 0 without drift or 1/f
+            noise, returns w.
         stream: number of the matrix.
         transpose_weight: orientation of w.
-        weight_scale: ``[S, N]`` or ``[S, 1]``, the weight that maps to g_max; the largest of the
-            column slice if None.
+        weight_scale: ``[S, N]`` or ``[S, 1]``, the weight that maps to g_max; by ``scale_mode`` the largest
+            of the column slice or of the tile if None.
 
     Returns:
         ``[K, N]`` float32, in units of w.
@@ -98,19 +85,50 @@ def program(
         InvalidInputError: if w holds NaN or infinity, or noise form or store is unknown.
     """
     clean = (w.T if transpose_weight else w).astype(np.float32)
+    return _program(clean, crossbar, stream, weight_scale)[0]
+
+
+def _program(
+    clean: Float32, crossbar: Crossbar, stream: int, weight_scale: Float32 | None
+) -> tuple[Float32, list[Float32]]:
+    """The programmed weights, and for each slice the factor ``[N]`` of the drift compensation."""
     if not np.isfinite(clean).all():
         raise InvalidInputError(f"weights of stream {stream} hold NaN or infinity and can't be programmed")
-    if crossbar.noise_form == "none" or crossbar.noise_scale == 0:
-        return clean
+    slices = split(len(clean), crossbar.tile_rows)
+    factors = [np.ones(clean.shape[1], np.float32) for _ in slices]
+    if not crossbar.programs:
+        return clean, factors
     programmed = np.zeros_like(clean)
-    columns = np.arange(clean.shape[1])
-    for index, rows in enumerate(split(len(clean), crossbar.tile_rows)):
-        alpha = _weight_scale(clean[rows], weight_scale, index)
+    for index, rows in enumerate(slices):
+        alpha = _weight_scale(clean[rows], weight_scale, index, crossbar)
         u = np.clip(_divide(clean[rows], alpha), np.float32(-1), np.float32(1))
-        z0, z1 = standard_normals(np.arange(rows.start, rows.stop), columns, stream, crossbar.seed)
-        g = add_noise(u, z0, z1, crossbar.noise_form, crossbar.noise_sigma, crossbar.noise_scale)
-        programmed[rows] = np.where(alpha < TINY, np.float32(0), alpha * store(g, crossbar.store))
-    return programmed
+        before, g = _conductances(u, rows, crossbar, stream)
+        off = np.abs(u) < np.float32(crossbar.noise_floor)
+        before, g = (np.where((alpha < TINY) | off, np.float32(0), values) for values in (before, g))
+        if crossbar.drifts:
+            tiles = split(clean.shape[1], crossbar.tile_columns)
+            factors[index] = compensation(before, g, crossbar, tiles)
+        programmed[rows] = alpha * store(g, crossbar.store)
+    return programmed, factors
+
+
+def _conductances(u: Float32, rows: slice, crossbar: Crossbar, stream: int) -> tuple[Float32, Float32]:
+    """What the array held when it was programmed to u, and what it holds when it is read."""
+    positions = np.arange(rows.start, rows.stop), np.arange(u.shape[1]), stream, crossbar.seed
+    z0, z1, z2, z3 = standard_normals(*positions)
+    noise = crossbar.sigma, crossbar.noise_scale, crossbar.noise_sigma_breaks
+    if crossbar.noise_form != "differential-pair" or not (crossbar.drifts or crossbar.flicker_noise):
+        g = add_noise(u, z0, z1, crossbar.noise_form, *noise, crossbar.noise_offset)
+        return g, g
+    pair = program_pair(u, z0, z1, *noise, crossbar.noise_offset)
+    now = list(pair)
+    if crossbar.drifts:
+        targets = np.maximum(u, np.float32(0)), np.maximum(-u, np.float32(0))
+        now = [drift(g, t, z, crossbar) for g, t, z in zip(pair, targets, (z2, z3), strict=True)]
+    if crossbar.flicker_noise:
+        draws = standard_normals(*positions, purpose=2 * crossbar.read_seed + 1)[:2]
+        now = [add_flicker(g, p, z, crossbar) for g, p, z in zip(now, pair, draws, strict=True)]
+    return pair[0] - pair[1], now[0] - now[1]
 
 
 def convert(
@@ -123,13 +141,12 @@ def convert(
     input_range: Float32 | None = None,
     adc_bound: Float32 | None = None,
     weight_scale: Float32 | None = None,
+    dac_stream: int | None = None,
 ) -> list[Conversion]:
     """Convert x ``[M, K]`` slice by slice in mode converters or noisy; arguments as for `analog_matmul`."""
     x = x.astype(np.float32)
     clean = (w.T if transpose_weight else w).astype(np.float32)
-    weights = clean
-    if crossbar.mode == "noisy":
-        weights = program(w, crossbar, stream, transpose_weight=transpose_weight, weight_scale=weight_scale)
+    weights, factors = _program(clean, crossbar, stream, weight_scale)
     L, A = levels(crossbar.dac_bits), levels(crossbar.adc_bits)
     conversions = []
     for index, rows in enumerate(split(len(clean), crossbar.tile_rows)):
@@ -138,27 +155,62 @@ def convert(
         r = np.abs(part).max(axis=1, keepdims=True)
         if input_range is not None:
             r = np.full_like(r, input_range[index])
-        q = np.clip(part, -r, r) * _divide(L, r)
-        if crossbar.dac_bits:
-            q = np.rint(q)
-        # Sums in float64: they stand for every order in which an implementation may add.
-        a = q.astype(np.float64) @ weights[rows].astype(np.float64)
-        magnitude = np.abs(q).astype(np.float64) @ np.abs(weights[rows]).astype(np.float64)
-        if crossbar.adc_bits:
-            alpha = _weight_scale(clean[rows], weight_scale, index)
-            b = np.float32(crossbar.out_bound) * alpha if adc_bound is None else adc_bound[index]
-            gain, step = _divide(A, L * b), np.where(b < TINY, np.float32(0), r * (b / A))
-        else:
-            gain, step = np.ones(1, np.float32), r / L
+        alpha = _weight_scale(clean[rows], weight_scale, index, crossbar)
+        b = np.float32(crossbar.out_bound) * alpha if adc_bound is None else adc_bound[index]
+        gain = _divide(A, L * b) if crossbar.adc_bits else np.ones(1, np.float32)
+        dac = stream if dac_stream is None else dac_stream
+        tile = weights[rows], alpha, rows.start, crossbar, stream, dac
+        value, magnitude = (sums * gain for sums in _sums(part, r, *tile))
+        if crossbar.bound_management == "iterative" and crossbar.adc_bits:
+            factor, most = 2.0, min(1000.0, float(L) / 4) if crossbar.dac_bits else 1000.0
+            while factor <= most:
+                clips = (np.abs(np.rint(value)) > A).any(axis=1)
+                r = np.where(clips[:, None], r * np.float32(2), r)
+                retried = _sums(part[clips], r[clips], *tile)
+                value[clips], magnitude[clips] = (sums * gain for sums in retried)
+                factor *= 2
+        elif crossbar.bound_management not in ("none", "iterative"):
+            raise InvalidInputError(
+                f"bound_management is {crossbar.bound_management!r}; known are none and iterative"
+            )
+        step = np.where(b < TINY, np.float32(0), r * (b / A * factors[index]))
+        if not crossbar.adc_bits:
+            step = r / L * factors[index]
         conversions.append(
             Conversion(
-                value=np.where(finite, a.astype(np.float32) * gain, np.float32(np.nan)),
-                step=np.broadcast_to(np.where(r < TINY, np.float32(0), step), a.shape),
+                value=np.where(finite, value, np.float32(np.nan)),
+                step=np.broadcast_to(np.where(r < TINY, np.float32(0), step), value.shape),
                 limit=float(A) if crossbar.adc_bits else np.inf,
-                magnitude=magnitude.astype(np.float32) * gain,
+                magnitude=magnitude,
             )
         )
     return conversions
+
+
+def _sums(
+    x: Float32,
+    r: Float32,
+    weights: Float32,
+    alpha: Float32,
+    first_row: int,
+    crossbar: Crossbar,
+    stream: int,
+    dac_stream: int,
+) -> tuple[Float32, Float32]:
+    """What one slice's crossbar puts out for ``x [M, rows]`` with ranges ``r [M, 1]``, and its magnitude."""
+    L = levels(crossbar.dac_bits)
+    q = np.clip(x, -r, r) * _divide(L, r)
+    noisy = crossbar.mode == "noisy"
+    if crossbar.dac_bits and crossbar.dac_rounding == "stochastic" and noisy:
+        q = round_randomly(q, first_row, crossbar, dac_stream)
+    elif crossbar.dac_bits:
+        q = np.rint(q)
+    # Sums in float64: they stand for every order in which an implementation may add.
+    a = q.astype(np.float64) @ weights.astype(np.float64)
+    magnitude = np.abs(q).astype(np.float64) @ np.abs(weights).astype(np.float64)
+    if noisy:
+        a = disturb(a, q, weights, alpha, first_row, L, crossbar, stream)
+    return a.astype(np.float32), magnitude.astype(np.float32)
 
 
 def analog_matmul(
@@ -171,6 +223,7 @@ def analog_matmul(
     input_range: Float32 | None = None,
     adc_bound: Float32 | None = None,
     weight_scale: Float32 | None = None,
+    dac_stream: int | None = None,
 ) -> NDArray[Any]:
     """Operator `AnalogMatMul`: x w on crossbars, as `docs/operators.md` defines it.
 
@@ -182,7 +235,8 @@ def analog_matmul(
         transpose_weight: orientation of w.
         input_range: ``[S]``, range of the DAC per K-slice; the largest of the vector's slice if None.
         adc_bound: ``[S, N]`` or ``[S, 1]`` in units of the input range; out_bound * weight scale if None.
-        weight_scale: ``[S, N]`` or ``[S, 1]``; the largest of the column slice if None.
+        weight_scale: ``[S, N]`` or ``[S, 1]``; see ``program``.
+        dac_stream: stream of the matrix whose DAC this one shares; its own if None.
 
     Returns:
         ``[..., N]`` of x's type.
@@ -208,14 +262,23 @@ def analog_matmul(
             input_range=input_range,
             adc_bound=adc_bound,
             weight_scale=weight_scale,
+            dac_stream=dac_stream,
         ):
             y = y + conversion.code * conversion.step
     return y.reshape(*x.shape[:-1], outputs).astype(x.dtype)
 
 
-def _weight_scale(clean: Float32, given: Float32 | None, index: int) -> Float32:
+def _weight_scale(clean: Float32, given: Float32 | None, index: int, crossbar: Crossbar) -> Float32:
     """``[N]`` or ``[1]``: the weight that maps to g_max in each column of slice ``index``."""
-    return np.abs(clean).max(axis=0) if given is None else np.asarray(given[index], np.float32)
+    if given is not None:
+        return np.asarray(given[index], np.float32)
+    largest: Float32 = np.abs(clean).max(axis=0)
+    if crossbar.scale_mode == "tile":
+        for tile in split(len(largest), crossbar.tile_columns):
+            largest[tile] = largest[tile].max()
+    elif crossbar.scale_mode != "column":
+        raise InvalidInputError(f"scale_mode is {crossbar.scale_mode!r}; known are column and tile")
+    return largest
 
 
 def _divide(numerator: Float32 | np.float32, denominator: Float32) -> Float32:

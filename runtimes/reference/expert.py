@@ -103,6 +103,7 @@ def analog_expert(
             input_range=input_range,
             adc_bound=adc_bound,
             weight_scale=weight_scale,
+            dac_stream=streams[1] if weight is gate else stream,
         )
         return product if bias is None else product + bias.astype(np.float32)
 

@@ -51,21 +51,23 @@ class AnalogExpert : public Kernel {
     Result y(context, x, expert_.hidden());
     const size_t rows = x.rows();
     if (rows == 0) return;
-    std::vector<float> gate(expert_.gate ? rows * expert_.intermediate() : 0);
-    std::vector<float> up(rows * expert_.intermediate());
+    const std::unique_ptr<float[]> gate(new float[expert_.gate ? rows * expert_.intermediate() : 0]);
+    const std::unique_ptr<float[]> up(new float[rows * expert_.intermediate()]);
     if (settings_.mode == Mode::kExact) {
-      if (expert_.gate) multiply_exact(context, *expert_.gate, x.data(), rows, gate.data());
-      multiply_exact(context, expert_.up, x.data(), rows, up.data());
+      if (expert_.gate) multiply_exact(context, *expert_.gate, x.data(), rows, gate.get());
+      multiply_exact(context, expert_.up, x.data(), rows, up.get());
     } else {
-      const Codes codes = convert(context, settings_, x.data(), rows, expert_.hidden(), in_range_);
-      if (gate_) gate_->multiply(context, codes, gate.data());
-      up_.multiply(context, codes, up.data());
+      const Codes codes =
+          convert(context, settings_, x.data(), rows, expert_.hidden(), in_range_, up_.stream());
+      if (gate_) gate_->multiply(context, codes, gate.get());
+      up_.multiply(context, codes, up.get());
     }
-    activate(context, expert_, rows, expert_.gate ? gate.data() : nullptr, up.data());
+    activate(context, expert_, rows, expert_.gate ? gate.get() : nullptr, up.get());
     if (settings_.mode == Mode::kExact) {
-      multiply_exact(context, expert_.down, up.data(), rows, y.data());
+      multiply_exact(context, expert_.down, up.get(), rows, y.data());
     } else {
-      const Codes codes = convert(context, settings_, up.data(), rows, expert_.intermediate(), mid_range_);
+      const Codes codes =
+          convert(context, settings_, up.get(), rows, expert_.intermediate(), mid_range_, down_.stream());
       down_.multiply(context, codes, y.data());
     }
     add_bias(expert_.down_bias, rows, y.data());

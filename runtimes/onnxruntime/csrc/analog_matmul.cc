@@ -30,7 +30,8 @@ class AnalogMatMul : public Kernel {
     if (settings_.mode == Mode::kExact) {
       multiply_exact(context, weight, x.data(), x.rows(), y.data());
     } else {
-      const Codes codes = convert(context, settings_, x.data(), x.rows(), weight.rows, input_range_);
+      const Codes codes =
+          convert(context, settings_, x.data(), x.rows(), weight.rows, input_range_, matrix_.stream());
       matrix_.multiply(context, codes, y.data());
     }
     y.finish();

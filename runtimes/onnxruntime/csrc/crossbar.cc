@@ -64,28 +64,6 @@ std::vector<float> read_input_range(const KernelInfo& info, size_t index, const 
   return read_scales(*tensor, name, true);
 }
 
-Codes convert(const KernelContext& context, const Settings& settings, const float* x, size_t rows,
-              size_t inputs, const std::vector<float>& input_range) {
-  const std::vector<Slice> slices = split(inputs, settings.tile_rows);
-  Codes codes{rows, inputs, std::vector<float>(rows * inputs), std::vector<float>(rows * slices.size()),
-              std::vector<unsigned char>(rows)};
-  const size_t chunk = std::max<size_t>(1, 16384 / inputs);
-  context.parallel_for((rows + chunk - 1) / chunk, [&](size_t item) {
-    for (size_t row = item * chunk; row < std::min(rows, (item + 1) * chunk); ++row) {
-      for (size_t s = 0; s < slices.size(); ++s) {
-        const auto [begin, end] = slices[s];
-        const size_t offset = row * inputs + begin;
-        const float range = input_range.empty() ? 0.0f : input_range[s];
-        const float used = vector_code().quantise(x + offset, end - begin, range, settings.levels(),
-                                                  settings.dac_bits != 0, codes.values.data() + offset);
-        codes.ranges[row * slices.size() + s] = std::isnan(used) ? 0.0f : used;
-        if (std::isnan(used)) codes.spoiled[row] = 1;
-      }
-    }
-  });
-  return codes;
-}
-
 void multiply_exact(const KernelContext& context, const Weight& weight, const float* x, size_t rows,
                     float* y) {
   // Sums of partial sums: a single chain over all inputs would lose digits that a blocked product keeps.
@@ -98,7 +76,7 @@ void multiply_exact(const KernelContext& context, const Weight& weight, const fl
       for (size_t n = 0; n < columns; ++n) target[n] = slice == 0 ? source[n] : target[n] + source[n];
     }
   };
-  multiply_slices(context, weight, nullptr, split(weight.rows, kPartialSum), x, rows, take);
+  multiply_slices(context, weight, nullptr, split(weight.rows, kPartialSum), x, rows, false, take);
 }
 
 CrossbarMatrix::CrossbarMatrix(const KernelInfo& info, const Settings& settings, const Weight& weight,
@@ -116,52 +94,133 @@ CrossbarMatrix::CrossbarMatrix(const KernelInfo& info, const Settings& settings,
 const std::vector<float>& CrossbarMatrix::clean_scale(const KernelContext& context) {
   if (!weight_scale_.empty()) return weight_scale_;
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (maxima_.empty()) maxima_ = column_maxima(context, name_, weight_, slices_);
+  if (!maxima_.empty()) return maxima_;
+  maxima_ = column_maxima(context, name_, weight_, slices_);
+  if (!settings_.scale_per_tile) return maxima_;
+  for (size_t s = 0; s < slices_.size(); ++s) {
+    float* row = maxima_.data() + s * padded(weight_.columns);
+    for (const auto [begin, end] : split(weight_.columns, settings_.tile_columns))
+      std::fill(row + begin, row + end, *std::max_element(row + begin, row + end));
+  }
   return maxima_;
 }
 
 std::shared_ptr<const ProgrammedMatrix> CrossbarMatrix::programmed(const KernelContext& context) {
+  const std::vector<float>& scale = settings_.scale_per_tile ? clean_scale(context) : weight_scale_;
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (programmed_ == nullptr) {
-    const Noise noise{settings_.noise_form,
-                      settings_.noise_sigma.data(),
-                      settings_.noise_sigma.size(),
-                      settings_.noise_scale,
-                      settings_.seed,
-                      stream_};
+  if (programmed_ == nullptr)
     programmed_ =
-        programmed_matrix(context, {name_, weight_, slices_, weight_scale_, noise, settings_.store});
-  }
+        programmed_matrix(context, {name_, weight_, slices_, scale, settings_.device.noise(stream_),
+                                    settings_.device.compensation, settings_.tile_columns, settings_.store});
   return programmed_;
 }
 
-void CrossbarMatrix::multiply(const KernelContext& context, const Codes& codes, float* y) {
-  const bool noisy = settings_.mode == Mode::kNoisy;
-  const std::shared_ptr<const ProgrammedMatrix> matrix = noisy ? programmed(context) : nullptr;
-  const bool needs_scale = settings_.adc_bits != 0 && adc_bound_.empty();
+CrossbarMatrix::GroupConstants CrossbarMatrix::constants(const ProgrammedMatrix* matrix,
+                                                         const std::vector<float>& alpha, size_t slice,
+                                                         size_t column, size_t columns) const {
+  GroupConstants group;
+  const float limit = settings_.adc_limit(), levels = settings_.levels();
+  for (size_t n = 0; n < columns; ++n) {
+    const size_t entry = slice * padded(weight_.columns) + column + n;
+    group.column_scale[n] = matrix == nullptr ? 1.0f : matrix->column_scale[entry];
+    const float factor =
+        matrix == nullptr || matrix->compensation.empty() ? 1.0f : matrix->compensation[entry];
+    group.step[n] = factor;
+    if (settings_.adc_bits == 0) continue;
+    const float bound = adc_bound_.empty() ? settings_.out_bound * alpha[entry] : adc_bound_[entry];
+    group.to_code[n] = bound < kTiny ? 0.0f : limit / (levels * bound);
+    group.step[n] = bound < kTiny ? 0.0f : bound / limit * factor;
+  }
+  return group;
+}
+
+namespace {
+
+// value[rows][kGroupColumns] = sums of weights, with what the crossbar adds.
+void disturb(const DisturbedProducts& products, const float* column_scale, const float* alpha, size_t slice,
+             size_t row, size_t rows, size_t column, size_t columns, const float* sums, float* values) {
+  for (size_t m = 0; m < rows; ++m)
+    for (size_t n = 0; n < columns; ++n)
+      values[m * kGroupColumns + n] = sums[m * kGroupColumns + n] * column_scale[n];
+  products.add(slice, row, rows, column, columns, alpha, values);
+}
+
+}  // namespace
+
+Codes CrossbarMatrix::manage_bounds(const KernelContext& context, const ProgrammedMatrix* matrix,
+                                    const std::vector<float>& alpha, Codes codes) const {
+  // aihwkit's limits: a factor of 1000, and a quarter of the DAC's levels.
+  const float most = settings_.dac_bits == 0 ? 1000.0f : std::min(1000.0f, settings_.levels() / 4);
+  const float limit = settings_.adc_limit();
+  for (float factor = 2; factor <= most; factor *= 2) {
+    std::optional<DisturbedProducts> products;
+    if (settings_.disturbs()) products.emplace(context, settings_, weight_, matrix, slices_, codes, stream_);
+    const size_t groups = (weight_.columns + kGroupColumns - 1) / kGroupColumns;
+    std::vector<unsigned char> clips(groups * codes.ranges.size());
+    const auto take = [&](size_t slice, size_t row, size_t rows, size_t column, size_t columns,
+                          const float* sums) {
+      GroupConstants group = constants(matrix, alpha, slice, column, columns);
+      std::vector<float> values(rows * kGroupColumns);
+      if (products) {
+        disturb(*products, group.column_scale, alpha.data() + slice * padded(weight_.columns) + column, slice,
+                row, rows, column, columns, sums, values.data());
+        std::fill_n(group.column_scale, columns, 1.0f);
+        sums = values.data();
+      }
+      for (size_t m = 0; m < rows; ++m)
+        for (size_t n = 0; n < columns; ++n)
+          if (std::fabs(std::rint(sums[m * kGroupColumns + n] * group.column_scale[n] * group.to_code[n])) >
+              limit)
+            clips[column / kGroupColumns * codes.ranges.size() + (row + m) * slices_.size() + slice] = 1;
+    };
+    multiply_slices(context, weight_, matrix, slices_, codes.values.data(), codes.rows, codes.small, take);
+    bool clipped = false;
+    for (size_t i = 0; i < clips.size(); ++i) {
+      const size_t vector = i % codes.ranges.size();
+      if (clips[i] == 0 || codes.ranges[vector] == 0.0f) continue;
+      // Other groups of columns may ask for the same.
+      for (size_t g = i; g < clips.size(); g += codes.ranges.size()) clips[g] = 0;
+      convert_slice(settings_, slices_, vector / slices_.size(), vector % slices_.size(),
+                    2 * codes.ranges[vector], &codes);
+      clipped = true;
+    }
+    if (!clipped) break;
+  }
+  return codes;
+}
+
+void CrossbarMatrix::multiply(const KernelContext& context, const Codes& given, float* y) {
+  const std::shared_ptr<const ProgrammedMatrix> owner = settings_.programs() ? programmed(context) : nullptr;
+  const ProgrammedMatrix* matrix = owner.get();
+  const bool needs_scale = (settings_.adc_bits != 0 && adc_bound_.empty()) || settings_.disturbs();
   const std::vector<float> none;
-  const std::vector<float>& alpha = !needs_scale ? none : noisy ? matrix->alpha : clean_scale(context);
-  const size_t width = padded(weight_.columns);
+  const std::vector<float>& alpha = !needs_scale ? none : matrix ? matrix->alpha : clean_scale(context);
+  std::optional<Codes> managed;
+  if (settings_.manages_bounds) managed = manage_bounds(context, matrix, alpha, given);
+  const Codes& codes = managed ? *managed : given;
+  std::optional<DisturbedProducts> products;
+  if (settings_.disturbs()) products.emplace(context, settings_, weight_, matrix, slices_, codes, stream_);
   const auto take = [&](size_t slice, size_t row, size_t rows, size_t column, size_t columns,
                         const float* sums) {
-    float column_scale[kGroupColumns], to_code[kGroupColumns], step[kGroupColumns];
-    const float limit = settings_.adc_limit(), levels = settings_.levels();
-    for (size_t n = 0; n < columns; ++n) {
-      const size_t entry = slice * width + column + n;
-      column_scale[n] = noisy ? matrix->column_scale[entry] : 1.0f;
-      if (settings_.adc_bits == 0) continue;
-      const float bound = adc_bound_.empty() ? settings_.out_bound * alpha[entry] : adc_bound_[entry];
-      to_code[n] = bound < kTiny ? 0.0f : limit / (levels * bound);
-      step[n] = bound < kTiny ? 0.0f : bound / limit;
+    GroupConstants group = constants(matrix, alpha, slice, column, columns);
+    std::vector<float> values(products ? rows * kGroupColumns : 0);
+    if (products) {
+      disturb(*products, group.column_scale, alpha.data() + slice * padded(weight_.columns) + column, slice,
+              row, rows, column, columns, sums, values.data());
+      std::fill_n(group.column_scale, columns, 1.0f);
+      sums = values.data();
     }
+    if (settings_.adc_bits == 0)
+      for (size_t n = 0; n < columns; ++n) group.column_scale[n] *= group.step[n];
     float* target = y + row * weight_.columns + column;
     if (slice == 0)
       for (size_t m = 0; m < rows; ++m) std::fill_n(target + m * weight_.columns, columns, 0.0f);
-    vector_code().digitise({column_scale, to_code, step, limit, levels}, sums, rows, columns,
-                           codes.ranges.data() + row * slices_.size() + slice, slices_.size(), target,
-                           weight_.columns);
+    vector_code().digitise(
+        {group.column_scale, group.to_code, group.step, settings_.adc_limit(), settings_.levels()}, sums,
+        rows, columns, codes.ranges.data() + row * slices_.size() + slice, slices_.size(), target,
+        weight_.columns);
   };
-  multiply_slices(context, weight_, matrix.get(), slices_, codes.values.data(), codes.rows, take);
+  multiply_slices(context, weight_, matrix, slices_, codes.values.data(), codes.rows, codes.small, take);
   for (size_t row = 0; row < codes.rows; ++row)
     if (codes.spoiled[row] != 0)
       std::fill_n(y + row * weight_.columns, weight_.columns, std::numeric_limits<float>::quiet_NaN());

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "codes.h"
+#include "disturbance.h"
 #include "ort.h"
 #include "programmed.h"
 #include "settings.h"
@@ -15,24 +17,12 @@
 
 namespace hetc {
 
-// The DAC's view of [rows, inputs] vectors.
-struct Codes {
-  size_t rows;
-  size_t inputs;
-  std::vector<float> values;           // [rows, inputs]
-  std::vector<float> ranges;           // [rows, slices]; 0: the slice is off
-  std::vector<unsigned char> spoiled;  // [rows]; 1: a value was NaN or infinite
-};
-
 // Checks a weight input: constant, of rank 2, of an allowed type.
 Weight read_weight(const KernelInfo& info, size_t index, const std::string& name, bool transposed);
 
 // The optional [S] input ranges of a matrix with `inputs` rows.
 std::vector<float> read_input_range(const KernelInfo& info, size_t index, const std::string& name,
                                     size_t slices);
-
-Codes convert(const KernelContext& context, const Settings& settings, const float* x, size_t rows,
-              size_t inputs, const std::vector<float>& input_range);
 
 // y[rows, columns] = x w in float32.
 void multiply_exact(const KernelContext& context, const Weight& weight, const float* x, size_t rows,
@@ -51,10 +41,22 @@ class CrossbarMatrix {
   void multiply(const KernelContext& context, const Codes& codes, float* y);
 
   const Weight& weight() const { return weight_; }
+  uint32_t stream() const { return stream_; }
 
  private:
   const std::vector<float>& clean_scale(const KernelContext& context);
   std::shared_ptr<const ProgrammedMatrix> programmed(const KernelContext& context);
+
+  // The ADC's constants for the columns of one group in one slice.
+  struct GroupConstants {
+    float column_scale[kGroupColumns], to_code[kGroupColumns], step[kGroupColumns];
+  };
+  GroupConstants constants(const ProgrammedMatrix* matrix, const std::vector<float>& alpha, size_t slice,
+                           size_t column, size_t columns) const;
+
+  // Doubles the range of every slice of a vector that clips, until none does or the limit is reached.
+  Codes manage_bounds(const KernelContext& context, const ProgrammedMatrix* matrix,
+                      const std::vector<float>& alpha, Codes codes) const;
 
   const Settings& settings_;
   Weight weight_;

@@ -31,23 +31,20 @@ ExpertParameters read_expert(const KernelInfo& info, bool transpose_weight) {
   return expert;
 }
 
-void activate(const KernelContext& context, const ExpertParameters& expert, size_t rows, const float* gate,
+void activate(const KernelContext& context, const ExpertParameters& expert, size_t rows, float* gate,
               float* up) {
   const size_t width = expert.intermediate();
-  const size_t chunk = std::max<size_t>(1, 4096 / width);
+  const size_t chunk = std::max<size_t>(1, 16384 / width);
   context.parallel_for((rows + chunk - 1) / chunk, [&](size_t item) {
-    for (size_t row = item * chunk; row < std::min(rows, (item + 1) * chunk); ++row) {
-      float* h = up + row * width;
-      const float* g = gate + (gate == nullptr ? 0 : row * width);
-      for (size_t i = 0; i < width; ++i) {
-        const float linear = expert.up_bias.empty() ? h[i] : h[i] + expert.up_bias[i];
-        if (gate == nullptr) {
-          h[i] = expert.activation(linear);
-        } else {
-          h[i] = expert.activation(expert.gate_bias.empty() ? g[i] : g[i] + expert.gate_bias[i]) * linear;
-        }
-      }
-    }
+    const size_t begin = item * chunk, count = std::min(rows - begin, chunk);
+    float* h = up + begin * width;
+    add_bias(expert.up_bias, count, h);
+    float* activated = gate == nullptr ? h : gate + begin * width;
+    if (gate != nullptr) add_bias(expert.gate_bias, count, activated);
+    // Row by row: where a vector begins may show in the last bit.
+    for (size_t row = 0; row < count; ++row) expert.activation(activated + row * width, width);
+    if (gate == nullptr) return;
+    for (size_t i = 0; i < count * width; ++i) h[i] *= activated[i];
   });
 }
 

@@ -27,7 +27,8 @@ struct ExpertParameters {
 ExpertParameters read_expert(const KernelInfo& info, bool transpose_weight);
 
 // up[rows, intermediate] = act(gate + gate_bias) * (up + up_bias), or act(up + up_bias) if gate is null.
-void activate(const KernelContext& context, const ExpertParameters& expert, size_t rows, const float* gate,
+// Changes gate.
+void activate(const KernelContext& context, const ExpertParameters& expert, size_t rows, float* gate,
               float* up);
 
 void add_bias(const std::vector<float>& bias, size_t rows, float* y);

@@ -24,12 +24,12 @@ class Expert16 : public Kernel {
     const Vectors x(context, expert_.hidden());
     Result y(context, x, expert_.hidden());
     if (x.rows() == 0) return;
-    std::vector<float> gate(expert_.gate ? x.rows() * expert_.intermediate() : 0);
-    std::vector<float> up(x.rows() * expert_.intermediate());
-    if (expert_.gate) multiply_exact(context, *expert_.gate, x.data(), x.rows(), gate.data());
-    multiply_exact(context, expert_.up, x.data(), x.rows(), up.data());
-    activate(context, expert_, x.rows(), expert_.gate ? gate.data() : nullptr, up.data());
-    multiply_exact(context, expert_.down, up.data(), x.rows(), y.data());
+    const std::unique_ptr<float[]> gate(new float[expert_.gate ? x.rows() * expert_.intermediate() : 0]);
+    const std::unique_ptr<float[]> up(new float[x.rows() * expert_.intermediate()]);
+    if (expert_.gate) multiply_exact(context, *expert_.gate, x.data(), x.rows(), gate.get());
+    multiply_exact(context, expert_.up, x.data(), x.rows(), up.get());
+    activate(context, expert_, x.rows(), expert_.gate ? gate.get() : nullptr, up.get());
+    multiply_exact(context, expert_.down, up.get(), x.rows(), y.data());
     add_bias(expert_.down_bias, x.rows(), y.data());
     y.finish();
   }

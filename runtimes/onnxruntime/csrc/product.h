@@ -17,9 +17,16 @@ using TakeSums = std::function<void(size_t slice, size_t row, size_t rows, size_
                                     const float* sums)>;
 
 // Multiplies codes [rows, weight.rows] with the programmed panels or, if there are none, with the clean
-// weights, which are converted block by block and never copied as a whole.
+// weights, which are converted block by block and never copied as a whole. `small_codes`: they are integers
+// in -127..127.
 void multiply_slices(const KernelContext& context, const Weight& weight, const ProgrammedMatrix* programmed,
-                     const std::vector<Slice>& slices, const float* codes, size_t rows, const TakeSums& take);
+                     const std::vector<Slice>& slices, const float* codes, size_t rows, bool small_codes,
+                     const TakeSums& take);
+
+// The same with any values and the magnitudes of the weights.
+void multiply_magnitudes(const KernelContext& context, const Weight& weight,
+                         const ProgrammedMatrix* programmed, const std::vector<Slice>& slices,
+                         const float* values, size_t rows, const TakeSums& take);
 
 }  // namespace hetc
 

@@ -1,8 +1,10 @@
 #include "programmed.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <mutex>
+#include <utility>
 
 #include "content_hash.h"
 
@@ -17,6 +19,36 @@ struct Slot {
 
 size_t weight_bytes(const Weight& weight) {
   return weight.rows * weight.columns * (weight.type == ElementType::kFloat32 ? 4 : 2);
+}
+
+void add_curve(const Curve& curve, ContentHash* key) {
+  key->add(curve.count);
+  key->add(curve.pieces, curve.count * sizeof(CurvePiece));
+}
+
+void add_noise(const Noise& noise, ContentHash* key) {
+  key->add(noise.form);
+  key->add(noise.sigma_count);
+  key->add(noise.sigma, noise.sigma_count * (noise.break_count + 1) * sizeof(float));
+  key->add(noise.break_count);
+  key->add(noise.breaks, noise.break_count * sizeof(float));
+  key->add(noise.floor);
+  key->add(noise.offset);
+  key->add(noise.scale);
+  key->add(noise.seed);
+  key->add(noise.stream);
+  key->add(noise.drifts);
+  if (noise.drifts) {
+    add_curve(noise.drift_mean, key);
+    add_curve(noise.drift_deviation, key);
+    key->add(noise.drift_logarithm);
+  }
+  key->add(noise.flickers);
+  if (noise.flickers) {
+    add_curve(noise.flicker_deviation, key);
+    key->add(noise.flicker_spread);
+    key->add(noise.reading);
+  }
 }
 
 ContentHash key_of(const KernelContext& context, const ProgrammingRequest& request) {
@@ -36,11 +68,9 @@ ContentHash key_of(const KernelContext& context, const ProgrammingRequest& reque
   key.add(weight.transposed);
   key.add(request.slices.size());
   key.add(request.weight_scale.data(), request.weight_scale.size() * sizeof(float));
-  key.add(request.noise.form);
-  key.add(request.noise.sigma, request.noise.sigma_count * sizeof(float));
-  key.add(request.noise.scale);
-  key.add(request.noise.seed);
-  key.add(request.noise.stream);
+  add_noise(request.noise, &key);
+  key.add(request.compensation);
+  key.add(request.tile_columns);
   key.add(request.store);
   return key;
 }
@@ -62,8 +92,14 @@ Error not_finite(const std::string& name, size_t column) {
   return Error("weight '" + name + "' has NaN or infinity in the panel of output " + std::to_string(column));
 }
 
+// Magnitudes of the conductances in each column slice, at programming and now.
+struct Magnitudes {
+  std::vector<double> before, now;  // [slices][padded columns]; empty: not wanted
+};
+
 // Programs the 16 columns of one panel, slice by slice.
-void program_panel(const ProgrammingRequest& request, size_t panel, ProgrammedMatrix* matrix) {
+void program_panel(const ProgrammingRequest& request, size_t panel, ProgrammedMatrix* matrix,
+                   Magnitudes* magnitudes) {
   const VectorCode& code = vector_code();
   const Weight& weight = request.weight;
   const size_t column = panel * kPanelColumns;
@@ -77,16 +113,43 @@ void program_panel(const ProgrammingRequest& request, size_t panel, ProgrammedMa
     float maxima[kPanelColumns] = {};
     if (!code.column_maxima(block.data(), end - begin, maxima)) throw not_finite(request.name, column);
     if (request.weight_scale.empty()) std::copy(maxima, maxima + kPanelColumns, alpha);
-    code.program_block(request.noise, begin, end - begin, column, alpha, block.data());
+    double before[kPanelColumns] = {};
+    code.program_block(request.noise, begin, end - begin, column, alpha, block.data(), before);
+    if (!magnitudes->now.empty()) {
+      const size_t entry = s * padded(weight.columns) + column;
+      std::copy(before, before + kPanelColumns, magnitudes->before.begin() + static_cast<ptrdiff_t>(entry));
+      for (size_t i = 0; i < block.size(); ++i)
+        magnitudes->now[entry + i % kPanelColumns] += static_cast<double>(std::fabs(block[i]));
+    }
     std::copy(alpha, alpha + kPanelColumns, scale);
     float largest[kPanelColumns] = {};
     if (request.store == Store::kInt8) {
       code.column_maxima(block.data(), end - begin, largest);
       for (size_t n = 0; n < kPanelColumns; ++n) scale[n] = alpha[n] * (largest[n] / 127.0f);
     }
-    const size_t offset = (panel * weight.rows + begin) * kPanelColumns * element_bytes(request.store);
+    const size_t offset =
+        (panel * matrix->begins.back() + matrix->begins[s]) * kPanelColumns * element_bytes(request.store);
     code.store_block(request.store, block.data(), end - begin, largest, matrix->panels.get() + offset);
   }
+}
+
+// The factor per column, from the magnitudes of its tile or its own.
+std::vector<float> compensation(const ProgrammingRequest& request, Magnitudes magnitudes) {
+  const size_t columns = padded(request.weight.columns);
+  std::vector<float> factors(magnitudes.now.size(), 1.0f);
+  const bool global = request.compensation == Compensation::kGlobal;
+  for (size_t s = 0; s < request.slices.size(); ++s) {
+    for (const auto [begin, end] : split(request.weight.columns, global ? request.tile_columns : 1)) {
+      double before = 0, now = 0;
+      for (size_t n = begin; n < end; ++n) {
+        before += magnitudes.before[s * columns + n];
+        now += magnitudes.now[s * columns + n];
+      }
+      for (size_t n = begin; n < end; ++n)
+        if (now > 0) factors[s * columns + n] = static_cast<float>(before / now);
+    }
+  }
+  return factors;
 }
 
 std::unique_ptr<const ProgrammedMatrix> program(const KernelContext& context,
@@ -94,12 +157,24 @@ std::unique_ptr<const ProgrammedMatrix> program(const KernelContext& context,
   const size_t columns = padded(request.weight.columns);
   auto matrix = std::make_unique<ProgrammedMatrix>();
   matrix->store = request.store;
-  matrix->panels.reset(new unsigned char[columns * request.weight.rows * element_bytes(request.store)]);
+  const size_t side = rows_side_by_side(request.store);
+  matrix->begins.push_back(0);
+  for (const auto [begin, end] : request.slices)
+    matrix->begins.push_back(matrix->begins.back() + (end - begin + side - 1) / side * side);
+  const size_t bytes = columns * matrix->begins.back() * element_bytes(request.store);
+  matrix->panels.reset(new (std::align_val_t{kLineBytes}) unsigned char[bytes + 16 * kLineBytes]);
+  std::fill_n(matrix->panels.get() + bytes, 16 * kLineBytes, static_cast<unsigned char>(0));
   matrix->alpha = request.weight_scale;
   matrix->alpha.resize(request.slices.size() * columns);
   matrix->column_scale.resize(matrix->alpha.size());
+  Magnitudes magnitudes;
+  if (request.noise.drifts && request.compensation != Compensation::kNone) {
+    magnitudes.before.resize(matrix->alpha.size());
+    magnitudes.now.resize(matrix->alpha.size());
+  }
   context.parallel_for(columns / kPanelColumns,
-                       [&](size_t panel) { program_panel(request, panel, matrix.get()); });
+                       [&](size_t panel) { program_panel(request, panel, matrix.get(), &magnitudes); });
+  if (!magnitudes.now.empty()) matrix->compensation = compensation(request, std::move(magnitudes));
   return matrix;
 }
 

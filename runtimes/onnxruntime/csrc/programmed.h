@@ -3,20 +3,31 @@
 #define HETC_PROGRAMMED_H_
 
 #include <memory>
+#include <new>
 #include <string>
 #include <vector>
 
+#include "device.h"
 #include "ort.h"
 #include "slices.h"
 #include "vector_code.h"
 
 namespace hetc {
 
+// Frees what was allocated at a cache line's start.
+struct FreeLines {
+  void operator()(unsigned char* lines) const { ::operator delete[](lines, std::align_val_t{kLineBytes}); }
+};
+
 struct ProgrammedMatrix {
   Store store;
-  std::unique_ptr<unsigned char[]> panels;  // [panels][rows][16] in the store's type
-  std::vector<float> alpha;                 // [slices][padded columns], the weight scale
-  std::vector<float> column_scale;          // likewise; stored value times this is the weight
+  // Panels of stored weights, one after the other, each slice of a panel from row `begins[slice]`; see
+  // Panels. kLineBytes of 0 for each of 16 rows follow the last one.
+  std::unique_ptr<unsigned char[], FreeLines> panels;
+  std::vector<size_t> begins;       // [slices + 1]; the last entry is the number of rows of a panel
+  std::vector<float> alpha;         // [slices][padded columns], the weight scale
+  std::vector<float> column_scale;  // likewise; stored value times this is the weight
+  std::vector<float> compensation;  // likewise; the digital factor against drift; empty: 1
 };
 
 struct ProgrammingRequest {
@@ -25,6 +36,8 @@ struct ProgrammingRequest {
   std::vector<Slice> slices;
   std::vector<float> weight_scale;  // [slices][padded columns]; empty: max|w| of the column slice
   Noise noise;
+  Compensation compensation;
+  size_t tile_columns;
   Store store;
 };
 

@@ -5,29 +5,46 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <vector>
 
+#include "attributes.h"
+#include "device.h"
 #include "ort.h"
 #include "vector_code.h"
 
 namespace hetc {
 
 enum class Mode { kExact, kConverters, kNoisy };
+enum class WeightNoise { kAdditive, kPcmRead };
+
+// What every product adds to a crossbar's output, in units of the normalised tile.
+struct Disturbance {
+  float output_noise;
+  float weight_noise;
+  WeightNoise weight_noise_form;
+  float ir_drop;
+
+  bool draws() const { return output_noise > 0 || weight_noise > 0; }
+  bool any() const { return draws() || ir_drop > 0; }
+};
 
 // The crossbar attributes that AnalogMatMul and AnalogExpert share, session entries applied.
 struct Settings {
   Mode mode;
   bool transpose_weight;
   size_t tile_rows;
+  size_t tile_columns;
   int dac_bits;
   int adc_bits;
   float out_bound;
-  NoiseForm noise_form;
-  std::vector<float> noise_sigma;
-  float noise_scale;
-  uint64_t seed;
+  bool scale_per_tile;
+  bool manages_bounds;
+  bool rounds_randomly;  // the DAC, in mode noisy
+  Device device;
+  Disturbance disturbance;
   Store store;
 
+  bool programs() const { return mode == Mode::kNoisy && device.programs(); }
+  bool disturbs() const { return mode == Mode::kNoisy && disturbance.any(); }
   float levels() const;     // L: DAC codes on each side of 0; 1 without DAC
   float adc_limit() const;  // A: ADC codes on each side of 0; 0 without ADC
 };
@@ -35,8 +52,7 @@ struct Settings {
 // The session's entries; what is absent is left to the node.
 struct SessionEntries {
   std::optional<Mode> mode;
-  std::optional<uint64_t> seed;
-  std::optional<float> noise_scale;
+  DeviceEntries device;
   std::optional<Store> store;
   std::optional<std::string> digital_fraction;
 };
@@ -45,9 +61,6 @@ struct SessionEntries {
 SessionEntries read_session(const KernelInfo& info);
 
 Settings read_settings(const KernelInfo& info);
-
-// An int attribute within [low, high].
-int64_t integer_between(const KernelInfo& info, const char* attribute, int64_t low, int64_t high);
 
 }  // namespace hetc
 

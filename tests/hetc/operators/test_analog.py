@@ -44,7 +44,9 @@ def check_matmul(
     """Run the body on ``w [K, N]`` and hold every ADC code against the reference."""
     optional = {"input_range": input_range, "adc_bound": adc_bound, "weight_scale": weight_scale}
     function = analog_matmul_function(
-        opset=opset, **{name: value is not None for name, value in optional.items()}
+        opset=opset,
+        scale_per_tile=crossbar.get("scale_mode") == "tile",
+        **{name: value is not None for name, value in optional.items()},
     )
     stored = np.ascontiguousarray(w.T) if transpose_weight else w
     attributes = {**ANALOG_ATTRIBUTES, **crossbar, "transpose_weight": transpose_weight, "stream": 5}
@@ -121,6 +123,13 @@ def test_calibrated_inputs(
         adc_bound=random.uniform(5, 20, (2, adc_bound)).astype(np.float32) if adc_bound else None,
         weight_scale=random.uniform(1, 3, (2, weight_scale)).astype(np.float32) if weight_scale else None,
     )
+
+
+@RUNTIMES
+@pytest.mark.parametrize("tile_columns", [1, 4, 7, 20])
+def test_scales_per_tile(run: Run, tile_columns: int) -> None:
+    x, w = matrices(4, 30, 11)
+    check_matmul(run, x, w, tile_rows=16, tile_columns=tile_columns, scale_mode="tile")
 
 
 @RUNTIMES

@@ -70,6 +70,24 @@ def test_without_a_unit_the_weight_names_the_node() -> None:
         ("noise_form", "pink", "allowed: none, differential-pair, gaussian"),
         ("noise_sigma", [0.1, float("inf")], "not finite"),
         ("noise_scale", -1.0, "allowed: finite, >= 0"),
+        ("noise_sigma", [0.1, 0.2, 0.3], "multiple of 2"),
+        ("noise_floor", -0.1, "allowed: finite, >= 0"),
+        ("noise_offset", -0.1, "allowed: finite, >= 0"),
+        ("drift_time", -1.0, "allowed: finite, >= 0"),
+        ("drift_reference", 0.0, "allowed: finite, > 0"),
+        ("drift_mean", [1.0] * 9, "a multiple of 10"),
+        ("drift_deviation", [float("nan")] * 10, "not finite"),
+        ("drift_compensation", "tile", "allowed: none, global, column"),
+        ("flicker_noise", -1.0, "allowed: finite, >= 0"),
+        ("flicker_read_time", 0.0, "allowed: finite, > 0"),
+        ("output_noise", -1.0, "allowed: finite, >= 0"),
+        ("weight_noise", float("inf"), "allowed: finite, >= 0"),
+        ("weight_noise_form", "pink", "allowed: additive, pcm-read"),
+        ("ir_drop", -1.0, "allowed: finite, >= 0"),
+        ("dac_rounding", "up", "allowed: nearest, stochastic"),
+        ("bound_management", "max", "allowed: none, iterative"),
+        ("scale_mode", "row", "allowed: column, tile"),
+        ("read_seed", 2**31, "allowed: 0..2147483647"),
         ("seed", -1, "allowed: 0.."),
         ("rank", -1, "allowed: 0.."),
         ("group_size", -1, "allowed: 0.."),
@@ -79,7 +97,18 @@ def test_without_a_unit_the_weight_names_the_node() -> None:
     ],
 )
 def test_bad_attribute(attribute: str, value: Any, fragment: str) -> None:
-    refused(f"'{attribute}'", fragment, attributes={attribute: value})
+    breaks = {"noise_sigma_breaks": [0.5]} if "multiple of 2" in fragment else {}
+    refused(f"'{attribute}'", fragment, attributes={attribute: value, **breaks})
+
+
+def test_a_drift_that_is_not_known() -> None:
+    refused("no drift is known for drift_time 60", attributes={"drift_time": 60.0})
+    refused("no drift is known for drift_time 60", config={"hetc.drift_time": "60"})
+    times = {"noise_times": [1.0, 3600.0], "noise_sigma": [0.1, 0.2]}
+    refused("entries of noise_times", attributes=times, config={"hetc.drift_time": "60"})
+    refused("'flicker_noise' is above 0", attributes={"flicker_noise": 1.0})
+    gaussian = {"noise_form": "gaussian", "drift_mean": [0.0] * 10}
+    refused("need noise_form differential-pair", attributes=gaussian)
 
 
 def test_rank_lies_in_its_group() -> None:
@@ -93,6 +122,9 @@ def test_rank_lies_in_its_group() -> None:
         ("hetc.seed", "", "hetc.seed: ''"),
         ("hetc.seed", "1e3", "hetc.seed: '1e3'"),
         ("hetc.seed", str(2**63), "0 to 2^63 - 1"),
+        ("hetc.read_seed", str(2**31), "0 to 2^31 - 1"),
+        ("hetc.drift_time", "-1", "allowed: numbers >= 0"),
+        ("hetc.drift_time", "inf", "allowed: numbers >= 0"),
         ("hetc.mode", "Noisy", "allowed: exact, converters, noisy"),
         ("hetc.noise_scale", "-0.5", "allowed: numbers >= 0"),
         ("hetc.noise_scale", "nan", "allowed: numbers >= 0"),

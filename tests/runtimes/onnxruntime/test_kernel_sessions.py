@@ -13,7 +13,7 @@ import onnx
 import pytest
 from kernel_runs import MATMUL, NOISY, open_kernel, run_kernel, run_matmul
 from onnx import helper
-from single_node import single_node_model
+from single_node import make_node, single_node_model
 
 from hetc.runtimes.onnxruntime.library import library_path
 
@@ -135,7 +135,7 @@ def test_kernel_runs_inside_a_function_and_in_place_of_its_own() -> None:
         opsets[:1],
     )
     body.attribute.extend(attributes)
-    call = helper.make_node("AnalogMatMul", ["a", "b"], ["c"], domain="hetc", **attributes)
+    call = make_node("AnalogMatMul", ["a", "b"], ["c"], attributes)
     outer = helper.make_function("user", "Expert", ["a", "b"], ["c"], [call], opsets[:2])
     graph = helper.make_graph(
         [helper.make_node("Expert", ["x", "w"], ["y"], domain="user")],

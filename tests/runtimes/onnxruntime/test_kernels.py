@@ -13,10 +13,10 @@ import pytest
 from equality import assert_adc_equal, assert_programmed_equal
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_runs import NOISY, PCM_SIGMA, open_kernel, run_matmul
+from kernel_runs import NOISY, PCM_SIGMA, crossbar, open_kernel, run_matmul
 from onnx import helper
 
-from hetc.runtimes.reference import Crossbar, analog_matmul, convert, program, split
+from hetc.runtimes.reference import analog_matmul, convert, program, split
 
 GOLDENS = json.loads((Path(__file__).parents[2] / "goldens.json").read_text())
 TYPES = (np.float32, np.float16, ml_dtypes.bfloat16)
@@ -28,12 +28,6 @@ def matrices(rows: int, inputs: int, outputs: int, seed: int = 0) -> tuple[np.nd
     random = np.random.default_rng(seed)
     x, w = random.normal(size=(rows, inputs)), random.normal(size=(outputs, inputs))
     return x.astype(np.float32), w.astype(np.float32)
-
-
-def crossbar(attributes: dict[str, Any], store: str = "bfloat16") -> Crossbar:
-    names = ("mode", "tile_rows", "dac_bits", "adc_bits", "out_bound", "noise_form", "noise_scale", "seed")
-    values = {name: attributes[name] for name in names if name in attributes}
-    return Crossbar(**values, noise_sigma=tuple(attributes.get("noise_sigma", ())), store=store)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,56 @@
+"""`hetc bake`: noise in the weights, for runtimes without the library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["bake_command"]
+
+
+@click.command("bake")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Baked bundle to write.")
+@click.option("--seed", type=int, metavar="N", help="Programming seed.  [default: the plan's]")
+@click.option("--noise-scale", type=float, metavar="C", help="Factor on the programming noise.")
+@click.option("--drift-time", type=float, metavar="S", help="Seconds since programming.")
+@click.option(
+    "--store",
+    type=click.Choice(["bfloat16", "float32", "int8"]),
+    default="bfloat16",
+    show_default=True,
+    help="What programmed weights are rounded to; they are written as float32.",
+)
+@click.option("--approximate", is_flag=True, help="Bake although noise of every product gets lost.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of the programming.")
+@click.option("--force", is_flag=True, help="Replace an existing bundle.")
+def bake_command(
+    bundle: Path,
+    output: Path,
+    seed: int | None,
+    noise_scale: float | None,
+    drift_time: float | None,
+    store: str,
+    approximate: bool,
+    threads: int | None,
+    force: bool,
+) -> None:
+    """Write the noise of one seed into the weights of BUNDLE, so that any ONNX runtime computes it."""
+    from hetc.bake import bake_bundle
+
+    baked = bake_bundle(
+        bundle,
+        output,
+        seed=seed,
+        noise_scale=noise_scale,
+        drift_time=drift_time,
+        store=store,
+        approximate=approximate,
+        threads=threads,
+        force=force,
+    )
+    assert baked.baked is not None
+    noise = "seed {seed}, c = {noise_scale}, t = {drift_time}".format_map(baked.baked)
+    click.echo(f"wrote {output}: {noise}", err=True)
+    click.echo(f"next: run {output / 'model.onnx'} with any ONNX runtime", err=True)

@@ -1,0 +1,35 @@
+"""`hetc partition`: one model and one weight file per partition."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["partition_command"]
+
+
+@click.command("partition")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@click.option("--per-expert", is_flag=True, help="Make every analog expert a model of its own.")
+@click.option("--conductances", is_flag=True, help="Also write what a device toolchain programs.")
+@click.option(
+    "--g-max",
+    type=float,
+    metavar="US",
+    help="Conductance in uS of a weight as large as its scale.  [default: the noise model's]",
+)
+@click.option("--force", is_flag=True, help="Replace an existing folder of partitions.")
+def partition_command(
+    bundle: Path, output: Path, per_expert: bool, conductances: bool, g_max: float | None, force: bool
+) -> None:
+    """Cut BUNDLE into the models that run one after the other on their targets."""
+    from hetc.partition import partition_bundle
+
+    if g_max is not None and not conductances:
+        raise click.UsageError("--g-max says how to write --conductances; give both")
+    parts = partition_bundle(
+        bundle, output, per_expert=per_expert, conductances=conductances, g_max=g_max, force=force
+    )
+    click.echo(f"wrote {output}: {len(parts)} models", err=True)

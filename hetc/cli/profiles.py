@@ -1,0 +1,75 @@
+"""`hetc profiles`: hardware profiles that come with hetc, and conversion from aihwkit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hetc.cli.output import json_option, print_json
+
+__all__ = ["profiles_command"]
+
+
+@click.group("profiles")
+def profiles_command() -> None:
+    """List, show and convert hardware profiles."""
+
+
+@profiles_command.command("list")
+@json_option
+def list_profiles(as_json: bool) -> None:
+    """List the built-in profiles."""
+    from hetc.profile import built_in_profiles, load_profile
+
+    profiles = {name: load_profile(name) for name in built_in_profiles()}
+    if as_json:
+        print_json({name: profile.to_dict() for name, profile in profiles.items()})
+        return
+    for name, profile in profiles.items():
+        tile = f"{profile.tile_rows} x {profile.tile_columns}"
+        click.echo(
+            f"{name:12} tile {tile:10} DAC {profile.dac_bits} ADC {profile.adc_bits} {profile.noise.name}"
+        )
+
+
+@profiles_command.command("show")
+@click.argument("profile", metavar="NAME-OR-FILE")
+@json_option
+def show_profile(profile: str, as_json: bool) -> None:
+    """Show a profile in full, as TOML."""
+    from hetc.profile import load_profile
+    from hetc.profile_toml import to_toml
+
+    loaded = load_profile(profile)
+    if as_json:
+        print_json(loaded.to_dict())
+    else:
+        click.echo(to_toml(loaded), nl=False)
+
+
+@profiles_command.command("from-aihwkit")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="TOML file to write.  [default: stdout]"
+)
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+def convert_profile(file: Path, output: Path | None, force: bool) -> None:
+    """Convert an aihwkit RPUConfig, dumped as JSON, into a profile (docs/from-aihwkit.md)."""
+    from hetc.aihwkit_profile import from_aihwkit, read_aihwkit
+    from hetc.errors import UsageError
+    from hetc.profile_toml import to_toml
+
+    converted = from_aihwkit(read_aihwkit(file), file.stem)
+    for field in converted.unsupported:
+        click.echo(f"unsupported: {field}", err=True)
+    for section in converted.ignored:
+        click.echo(f"ignored: {section} (training or simulator only)", err=True)
+    notes = "".join(f"# not carried over: {field}\n" for field in converted.unsupported)
+    text = f"# From an aihwkit configuration.\n{notes}" + to_toml(converted.profile)
+    if output is None:
+        click.echo(text, nl=False)
+    elif output.exists() and not force:
+        raise UsageError(f"{output} exists; give --force to replace it")
+    else:
+        output.write_text(text, "utf-8")

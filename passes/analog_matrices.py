@@ -1,0 +1,108 @@
+"""Reads a lowered graph: which matrix stands on which crossbars, with its stream, range, bound and scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from hetc.operators.schemas import INPUTS
+from hetc.passes.cut_partitions import target_of
+from hetc.runtimes.reference.crossbar import split
+from hetc.weights import read_tensor
+
+__all__ = ["AnalogMatrix", "analog_matrices", "analog_nodes", "named_inputs", "set_input", "weight_scale"]
+
+_EXPERT_RANGES = {"gate": "in_range", "up": "in_range", "down": "mid_range"}
+
+
+@dataclass(frozen=True)
+class AnalogMatrix:
+    """One matrix of an analog node.
+
+    Attributes:
+        node: The `AnalogMatMul` or `AnalogExpert`.
+        weight_input: Name of the node's input that is the matrix: `w`, `gate`, `up`, `down`.
+        weight: The initializer.
+        stream: Number of its random stream.
+        input_range: Constant `[S]`, or None where it is taken from each vector.
+        adc_bound: Constant `[S, N]` or `[S, 1]`, or None where it is out_bound x weight scale.
+        weight_scale: Constant `[S, N]` or `[S, 1]`, or None where it is each column slice's largest weight.
+    """
+
+    node: ir.Node
+    weight_input: str
+    weight: ir.Value
+    stream: int
+    input_range: ir.Value | None
+    adc_bound: ir.Value | None
+    weight_scale: ir.Value | None
+
+    @property
+    def transposed(self) -> bool:
+        """True where the weight is `[outputs, inputs]`."""
+        return bool(self.node.attributes["transpose_weight"].as_int())
+
+    def input_name(self, kind: str) -> str:
+        """Name of the node's input that is this matrix's `weight`, `weight_scale` or `adc_bound`."""
+        return self.weight_input if kind == "weight" else f"{_prefix(self.weight_input)}{kind}"
+
+
+def analog_nodes(graph: ir.Graph) -> list[ir.Node]:
+    """The analog nodes in order."""
+    return [node for node in graph if target_of(node) == "analog"]
+
+
+def analog_matrices(node: ir.Node) -> Iterator[AnalogMatrix]:
+    """The matrices of one analog node, in order of its inputs."""
+    inputs = named_inputs(node)
+    for name in ("w", "gate", "up", "down"):
+        if name in inputs:
+            prefix = _prefix(name)
+            yield AnalogMatrix(
+                node,
+                name,
+                inputs[name],
+                node.attributes[f"{prefix}stream"].as_int(),
+                inputs.get(_EXPERT_RANGES.get(name, "input_range")),
+                inputs.get(f"{prefix}adc_bound"),
+                inputs.get(f"{prefix}weight_scale"),
+            )
+
+
+def named_inputs(node: ir.Node) -> dict[str, ir.Value]:
+    """The inputs that the node has, by the names of docs/operators.md."""
+    pairs = zip(INPUTS[node.op_type], node.inputs, strict=False)
+    return {name: value for name, value in pairs if value is not None}
+
+
+def set_input(node: ir.Node, name: str, value: ir.Value) -> None:
+    """Gives the node its input `name`, those before it staying as they are or absent."""
+    index = list(INPUTS[node.op_type]).index(name)
+    if len(node.inputs) <= index:
+        node.resize_inputs(index + 1)
+    node.replace_input_with(index, value)
+
+
+def weight_scale(model: ir.Model, matrix: AnalogMatrix) -> NDArray[np.float32]:
+    """The weight that g_max stands for, `[S, N]`: the node's constant, or the largest of each column slice
+    or tile, by `scale_mode`."""
+    weight = read_tensor(model, matrix.weight.name or "")
+    rows = weight.T if matrix.transposed else weight
+    attributes = matrix.node.attributes
+    slices = split(len(rows), attributes["tile_rows"].as_int())
+    if matrix.weight_scale is not None:
+        given = read_tensor(model, matrix.weight_scale.name or "")
+        return np.broadcast_to(given, (len(slices), rows.shape[1]))
+    largest = np.stack([np.abs(rows[part].astype(np.float32)).max(axis=0) for part in slices])
+    if attributes["scale_mode"].as_string() == "tile":
+        for columns in split(rows.shape[1], attributes["tile_columns"].as_int()):
+            largest[:, columns] = largest[:, columns].max(axis=1, keepdims=True)
+    return largest
+
+
+def _prefix(weight_input: str) -> str:
+    return "" if weight_input == "w" else f"{weight_input}_"

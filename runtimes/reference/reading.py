@@ -1,0 +1,106 @@
+"""What one analog product adds to the crossbar's output: noise and IR drop; and the random DAC.
+
+All draws belong to the vector itself (its codes are hashed into the counter), never to its place in a batch.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hetc.errors import InvalidInputError
+from hetc.runtimes.reference.noise import Float32, normals
+from hetc.runtimes.reference.philox import philox
+from hetc.runtimes.reference.settings import Crossbar
+
+__all__ = ["disturb", "hash_values", "round_randomly"]
+
+PURPOSE_PRODUCT, PURPOSE_DAC = 2, 4
+WIRE = 571428.57
+"""Conductance of one segment of wire over g_max, as in aihwkit's ``ir_drop_g_ratio``."""
+
+Float64 = NDArray[np.float64]
+
+
+def hash_values(values: Float32, first_row: int) -> NDArray[np.uint64]:
+    """``[M]``: hash of each vector of ``values [M, rows]``, whose elements are rows of the matrix.
+
+    The sum modulo 2**64 of SplitMix64's output function (Steele, Lea and Flood 2014) over
+    2**32 * row + bits of the float32 value, with -0 as 0.
+    """
+    bits = (values + np.float32(0)).view(np.uint32).astype(np.uint64)
+    rows = np.arange(first_row, first_row + values.shape[1], dtype=np.uint64)
+    z = bits + (rows << np.uint64(32))
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    digest: NDArray[np.uint64] = (z ^ (z >> np.uint64(31))).sum(axis=1, dtype=np.uint64)
+    return digest
+
+
+def _words(
+    values: Float32, first_row: int, positions: NDArray[np.integer], purpose: int, key: tuple[int, int]
+) -> NDArray[np.uint32]:
+    """Random words ``[4, M, positions]`` that belong to the vectors ``values``."""
+    digest = hash_values(values, first_row)[:, None]
+    low, high = digest & np.uint64(0xFFFFFFFF), digest >> np.uint64(32)
+    return philox((low, high, positions[None, :], purpose), key)
+
+
+def round_randomly(v: Float32, first_row: int, crossbar: Crossbar, stream: int) -> Float32:
+    """Round ``v [M, rows]`` up with the probability of its fraction, else down."""
+    positions = np.arange(first_row, first_row + v.shape[1])
+    words = _words(np.rint(v), first_row, positions, PURPOSE_DAC, (crossbar.read_seed, stream))
+    chance = ((words[0] >> 8) * 2.0**-24).astype(np.float32)
+    down = np.floor(v)
+    rounded: Float32 = down + (v - down > chance).astype(np.float32)
+    return rounded
+
+
+def disturb(
+    a: Float64,
+    q: Float32,
+    weights: Float32,
+    alpha: Float32,
+    first_row: int,
+    levels: np.float32,
+    crossbar: Crossbar,
+    stream: int,
+) -> Float64:
+    """The crossbar's output ``a [M, N]`` with IR drop and the noise of one product.
+
+    Args:
+        a: ``q @ weights``.
+        q: ``[M, rows]`` DAC codes.
+        weights: ``[rows, N]`` as programmed.
+        alpha: ``[N]`` or ``[1]`` weight scale; columns below 1e-30 are left as they are.
+        first_row: number of the slice's first row in the matrix.
+        levels: L.
+        crossbar, stream: the attributes and the matrix.
+
+    Raises:
+        InvalidInputError: for an unknown ``weight_noise_form``.
+    """
+    codes, w = q.astype(np.float64), weights.astype(np.float64)
+    scale = np.broadcast_to(np.asarray(alpha, np.float64), a.shape[1:])
+    unit = np.where(scale < 1e-30, 1.0, scale)
+    delta = np.zeros_like(a)
+    rows = len(w)
+    if crossbar.ir_drop:
+        current = rows / WIRE * (np.abs(codes) @ np.abs(w)) / (levels * unit)
+        loss = current * (current * (0.05 * current - 0.2) + 0.5)
+        ramp = 1 - (1 - np.arange(rows) / rows) ** 2
+        delta -= crossbar.ir_drop * loss * ((codes * ramp) @ w)
+    if crossbar.output_noise or crossbar.weight_noise:
+        words = _words(q, first_row, np.arange(a.shape[1]), PURPOSE_PRODUCT, (crossbar.read_seed, stream))
+        z0, z1 = normals(words[0], words[1])
+        delta += crossbar.output_noise * levels * unit * z0
+        if crossbar.weight_noise_form == "additive":
+            spread = unit * np.sqrt((codes**2).sum(axis=1, keepdims=True))
+        elif crossbar.weight_noise_form == "pcm-read":
+            spread = np.sqrt(unit * (codes**2 @ np.abs(w)))
+        else:
+            raise InvalidInputError(
+                f"weight_noise_form is {crossbar.weight_noise_form!r}; known are additive and pcm-read"
+            )
+        delta += crossbar.weight_noise * spread * z1
+    return a + np.where(scale < 1e-30, 0.0, delta)

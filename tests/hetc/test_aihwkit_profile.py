@@ -1,0 +1,139 @@
+"""aihwkit configurations become profiles; what cannot be carried over is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from hetc.aihwkit_profile import from_aihwkit
+from hetc.cli.main import hetc
+from hetc.errors import InvalidInputError
+from hetc.noise_models import NOISE_MODELS
+from hetc.profile import built_in_profiles, load_profile
+from hetc.profile_toml import to_toml
+
+# What IBM's StandardHWATrainingPreset says about inference, dumped as docs/from-aihwkit.md shows.
+PRESET: dict[str, Any] = {
+    "class": "InferenceRPUConfig",
+    "mapping": {
+        "max_input_size": 512,
+        "max_output_size": 256,
+        "weight_scaling_omega": 1.0,
+        "weight_scaling_columnwise": True,
+    },
+    "forward": {
+        "is_perfect": False,
+        "inp_res": 1 / 254,
+        "out_res": 1 / 254,
+        "inp_bound": 1.0,
+        "out_bound": 10.0,
+        "out_noise": 0.04,
+        "w_noise": 0.0175,
+        "w_noise_type": "WeightNoiseType.PCM_READ",
+        "ir_drop": 1.0,
+        "inp_sto_round": False,
+        "noise_management": "NoiseManagementType.ABS_MAX",
+        "bound_management": "BoundManagementType.ITERATIVE",
+    },
+    "noise_model": {"class": "PCMLikeNoiseModel", "prog_noise_scale": 1.5, "read_noise_scale": 1.0},
+    "drift_compensation": {"class": "GlobalDriftCompensation"},
+    "modifier": {"type": "ADD_NORMAL"},
+}
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    config = json.loads(json.dumps(PRESET))
+    *sections, key = path.split(".")
+    target = config
+    for section in sections:
+        target = target.setdefault(section, {})
+    target[key] = value
+    return config
+
+
+def test_a_preset_becomes_a_profile() -> None:
+    converted = from_aihwkit(PRESET, "preset")
+    profile = converted.profile
+    assert converted.unsupported == () and converted.ignored == ("modifier",)
+    assert (profile.tile_rows, profile.tile_columns, profile.dac_bits, profile.adc_bits) == (512, 256, 8, 8)
+    assert (profile.output_noise, profile.weight_noise, profile.weight_noise_form) == (
+        0.04,
+        0.0175,
+        "pcm-read",
+    )
+    assert (profile.ir_drop, profile.bound_management, profile.scale_mode) == (1.0, "iterative", "column")
+    assert (profile.noise.name, profile.noise_scale, profile.flicker_noise) == ("pcm", 1.5, 1.0)
+    assert profile.drift_compensation == "global"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "named"),
+    [
+        ("forward.inp_noise", 0.1, "forward.inp_noise = 0.1"),
+        ("forward.out_sto_round", True, "forward.out_sto_round = True"),
+        ("forward.noise_management", "AVERAGE_ABS_MAX", "forward.noise_management = AVERAGE_ABS_MAX"),
+        ("forward.bound_management", "SHIFT", "forward.bound_management = SHIFT"),
+        ("forward.w_noise_type", "OTHER", "forward.w_noise_type = OTHER"),
+        ("mapping.weight_scaling_omega", 0.0, "mapping.weight_scaling_omega = 0.0"),
+        ("noise_model", {"class": "MyNoise"}, "noise_model = MyNoise"),
+        ("noise_model.t_0", 30.0, "noise_model.t_0 = 30.0"),
+        ("drift_compensation", {"class": "Mine"}, "drift_compensation = Mine"),
+    ],
+)
+def test_what_has_no_counterpart_is_named(path: str, value: Any, named: str) -> None:
+    assert from_aihwkit(changed(path, value), "x").unsupported == (named,)
+
+
+@pytest.mark.parametrize(("resolution", "bits"), [(254, 8), (1 / 126, 7), (1 / 510, 9), (-1, 0)])
+def test_resolutions(resolution: float, bits: int) -> None:
+    assert from_aihwkit(changed("forward.inp_res", resolution), "x").profile.dac_bits == bits
+
+
+def test_a_resolution_between_two_bits_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="no whole number of bits"):
+        from_aihwkit(changed("forward.out_res", 1 / 200), "x")
+
+
+def test_other_noise_models() -> None:
+    hermes = from_aihwkit(changed("noise_model", {"class": "HermesNoiseModel", "num_devices": 1}), "x")
+    assert hermes.profile.noise == NOISE_MODELS["hermes_single"]
+    mine = from_aihwkit(changed("noise_model.prog_coeff", [0.5, 1.0]), "x").profile.noise
+    assert (mine.name, mine.sigma) == ("pcm-custom", (0.02, 0.04))
+    slower = from_aihwkit(changed("noise_model.drift_scale", 0.5), "x").profile.noise
+    assert slower.drift_mean[1:4] == tuple(value / 2 for value in NOISE_MODELS["pcm"].drift_mean[1:4])
+    assert from_aihwkit(changed("noise_model", None), "x").profile.noise.name == "none"
+
+
+def test_toml_reads_back_as_the_same_profile(tmp_path: Path) -> None:
+    profiles = [load_profile(name) for name in built_in_profiles()]
+    profiles += [from_aihwkit(PRESET, "p").profile]
+    profiles += [from_aihwkit(changed("noise_model.drift_scale", 0.5), "q").profile]
+    for profile in profiles:
+        (tmp_path / "p.toml").write_text(to_toml(profile))
+        assert load_profile(tmp_path / "p.toml") == profile
+
+
+def test_commands(tmp_path: Path) -> None:
+    source, target = tmp_path / "mine.json", tmp_path / "mine.toml"
+    source.write_text(json.dumps(changed("forward.inp_noise", 0.1)))
+    run = CliRunner().invoke
+    result = run(hetc, ["profiles", "from-aihwkit", str(source), "-o", str(target)])
+    assert result.exit_code == 0 and "unsupported: forward.inp_noise = 0.1" in result.output
+    assert "# not carried over: forward.inp_noise = 0.1" in target.read_text()
+    assert load_profile(target).output_noise == 0.04
+    assert 'name = "mine"' in run(hetc, ["profiles", "show", str(target)]).output
+    assert "pcm-512" in run(hetc, ["profiles", "list"]).output
+    assert set(json.loads(run(hetc, ["profiles", "list", "--json"]).output)) == set(built_in_profiles())
+    again = run(hetc, ["profiles", "from-aihwkit", str(source), "-o", str(target)])
+    assert again.exit_code != 0 and "--force" in str(again.exception)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_not_a_configuration(tmp_path: Path, text: str) -> None:
+    (tmp_path / "bad.json").write_text(text)
+    result = CliRunner().invoke(hetc, ["profiles", "from-aihwkit", str(tmp_path / "bad.json")])
+    assert isinstance(result.exception, InvalidInputError)
