@@ -69,6 +69,7 @@ class Bundle:
         digital_frac: str | float | None = None,
         noise_scale: float | None = None,
         store: str | None = None,
+        stats_file: Path | None = None,
         threads: int | None = None,
         low_memory: bool = False,
     ) -> onnxruntime.InferenceSession:
@@ -80,6 +81,7 @@ class Bundle:
             digital_frac: Share of each group's experts that runs digital; may only exceed the compiled one.
             noise_scale: Factor c on the programming noise; None for the profile's.
             store: What programmed weights are kept as: `bfloat16` (default), `float32` or `int8`.
+            stats_file: Where analog kernels add what they saw (see `hetc.calibration`) when the session ends.
             threads: Threads of the session; None leaves it to ONNX Runtime.
             low_memory: Leave weights of standard operators unpacked in the file map; their products
                 get slower.
@@ -98,6 +100,7 @@ class Bundle:
             "hetc.digital_frac": None if digital_frac is None else format(parse_fraction(digital_frac), "f"),
             "hetc.noise_scale": noise_scale,
             "hetc.store": store,
+            "hetc.stats_file": stats_file,
             "session.disable_prepacking": 1 if low_memory else None,
         }
         return open_session(

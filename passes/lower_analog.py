@@ -14,6 +14,7 @@ import logging
 from decimal import Decimal
 from typing import Union
 
+import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedFunctionsPass, RemoveUnusedNodesPass
 
@@ -52,7 +53,7 @@ class LowerAnalog(ir.passes.InPlacePass):
         nodes = {node.name: node for node in model.graph}
         experts = [(unit, nodes[unit.nodes[0]]) for unit in units if unit.kind == "expert"]
         for unit, node in experts:
-            self._lower_expert(unit, node)
+            self._lower_expert(unit, node, model.graph)
         for unit in units:
             if unit.kind != "expert":
                 self._lower_matrices(unit, model.graph)
@@ -64,13 +65,17 @@ class LowerAnalog(ir.passes.InPlacePass):
         RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
         return ir.passes.PassResult(model, modified=bool(units))
 
-    def _lower_expert(self, unit: PlannedUnit, node: ir.Node) -> None:
+    def _lower_expert(self, unit: PlannedUnit, node: ir.Node, graph: ir.Graph) -> None:
         node.op_type = "AnalogExpert"
         streams = {matrix.projection: matrix.stream for matrix in unit.matrices}
         attributes = self._attributes(unit)
         for name in ("gate", "up", "down"):
             attributes[f"{name}_stream"] = streams.get(f"{name}_proj", -1)
         _set_attributes(node, attributes)
+        if unit.input_ranges:
+            node.resize_inputs(9)
+            for index, site in ((7, "in"), (8, "mid")):
+                node.replace_input_with(index, _range_input(graph, f"{unit.id}.{site}_range", unit, site))
 
     def _lower_matrices(self, unit: PlannedUnit, graph: ir.Graph) -> None:
         for matrix in unit.matrices:
@@ -78,7 +83,10 @@ class LowerAnalog(ir.passes.InPlacePass):
                 attributes = self._attributes(unit)
                 attributes["transpose_weight"] = int(product.transposed)
                 attributes["stream"] = matrix.stream
-                _lower_product(product, attributes, graph)
+                inputs: list[ir.Value] = []
+                if unit.input_ranges:
+                    inputs = [_range_input(graph, f"{matrix.weight}.input_range", unit, matrix.weight)]
+                _lower_product(product, inputs, attributes, graph)
 
     def _attributes(self, unit: PlannedUnit) -> dict[str, _Attribute]:
         """The attributes that all analog operators share, as docs/operators.md lists them."""
@@ -106,7 +114,8 @@ class LowerAnalog(ir.passes.InPlacePass):
     def _add_functions(self, model: ir.Model, experts: list[ir.Node]) -> None:
         model.opset_imports[DOMAIN] = VERSION
         opset = model.opset_imports[""]
-        functions = [analog_matmul_function(opset=opset)]
+        calibrated = self.plan.range_rule != "dynamic"
+        functions = [analog_matmul_function(opset=opset, input_range=calibrated)]
         forms = {_form(node) for node in experts}
         if len(forms) > 1:
             raise InvalidInputError(
@@ -123,6 +132,7 @@ class LowerAnalog(ir.passes.InPlacePass):
                     gate_bias=gate_bias,
                     up_bias=up_bias,
                     down_bias=down_bias,
+                    input_range=calibrated,
                 )
             )
         for function in functions:  # callees stand before callers
@@ -135,6 +145,14 @@ def _form(node: ir.Node) -> tuple[str, tuple[bool, ...]]:
     return node.attributes["activation"].as_string(), tuple(value is not None for value in inputs)
 
 
+def _range_input(graph: ir.Graph, name: str, unit: PlannedUnit, site: str) -> ir.Value:
+    """The constant `[S]` of a unit's static ranges; products that share a weight share it."""
+    if name not in graph.initializers:
+        numbers = np.array(unit.input_ranges[site], np.float32)
+        graph.register_initializer(ir.val(name, const_value=ir.tensor(numbers, name=name)))
+    return graph.initializers[name]
+
+
 def _set_attributes(node: ir.Node, attributes: dict[str, _Attribute]) -> None:
     for name, value in attributes.items():
         node.attributes[name] = (
@@ -142,10 +160,12 @@ def _set_attributes(node: ir.Node, attributes: dict[str, _Attribute]) -> None:
         )
 
 
-def _lower_product(product: Product, attributes: dict[str, _Attribute], graph: ir.Graph) -> None:
+def _lower_product(
+    product: Product, inputs: list[ir.Value], attributes: dict[str, _Attribute], graph: ir.Graph
+) -> None:
     node, (output,) = product.node, product.node.outputs
     bias = node.inputs[2] if node.op_type == "Gemm" and len(node.inputs) > 2 else None
-    analog = ir.node("AnalogMatMul", [node.inputs[0], product.weight], domain=DOMAIN, name=node.name)
+    analog = ir.node("AnalogMatMul", [node.inputs[0], product.weight, *inputs], domain=DOMAIN, name=node.name)
     analog.metadata_props.update(node.metadata_props)
     _set_attributes(analog, attributes)
     new = [analog]

@@ -14,6 +14,7 @@ from hetc.errors import HetcError
 __all__ = ["main"]
 
 COMMANDS = {
+    "calibrate": "Record what enters the crossbars on calibration text.",
     "compile": "Place the experts and write a bundle that runs.",
     "doctor": "Say what is installed and whether the library loads.",
     "explain": "Say why a unit is where it is.",

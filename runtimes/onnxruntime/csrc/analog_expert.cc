@@ -4,6 +4,7 @@
 #include "crossbar.h"
 #include "expert.h"
 #include "operator.h"
+#include "recorder.h"
 #include "settings.h"
 #include "vectors.h"
 
@@ -44,6 +45,12 @@ class AnalogExpert : public Kernel {
     } else {
       integer_between(info, "gate_stream", -1, -1);
     }
+    if (!settings_.stats_file.empty()) {
+      const std::string unit = info.text("unit");
+      in_recorder_.emplace(settings_.stats_file, unit, "in", split(expert_.hidden(), settings_.tile_rows));
+      mid_recorder_.emplace(settings_.stats_file, unit, "mid",
+                            split(expert_.intermediate(), settings_.tile_rows));
+    }
   }
 
   void compute(const KernelContext& context) override {
@@ -51,6 +58,7 @@ class AnalogExpert : public Kernel {
     Result y(context, x, expert_.hidden());
     const size_t rows = x.rows();
     if (rows == 0) return;
+    if (in_recorder_) in_recorder_->add(x.data(), rows, expert_.hidden());
     std::vector<float> gate(expert_.gate ? rows * expert_.intermediate() : 0);
     std::vector<float> up(rows * expert_.intermediate());
     if (settings_.mode == Mode::kExact) {
@@ -62,6 +70,7 @@ class AnalogExpert : public Kernel {
       up_.multiply(context, codes, up.data());
     }
     activate(context, expert_, rows, expert_.gate ? gate.data() : nullptr, up.data());
+    if (mid_recorder_) mid_recorder_->add(up.data(), rows, expert_.intermediate());
     if (settings_.mode == Mode::kExact) {
       multiply_exact(context, expert_.down, up.data(), rows, y.data());
     } else {
@@ -80,6 +89,8 @@ class AnalogExpert : public Kernel {
   CrossbarMatrix down_;
   std::vector<float> in_range_;
   std::vector<float> mid_range_;
+  std::optional<Recorder> in_recorder_;
+  std::optional<Recorder> mid_recorder_;
 };
 
 std::unique_ptr<Kernel> create(const KernelInfo& info, ONNXTensorElementDataType x_type) {

@@ -122,10 +122,12 @@ SessionEntries read_session(const KernelInfo& info) {
     } else if (key == "hetc.digital_frac") {
       digital_count(value, 1);
       session.digital_fraction = value;
+    } else if (key == "hetc.stats_file") {
+      session.stats_file = value;
     } else {
       throw Error("session entry " + key +
                   " is not known; known: hetc.mode, hetc.seed, hetc.noise_scale, "
-                  "hetc.store, hetc.digital_frac");
+                  "hetc.store, hetc.digital_frac, hetc.stats_file");
     }
   }
   return session;
@@ -150,6 +152,7 @@ Settings read_settings(const KernelInfo& info) {
   settings.seed = static_cast<uint64_t>(integer_between(info, "seed", 0, kMostInt));
   settings.store = session.store.value_or(Store::kBfloat16);
 
+  settings.stats_file = session.stats_file;
   settings.mode = session.mode.value_or(settings.mode);
   settings.seed = session.seed.value_or(settings.seed);
   settings.noise_scale = session.noise_scale.value_or(settings.noise_scale);

@@ -27,6 +27,7 @@ struct Settings {
   float noise_scale;
   uint64_t seed;
   Store store;
+  std::string stats_file;  // where to record what enters the crossbars; empty: nowhere
 
   float levels() const;     // L: DAC codes on each side of 0; 1 without DAC
   float adc_limit() const;  // A: ADC codes on each side of 0; 0 without ADC
@@ -39,6 +40,7 @@ struct SessionEntries {
   std::optional<float> noise_scale;
   std::optional<Store> store;
   std::optional<std::string> digital_fraction;
+  std::string stats_file;
 };
 
 // Throws for a "hetc." key that is not known, or a value that is not allowed.
