@@ -34,7 +34,7 @@ def load_tokens(path: Path, window: int) -> np.ndarray:
         InvalidInputError: No array `tokens` of integers.
     """
     try:
-        tokens = np.load(path)["tokens"]
+        tokens: np.ndarray = np.load(path)["tokens"]
     except OSError as error:
         raise UsageError(f"data {path}: cannot be read: {error}") from error
     except (ValueError, KeyError, IndexError) as error:
@@ -44,7 +44,8 @@ def load_tokens(path: Path, window: int) -> np.ndarray:
     flat = tokens.reshape(-1).astype(np.int64)
     if len(flat) < window:
         raise UsageError(f"data {path}: {len(flat)} tokens are fewer than one window of {window}")
-    return flat[: len(flat) // window * window].reshape(-1, window)
+    whole: np.ndarray = flat[: len(flat) // window * window]
+    return whole.reshape(-1, window)
 
 
 def record(model: str | Path, windows: np.ndarray, profile: Profile, *, batch: int = 8) -> Calibration:
