@@ -55,6 +55,7 @@ class Bundle:
         drift_time: float | None = None,
         read_seed: int | None = None,
         store: str | None = None,
+        stats_file: Path | None = None,
         threads: int | None = None,
         low_memory: bool = False,
     ) -> onnxruntime.InferenceSession:
@@ -68,6 +69,7 @@ class Bundle:
             drift_time: Seconds since programming; None for the profile's.
             read_seed: Seed of the array's reading and of every product's noise; None for 0.
             store: What programmed weights are kept as: `bfloat16` (default), `float32` or `int8`.
+            stats_file: Where analog kernels add what they saw (see `hetc.calibration`) when the session ends.
             threads: Threads of the session; None leaves it to ONNX Runtime.
             low_memory: Leave weights of standard operators unpacked in the file map; their products
                 get slower.
@@ -89,6 +91,7 @@ class Bundle:
             "hetc.drift_time": drift_time,
             "hetc.read_seed": read_seed,
             "hetc.store": store,
+            "hetc.stats_file": stats_file,
         }
         given = [key for key, value in config.items() if value is not None]
         if self.baked is not None and given:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hetc.errors import UsageError
 
-__all__ = ["whole_folder"]
+__all__ = ["whole_file", "whole_folder"]
 
 
 @contextmanager
@@ -67,3 +67,22 @@ def _is_running(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+@contextmanager
+def whole_file(path: Path, *, force: bool = False) -> Iterator[Path]:
+    """Yields a path beside `path` that becomes `path` if the block ends without an error.
+
+    Raises:
+        UsageError: `path` exists and `force` is off, or its folder isn't there.
+    """
+    if path.exists() and not force:
+        raise UsageError(f"output {path} exists; choose another -o, or --force to replace it")
+    if not path.parent.is_dir():
+        raise UsageError(f"output {path}: no such folder")
+    staging = path.parent / f".{path.name}.{os.getpid()}.partial"
+    try:
+        yield staging
+        staging.replace(path)
+    finally:
+        staging.unlink(missing_ok=True)

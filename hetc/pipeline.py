@@ -14,6 +14,7 @@ import onnx_ir as ir
 from hetc import __version__
 from hetc.bundle import Bundle
 from hetc.bundle_writer import write_bundle
+from hetc.calibration import Calibration
 from hetc.errors import InvalidInputError, UsageError
 from hetc.model_file import LoadedModel, load_model
 from hetc.operators import schemas
@@ -22,6 +23,7 @@ from hetc.passes.find_units import find_units, model_parameters
 from hetc.passes.lower_analog import LowerAnalog
 from hetc.passes.place_units import RANKINGS, place_units
 from hetc.passes.score_experts import score_experts
+from hetc.passes.set_ranges import set_ranges
 from hetc.passes.stamp_targets import StampTargets
 from hetc.plan import Plan, parse_fraction
 from hetc.profile import DEFAULT_PROFILE, Profile, load_profile
@@ -32,6 +34,8 @@ __all__ = ["Placement", "compile", "compile_model", "default_output", "make_plan
 
 logger = logging.getLogger(__name__)
 
+DEFAULT_RANGE_RULE = "quantile:0.99995"
+"""What analog foundation models use for their input ranges (docs/analog-models.md)."""
 OPSETS = range(18, 22)
 """Versions of the standard operators that the function bodies are written in."""
 LEAST_IR_VERSION = 10
@@ -48,6 +52,8 @@ class Placement:
         digital: Patterns of unit ids to pin digital.
         analog: Patterns of unit ids to pin analog.
         seed: Seed of the programming noise, and of the score `random`.
+        calibration: What was recorded of the model; None for ranges that follow each vector.
+        range_rule: How the calibration becomes ranges: `max`, `std:KAPPA` or `quantile:SHARE`.
     """
 
     digital_frac: str | float = "0.25"
@@ -56,6 +62,8 @@ class Placement:
     digital: tuple[str, ...] = ()
     analog: tuple[str, ...] = ()
     seed: int = 0
+    calibration: Calibration | None = None
+    range_rule: str = DEFAULT_RANGE_RULE
 
 
 def compile(
@@ -70,6 +78,8 @@ def compile(
     analog: Iterable[str] = (),
     profile: Profile | str | Path = DEFAULT_PROFILE,
     seed: int = 0,
+    calibration: Calibration | str | Path | None = None,
+    range_rule: str = DEFAULT_RANGE_RULE,
     link: bool = False,
     force: bool = False,
 ) -> Bundle:
@@ -87,6 +97,8 @@ def compile(
         analog: Patterns of unit ids to pin analog.
         profile: A profile, the name of a built-in one, or the path of a TOML file.
         seed: Programming seed.
+        calibration: A calibration, or the path of one, for static input ranges.
+        range_rule: How it becomes ranges: `max`, `std:KAPPA` or `quantile:SHARE`.
         link: Hard-link weight files into the bundle instead of copying them.
         force: Replace an existing bundle.
 
@@ -97,7 +109,11 @@ def compile(
     """
     loaded = load_model(model)
     if plan is None:
-        placement = Placement(digital_frac, score, ranking, tuple(digital), tuple(analog), seed)
+        if isinstance(calibration, (str, Path)):
+            calibration = Calibration.load(Path(calibration))
+        placement = Placement(
+            digital_frac, score, ranking, tuple(digital), tuple(analog), seed, calibration, range_rule
+        )
         hardware = profile if isinstance(profile, Profile) else load_profile(profile)
         plan = make_plan(loaded, placement, hardware)
     elif not isinstance(plan, Plan):
@@ -135,6 +151,10 @@ def make_plan(loaded: LoadedModel, placement: Placement, profile: Profile) -> Pl
         digital=placement.digital,
         analog=placement.analog,
     )
+    if placement.calibration is not None:
+        if loaded.source["sha256"] != placement.calibration.sha256:
+            raise InvalidInputError("the calibration was recorded from another model (sha256 differs)")
+        planned = set_ranges(planned, placement.calibration, placement.range_rule, profile)
     return Plan(
         units=planned,
         profile=profile,
@@ -145,6 +165,7 @@ def make_plan(loaded: LoadedModel, placement: Placement, profile: Profile) -> Pl
         model_parameters=model_parameters(loaded.model),
         source=loaded.source,
         hetc={"version": __version__},
+        range_rule="dynamic" if placement.calibration is None else placement.range_rule,
     )
 
 

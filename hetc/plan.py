@@ -63,6 +63,9 @@ class PlannedUnit:
         pinned: Whether the user fixed the target.
         matrices: Its weight matrices with their random streams.
         nodes: Names of the source model's nodes that use them.
+        input_ranges: Static ranges per K-slice, by crossbar input (`in`, `mid`, or a weight's name); empty
+            for ranges that follow each vector.
+        ranges_from: `dynamic`, or whose recording gave the ranges: `own`, or the `layer`'s for want of rows.
     """
 
     id: str
@@ -81,6 +84,8 @@ class PlannedUnit:
     pinned: bool
     matrices: tuple[Matrix, ...]
     nodes: tuple[str, ...]
+    input_ranges: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    ranges_from: str = "dynamic"
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,7 @@ class Plan:
         source: `file`, `sha256`, `producer` of the model.
         partitions: What runs as one model; empty until the graph has been cut.
         hetc: `version` of the tool that made the plan.
+        range_rule: `dynamic`, or how a calibration was turned into input ranges.
     """
 
     units: tuple[PlannedUnit, ...]
@@ -145,6 +151,7 @@ class Plan:
     source: dict[str, str]
     partitions: tuple[Partition, ...] = ()
     hetc: dict[str, str] = field(default_factory=dict)
+    range_rule: str = "dynamic"
 
     @cached_property
     def by_id(self) -> dict[str, PlannedUnit]:
@@ -186,6 +193,7 @@ class Plan:
             "model_parameters": self.model_parameters,
             "profile": self.profile.to_dict(),
             "seed": self.seed,
+            "range_rule": self.range_rule,
             "units": [asdict(unit) for unit in self.units],
             "partitions": [asdict(partition) for partition in self.partitions],
         }
@@ -214,10 +222,7 @@ class Plan:
         for broken in Draft202012Validator(schema).iter_errors(data):
             raise InvalidInputError(f"plan {path}: {broken.json_path}: {broken.message}")
         return cls(
-            units=tuple(
-                PlannedUnit(**{**_tuples(unit), "matrices": tuple(Matrix(**m) for m in unit["matrices"])})
-                for unit in data["units"]
-            ),
+            units=tuple(_planned_unit(unit) for unit in data["units"]),
             profile=Profile.from_dict(data["profile"]),
             seed=data["seed"],
             digital_frac=data["budget"]["requested"],
@@ -227,7 +232,15 @@ class Plan:
             source=data["source"],
             partitions=tuple(Partition(**_tuples(partition)) for partition in data["partitions"]),
             hetc=data["hetc"],
+            range_rule=data["range_rule"],
         )
+
+
+def _planned_unit(data: dict[str, Any]) -> PlannedUnit:
+    matrices = tuple(Matrix(**matrix) for matrix in data["matrices"])
+    return PlannedUnit(
+        **{**_tuples(data), "matrices": matrices, "input_ranges": _tuples(data["input_ranges"])}
+    )
 
 
 def _tuples(data: dict[str, Any]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def print_plan(plan: Plan, bundle: Path | None = None) -> None:
     console.print(
         f"hardware    {profile.name}: tiles {profile.tile_rows} x {profile.tile_columns}, "
         f"DAC {_bits(profile.dac_bits)}, ADC {_bits(profile.adc_bits)}, bound {profile.out_bound:g}, "
-        f"range per vector, scale per {profile.scale_mode}; {tiles} tiles"
+        f"range {_ranges(plan)}, scale per {profile.scale_mode}; {tiles} tiles"
     )
     console.print(
         f"noise       {profile.noise.name}, c = {profile.noise_scale:g}, t = {profile.drift_time:g}, "
@@ -122,6 +122,13 @@ def print_checks(checks: Iterable[Check]) -> None:
         colour = {"ok": "green", "failed": "red"}.get(check.status, "yellow")
         table.add_row(f"[{colour}]{check.status}[/]", check.name, escape(check.detail))
     console.print(table)
+
+
+def _ranges(plan: Plan) -> str:
+    if plan.range_rule == "dynamic":
+        return "per vector"
+    borrowed = sum(unit.ranges_from == "layer" for unit in plan.units)
+    return plan.range_rule + (f" ({borrowed} units take their layer's)" if borrowed else "")
 
 
 def _bits(bits: int) -> str:

@@ -73,7 +73,9 @@ def _check_files(bundle: Bundle) -> Check:
 def _check_source(bundle: Bundle, source: Path | None, exact: _Outputs) -> Check:
     name = "exact mode = source"
     recorded = bundle.plan.source
-    source = source or Path(recorded["file"] or "?")
+    if not recorded["sha256"]:
+        return Check(name, "not run", "compiled from a model in memory, so its source cannot be recognised")
+    source = source or Path(recorded["file"])
     if not source.is_file():
         return Check(name, "not run", f"the source {source} is not here; give it with --source")
     if sha256(source) != recorded["sha256"]:

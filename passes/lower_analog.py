@@ -14,12 +14,14 @@ import logging
 from decimal import Decimal
 from typing import Union
 
+import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedFunctionsPass, RemoveUnusedNodesPass
 
 from hetc.errors import InvalidInputError
 from hetc.operators.analog import analog_expert_function, analog_matmul_function
 from hetc.operators.schemas import DOMAIN, VERSION
+from hetc.passes.analog_matrices import set_input
 from hetc.passes.weight_uses import Product, products_of
 from hetc.plan import Plan, PlannedUnit, digital_count
 from hetc.profile import Profile
@@ -53,7 +55,7 @@ class LowerAnalog(ir.passes.InPlacePass):
         nodes = {node.name: node for node in model.graph}
         experts = [(unit, nodes[unit.nodes[0]]) for unit in units if unit.kind == "expert"]
         for unit, node in experts:
-            self._lower_expert(unit, node)
+            self._lower_expert(unit, node, model.graph)
         for unit in units:
             if unit.kind != "expert":
                 self._lower_matrices(unit, model.graph)
@@ -65,13 +67,17 @@ class LowerAnalog(ir.passes.InPlacePass):
         RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
         return ir.passes.PassResult(model, modified=bool(units))
 
-    def _lower_expert(self, unit: PlannedUnit, node: ir.Node) -> None:
+    def _lower_expert(self, unit: PlannedUnit, node: ir.Node, graph: ir.Graph) -> None:
         node.op_type = "AnalogExpert"
         streams = {matrix.projection: matrix.stream for matrix in unit.matrices}
         attributes = self._attributes(unit)
         for name in ("gate", "up", "down"):
             attributes[f"{name}_stream"] = streams.get(f"{name}_proj", -1)
         _set_attributes(node, attributes)
+        if unit.input_ranges:
+            for site in ("in", "mid"):
+                name = f"{site}_range"
+                set_input(node, name, _range_input(graph, f"{unit.id}.{name}", unit, site))
 
     def _lower_matrices(self, unit: PlannedUnit, graph: ir.Graph) -> None:
         for matrix in unit.matrices:
@@ -79,7 +85,10 @@ class LowerAnalog(ir.passes.InPlacePass):
                 attributes = self._attributes(unit)
                 attributes["transpose_weight"] = int(product.transposed)
                 attributes["stream"] = matrix.stream
-                _lower_product(product, attributes, graph)
+                inputs: list[ir.Value] = []
+                if unit.input_ranges:
+                    inputs = [_range_input(graph, f"{matrix.weight}.input_range", unit, matrix.weight)]
+                _lower_product(product, inputs, attributes, graph)
 
     def _attributes(self, unit: PlannedUnit) -> dict[str, _Attribute]:
         """The attributes that all analog operators share, as docs/operators.md lists them."""
@@ -106,12 +115,15 @@ class LowerAnalog(ir.passes.InPlacePass):
     def _add_functions(self, model: ir.Model, experts: list[ir.Node]) -> None:
         model.opset_imports[DOMAIN] = VERSION
         opset = model.opset_imports[""]
+        calibrated = self.plan.range_rule != "dynamic"
         if self.plan.profile.bound_management != "none":
             logger.warning(
                 "bound management acts in sessions with hetc's library only; the portable model leaves it out"
             )
         scale_per_tile = self.plan.profile.scale_mode == "tile"
-        functions = [analog_matmul_function(opset=opset, scale_per_tile=scale_per_tile)]
+        functions = [
+            analog_matmul_function(opset=opset, input_range=calibrated, scale_per_tile=scale_per_tile)
+        ]
         forms = {_form(node) for node in experts}
         if len(forms) > 1:
             raise InvalidInputError(
@@ -128,6 +140,7 @@ class LowerAnalog(ir.passes.InPlacePass):
                     gate_bias=gate_bias,
                     up_bias=up_bias,
                     down_bias=down_bias,
+                    input_range=calibrated,
                 )
             )
         for function in functions:  # callees stand before callers
@@ -171,6 +184,14 @@ def _form(node: ir.Node) -> tuple[str, tuple[bool, ...]]:
     return node.attributes["activation"].as_string(), tuple(value is not None for value in inputs)
 
 
+def _range_input(graph: ir.Graph, name: str, unit: PlannedUnit, site: str) -> ir.Value:
+    """The constant `[S]` of a unit's static ranges; products that share a weight share it."""
+    if name not in graph.initializers:
+        numbers = np.array(unit.input_ranges[site], np.float32)
+        graph.register_initializer(ir.val(name, const_value=ir.tensor(numbers, name=name)))
+    return graph.initializers[name]
+
+
 def _set_attributes(node: ir.Node, attributes: dict[str, _Attribute]) -> None:
     for name, value in attributes.items():
         node.attributes[name] = (
@@ -178,10 +199,12 @@ def _set_attributes(node: ir.Node, attributes: dict[str, _Attribute]) -> None:
         )
 
 
-def _lower_product(product: Product, attributes: dict[str, _Attribute], graph: ir.Graph) -> None:
+def _lower_product(
+    product: Product, inputs: list[ir.Value], attributes: dict[str, _Attribute], graph: ir.Graph
+) -> None:
     node, (output,) = product.node, product.node.outputs
     bias = node.inputs[2] if node.op_type == "Gemm" and len(node.inputs) > 2 else None
-    analog = ir.node("AnalogMatMul", [node.inputs[0], product.weight], domain=DOMAIN, name=node.name)
+    analog = ir.node("AnalogMatMul", [node.inputs[0], product.weight, *inputs], domain=DOMAIN, name=node.name)
     analog.metadata_props.update(node.metadata_props)
     _set_attributes(analog, attributes)
     new = [analog]

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from command_line import SAMPLE
@@ -18,6 +19,7 @@ from hetc.errors import InvalidInputError, UsageError
 from hetc.generate import generate_tokens
 from hetc.model_inputs import first_step, next_step
 from hetc.runtimes.onnxruntime.session import open_session
+from hetc.verify import verify_bundle
 
 TOKENS = np.load(SAMPLE / "heldout.npz")["tokens"][:512].reshape(4, 128).astype(np.int64)
 
@@ -122,6 +124,13 @@ def test_more_noise_costs_more_and_attention_costs_most(tmp_path: Path) -> None:
     clean = loss(experts.session(mode="exact"))
     noisy, noisier = (loss(experts.session(noise_scale=scale)) for scale in (4, 8))
     assert clean < noisy < noisier < loss(attention.session(noise_scale=8))
+
+
+def test_a_model_in_memory_has_no_source_to_verify(tmp_path: Path) -> None:
+    bundle = hetc.compile(onnx.load(SAMPLE / "model.onnx"), tmp_path / "memory")
+    checks = {check.name: check.status for check in verify_bundle(bundle, SAMPLE / "model.onnx", seeds=2)}
+    assert checks.pop("exact mode = source") == "not run"
+    assert set(checks.values()) == {"ok"}
 
 
 def test_wrong_inputs_are_refused(bundle: Bundle) -> None:

@@ -27,6 +27,10 @@ __all__ = ["compile_command"]
 @click.option("--profile", help="Hardware profile: a name or a TOML file.  [default: pcm-512]")
 @click.option("--noise", help="Programming noise model, instead of the profile's.")
 @click.option("--noise-scale", type=float, metavar="C", help="Factor on the programming noise.")
+@click.option("--calibration", type=click.Path(path_type=Path), help="Static ranges from this calibration.")
+@click.option(
+    "--range", "range_rule", metavar="RULE", help="max, std:KAPPA or quantile:SHARE of a calibration."
+)
 @click.option("--seed", type=int, help="Programming seed.  [default: 0]")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Bundle to write.  [default: NAME.hetc]"
@@ -46,6 +50,8 @@ def compile_command(
     profile: str | None,
     noise: str | None,
     noise_scale: float | None,
+    calibration: Path | None,
+    range_rule: str | None,
     seed: int | None,
     output: Path | None,
     link: bool,
@@ -54,6 +60,7 @@ def compile_command(
     as_json: bool,
 ) -> None:
     """Place MODEL's experts analog or digital and write a bundle."""
+    from hetc.calibration import Calibration
     from hetc.model_file import load_model
     from hetc.pipeline import Placement, compile_model, default_output, make_plan
     from hetc.plan import Plan
@@ -61,6 +68,7 @@ def compile_command(
     from hetc.summary import print_plan
 
     choices: dict[str, Any] = {"digital_frac": digital_frac, "score": score, "ranking": ranking, "seed": seed}
+    choices |= {"calibration": calibration, "range_rule": range_rule}
     choices |= {"digital": digital or None, "analog": analog or None}
     given: dict[str, Any] = {name: value for name, value in choices.items() if value is not None}
     if plan is not None:
@@ -71,10 +79,15 @@ def compile_command(
                 f"--plan already says --{clashes[0].replace('_', '-')}; give one of the two"
             )
 
+    if range_rule is not None and calibration is None:
+        raise click.UsageError("--range needs --calibration")
+
     loaded = load_model(model)
     if plan is not None:
         placed = Plan.load(plan)
     else:
+        if calibration is not None:
+            given["calibration"] = Calibration.load(calibration)
         hardware_profile = load_profile(profile or DEFAULT_PROFILE).with_noise(noise, noise_scale)
         placed = make_plan(loaded, Placement(**given), hardware_profile)
     if not dry_run:

@@ -15,6 +15,7 @@ __all__ = ["main"]
 
 COMMANDS = {
     "bake": "Write the noise into the weights, for runtimes without the library.",
+    "calibrate": "Record what enters the crossbars on calibration text.",
     "compile": "Place the experts and write a bundle that runs.",
     "doctor": "Say what is installed and whether the library loads.",
     "explain": "Say why a unit is where it is.",

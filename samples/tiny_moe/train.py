@@ -2,7 +2,8 @@
 
 The text is the source of the standard library that runs this script, so nothing is downloaded. One
 module in twenty-five is held out by a hash of its path; `heldout.npz` keeps the first tokens of
-those. The result is an ordinary Hugging Face checkpoint in float16:
+those, `calibration.npz` the first that were trained on. The result is an ordinary Hugging Face checkpoint
+in float16:
 
     python samples/tiny_moe/train.py --minutes 45 -o /tmp/tiny_moe 2>&1 | tee samples/tiny_moe/train.log
     hetc export /tmp/tiny_moe -o samples/tiny_moe
@@ -169,6 +170,7 @@ def main() -> None:
     model.half().save_pretrained(options.output)
     tokenizer.save_pretrained(options.output)
     np.savez_compressed(options.output / "heldout.npz", tokens=unseen)
+    np.savez_compressed(options.output / "calibration.npz", tokens=stream[:HELDOUT_TOKENS].numpy())
     measured = {"steps": step, "heldout_nats": nats, "heldout_accuracy": accuracy, "seed": SEED}
     (options.output / "training.json").write_text(json.dumps(measured, indent=2) + "\n")
 

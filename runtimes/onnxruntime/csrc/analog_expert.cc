@@ -4,6 +4,7 @@
 #include "crossbar.h"
 #include "expert.h"
 #include "operator.h"
+#include "recorder.h"
 #include "settings.h"
 #include "vectors.h"
 
@@ -44,6 +45,12 @@ class AnalogExpert : public Kernel {
     } else {
       integer_between(info, "gate_stream", -1, -1);
     }
+    if (!settings_.stats_file.empty()) {
+      const std::string unit = info.text("unit");
+      in_recorder_.emplace(settings_.stats_file, unit, "in", split(expert_.hidden(), settings_.tile_rows));
+      mid_recorder_.emplace(settings_.stats_file, unit, "mid",
+                            split(expert_.intermediate(), settings_.tile_rows));
+    }
   }
 
   void compute(const KernelContext& context) override {
@@ -51,6 +58,7 @@ class AnalogExpert : public Kernel {
     Result y(context, x, expert_.hidden());
     const size_t rows = x.rows();
     if (rows == 0) return;
+    if (in_recorder_) in_recorder_->add(x.data(), rows, expert_.hidden());
     const std::unique_ptr<float[]> gate(new float[expert_.gate ? rows * expert_.intermediate() : 0]);
     const std::unique_ptr<float[]> up(new float[rows * expert_.intermediate()]);
     if (settings_.mode == Mode::kExact) {
@@ -63,6 +71,7 @@ class AnalogExpert : public Kernel {
       up_.multiply(context, codes, up.get());
     }
     activate(context, expert_, rows, expert_.gate ? gate.get() : nullptr, up.get());
+    if (mid_recorder_) mid_recorder_->add(up.get(), rows, expert_.intermediate());
     if (settings_.mode == Mode::kExact) {
       multiply_exact(context, expert_.down, up.get(), rows, y.data());
     } else {
@@ -82,6 +91,8 @@ class AnalogExpert : public Kernel {
   CrossbarMatrix down_;
   std::vector<float> in_range_;
   std::vector<float> mid_range_;
+  std::optional<Recorder> in_recorder_;
+  std::optional<Recorder> mid_recorder_;
 };
 
 std::unique_ptr<Kernel> create(const KernelInfo& info, ONNXTensorElementDataType x_type) {

@@ -3,6 +3,7 @@
 
 #include "crossbar.h"
 #include "operator.h"
+#include "recorder.h"
 #include "settings.h"
 #include "vectors.h"
 
@@ -20,13 +21,18 @@ class AnalogMatMul : public Kernel {
             static_cast<uint32_t>(integer_between(info, "stream", 0, std::numeric_limits<int32_t>::max())),
             kAdcBound, kWeightScale),
         input_range_(read_input_range(info, kInputRange, "input_range",
-                                      split(matrix_.weight().rows, settings_.tile_rows).size())) {}
+                                      split(matrix_.weight().rows, settings_.tile_rows).size())) {
+    if (!settings_.stats_file.empty())
+      recorder_.emplace(settings_.stats_file, info.text("unit"), info.input_name(kW),
+                        split(matrix_.weight().rows, settings_.tile_rows));
+  }
 
   void compute(const KernelContext& context) override {
     const Weight& weight = matrix_.weight();
     const Vectors x(context, weight.rows);
     Result y(context, x, weight.columns);
     if (x.rows() == 0) return;
+    if (recorder_) recorder_->add(x.data(), x.rows(), weight.rows);
     if (settings_.mode == Mode::kExact) {
       multiply_exact(context, weight, x.data(), x.rows(), y.data());
     } else {
@@ -41,6 +47,7 @@ class AnalogMatMul : public Kernel {
   Settings settings_;
   CrossbarMatrix matrix_;
   std::vector<float> input_range_;
+  std::optional<Recorder> recorder_;
 };
 
 std::unique_ptr<Kernel> create(const KernelInfo& info, ONNXTensorElementDataType x_type) {

@@ -72,10 +72,12 @@ SessionEntries read_session(const KernelInfo& info) {
     } else if (key == "hetc.digital_frac") {
       digital_count(value, 1);
       session.digital_fraction = value;
+    } else if (key == "hetc.stats_file") {
+      session.stats_file = value;
     } else {
       throw Error("session entry " + key +
                   " is not known; known: hetc.mode, hetc.seed, hetc.read_seed, hetc.noise_scale, "
-                  "hetc.drift_time, hetc.store, hetc.digital_frac");
+                  "hetc.drift_time, hetc.store, hetc.digital_frac, hetc.stats_file");
     }
   }
   return session;
@@ -99,6 +101,7 @@ Settings read_settings(const KernelInfo& info) {
                           real_at_least(info, "ir_drop", 0)};
   settings.store = session.store.value_or(Store::kBfloat16);
 
+  settings.stats_file = session.stats_file;
   settings.mode = session.mode.value_or(settings.mode);
   if (runs_digital(info, session)) settings.mode = Mode::kExact;
   settings.device = read_device(info, session.device, settings.mode == Mode::kNoisy);

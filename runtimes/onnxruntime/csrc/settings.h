@@ -42,6 +42,7 @@ struct Settings {
   Device device;
   Disturbance disturbance;
   Store store;
+  std::string stats_file;  // where to record what enters the crossbars; empty: nowhere
 
   bool programs() const { return mode == Mode::kNoisy && device.programs(); }
   bool disturbs() const { return mode == Mode::kNoisy && disturbance.any(); }
@@ -55,6 +56,7 @@ struct SessionEntries {
   DeviceEntries device;
   std::optional<Store> store;
   std::optional<std::string> digital_fraction;
+  std::string stats_file;
 };
 
 // Throws for a "hetc." key that is not known, or a value that is not allowed.
