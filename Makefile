@@ -7,6 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := hetc passes runtimes tests samples benchmarks
 NATIVE := $(wildcard CMakeLists.txt runtimes/onnxruntime/csrc/*)
+FORMATTED := $(wildcard runtimes/onnxruntime/csrc/*.cc runtimes/onnxruntime/csrc/*.h runtimes/onnxruntime/csrc/*.inc samples/embed_c/*.[ch])
 
 .PHONY: demo test test-all lint bench bench-table clean
 
@@ -26,7 +27,7 @@ test-all: $(VENV)/test-installed lint
 lint: $(VENV)/test-installed
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
-	$(BIN)/clang-format --dry-run --Werror runtimes/onnxruntime/csrc/*.cc runtimes/onnxruntime/csrc/*.h runtimes/onnxruntime/csrc/*.inc
+	@$(BIN)/clang-format --dry-run --Werror $(FORMATTED)
 	# mypy reads the package as it is installed, with passes and runtimes nested in it.
 	rm -rf build/typed && $(BIN)/pip install -q --no-deps --no-build-isolation --target build/typed .
 	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml hetc
