@@ -22,13 +22,12 @@ from hetc.bundle import MANIFEST, MODEL, PLAN, WEIGHTS, Bundle, load_bundle
 from hetc.bundle_writer import finish_bundle, save_model
 from hetc.errors import UsageError
 from hetc.model_file import load_model
-from hetc.operators.analog import analog_expert_function, analog_matmul_function
 from hetc.output import whole_folder
+from hetc.passes.add_analog_bodies import AddAnalogBodies
 from hetc.passes.analog_matrices import (
     AnalogMatrix,
     analog_matrices,
     analog_nodes,
-    named_inputs,
     set_input,
     weight_scale,
 )
@@ -93,7 +92,7 @@ def bake_bundle(
         with WeightFile(folder / WEIGHTS / WEIGHT_FILE, folder) as weights:
             _bake_weights(model, bundle.path, weights, config, threads)
             weights.take(model.graph)
-        _rebuild_functions(model)
+        AddAnalogBodies()(model)
         save_model(model, folder / MODEL)
         profile = replace(plan.profile, noise_scale=record["noise_scale"], drift_time=record["drift_time"])
         replace(plan, seed=record["seed"], profile=profile).save(folder / PLAN)
@@ -177,31 +176,3 @@ def _register(graph: ir.Graph, tensor: ir.ExternalTensor) -> ir.Value:
     value = ir.val(tensor.name or "", const_value=tensor)
     graph.register_initializer(value)
     return value
-
-
-def _rebuild_functions(model: ir.Model) -> None:
-    """Function bodies for the inputs that the nodes have now; nodes of one name all have the same."""
-    opset = model.graph.opset_imports[""]
-    nodes = {node.op_type: node for node in analog_nodes(model.graph)}
-    present = {name for node in nodes.values() for name in named_inputs(node)}
-    converters = {
-        "input_range": not present.isdisjoint(("input_range", "in_range")),
-        "adc_bound": not present.isdisjoint(("adc_bound", "up_adc_bound")),
-        "weight_scale": True,
-    }
-    functions = [analog_matmul_function(opset=opset, **converters)]
-    if "AnalogExpert" in nodes:
-        inputs = named_inputs(nodes["AnalogExpert"])
-        functions.append(
-            analog_expert_function(
-                opset=opset,
-                gated="gate" in inputs,
-                activation=nodes["AnalogExpert"].attributes["activation"].as_string(),
-                gate_bias="gate_bias" in inputs,
-                up_bias="up_bias" in inputs,
-                down_bias="down_bias" in inputs,
-                **converters,
-            )
-        )
-    for function in functions:
-        model.functions[function.identifier()] = function

@@ -29,19 +29,10 @@ from hetc.output import whole_folder
 from hetc.passes.require_library import RequireLibrary
 from hetc.plan import Plan
 from hetc.runtimes.onnxruntime.library import library_path
+from hetc.text_files import TEXT_FILES
 from hetc.weight_file import EXTERNAL_ABOVE
 
 __all__ = ["finish_bundle", "save_model", "write_bundle"]
-
-TEXT_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "config.json",
-    "generation_config.json",
-)
-"""What lies beside the source model and belongs to running it as text."""
 
 
 def write_bundle(

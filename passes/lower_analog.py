@@ -18,9 +18,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedFunctionsPass, RemoveUnusedNodesPass
 
-from hetc.errors import InvalidInputError
-from hetc.operators.analog import analog_expert_function, analog_matmul_function
-from hetc.operators.schemas import DOMAIN, VERSION
+from hetc.operators.schemas import DOMAIN
+from hetc.passes.add_analog_bodies import AddAnalogBodies
 from hetc.passes.analog_matrices import set_input
 from hetc.passes.weight_uses import Product, products_of
 from hetc.plan import Plan, PlannedUnit, digital_count
@@ -60,7 +59,12 @@ class LowerAnalog(ir.passes.InPlacePass):
             if unit.kind != "expert":
                 self._lower_matrices(unit, model.graph)
         if units:
-            self._add_functions(model, [node for _, node in experts])
+            if self.plan.profile.bound_management != "none":
+                logger.warning(
+                    "bound management acts in sessions with hetc's library only; "
+                    "the portable model leaves it out"
+                )
+            AddAnalogBodies()(model)
             logger.info("lowered %s units", len(units))
         # Casts and transposes of weights, and the functions of operators that are gone.
         RemoveUnusedNodesPass()(model)
@@ -112,40 +116,6 @@ class LowerAnalog(ir.passes.InPlacePass):
             "digital_count": digital_count(Decimal(self.plan.digital_frac), group_size),
         }
 
-    def _add_functions(self, model: ir.Model, experts: list[ir.Node]) -> None:
-        model.opset_imports[DOMAIN] = VERSION
-        opset = model.opset_imports[""]
-        calibrated = self.plan.range_rule != "dynamic"
-        if self.plan.profile.bound_management != "none":
-            logger.warning(
-                "bound management acts in sessions with hetc's library only; the portable model leaves it out"
-            )
-        scale_per_tile = self.plan.profile.scale_mode == "tile"
-        functions = [
-            analog_matmul_function(opset=opset, input_range=calibrated, scale_per_tile=scale_per_tile)
-        ]
-        forms = {_form(node) for node in experts}
-        if len(forms) > 1:
-            raise InvalidInputError(
-                "the model has experts of different forms (gate, biases or activation), which one bundle "
-                "cannot hold yet; pin all but one kind digital"
-            )
-        for activation, present in forms:
-            gate, _, _, gate_bias, up_bias, down_bias = present
-            functions.append(
-                analog_expert_function(
-                    opset=opset,
-                    gated=gate,
-                    activation=activation,
-                    gate_bias=gate_bias,
-                    up_bias=up_bias,
-                    down_bias=down_bias,
-                    input_range=calibrated,
-                )
-            )
-        for function in functions:  # callees stand before callers
-            model.functions[function.identifier()] = function
-
 
 def _noise_attributes(profile: Profile) -> dict[str, _Attribute]:
     noise = profile.noise
@@ -176,12 +146,6 @@ def _noise_attributes(profile: Profile) -> dict[str, _Attribute]:
         "bound_management": profile.bound_management,
         "scale_mode": profile.scale_mode,
     }
-
-
-def _form(node: ir.Node) -> tuple[str, tuple[bool, ...]]:
-    """Activation, and which of gate, up, down and their biases are there."""
-    inputs = [*node.inputs[1:7], *[None] * 6][:6]
-    return node.attributes["activation"].as_string(), tuple(value is not None for value in inputs)
 
 
 def _range_input(graph: ir.Graph, name: str, unit: PlannedUnit, site: str) -> ir.Value:

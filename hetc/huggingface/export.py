@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from hetc.errors import InvalidInputError, UsageError
 from hetc.huggingface.checkpoint import StoredTensor, read_checkpoint, resolve_source
-from hetc.huggingface.generation import TEXT_FILES, genai_config
+from hetc.huggingface.generation import genai_config
 from hetc.huggingface.placeholder import experts_modules
 from hetc.huggingface.skeleton import build_skeleton, cache_shapes, fill_with_zeros
 from hetc.huggingface.tracing import trace
@@ -26,6 +26,7 @@ from hetc.huggingface.weight_names import WeightNames, find_weight_names
 from hetc.huggingface.weights import AttachWeights, expert_weights
 from hetc.operators.schemas import DOMAIN
 from hetc.passes.expand_experts import ExpandExperts
+from hetc.text_files import TEXT_FILES
 
 __all__ = ["export"]
 

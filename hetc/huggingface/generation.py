@@ -10,23 +10,9 @@ from transformers import PretrainedConfig
 
 from hetc.huggingface.skeleton import CacheShape
 
-__all__ = ["TEXT_FILES", "genai_config"]
+__all__ = ["genai_config"]
 
 logger = logging.getLogger(__name__)
-
-TEXT_FILES = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-)
-"""Files that are copied as they are, where the checkpoint has them."""
 
 
 def genai_config(
