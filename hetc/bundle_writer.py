@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shutil
 from collections.abc import Mapping, Set
@@ -23,9 +22,8 @@ from hetc.bundle import (
     file_identity,
     load_bundle,
 )
-from hetc.errors import UsageError
 from hetc.model_file import sha256
-from hetc.output import whole_folder
+from hetc.output import bring_file, whole_folder
 from hetc.passes.require_library import RequireLibrary
 from hetc.plan import Plan
 from hetc.runtimes.onnxruntime.library import library_path
@@ -110,7 +108,7 @@ def _place_weights(model: ir.Model, folder: Path, *, link: bool) -> set[Path]:
             source = Path(tensor.base_dir, tensor.location)
             if source not in placed:
                 placed[source] = folder / WEIGHTS / tensor.location
-                _bring(source, placed[source], link=link)
+                bring_file(source, placed[source], link=link)
             value.const_value = ir.ExternalTensor(
                 placed[source].relative_to(folder).as_posix(),
                 tensor.offset,
@@ -132,20 +130,6 @@ def _place_weights(model: ir.Model, folder: Path, *, link: bool) -> set[Path]:
         for value, tensor in zip(inline, moved, strict=True):
             value.const_value = tensor
     return set(placed.values()) if link else set()
-
-
-def _bring(source: Path, target: Path, *, link: bool) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    source = source.resolve()
-    if not link:
-        shutil.copyfile(source, target)
-        return
-    try:
-        os.link(source, target)
-    except OSError as error:
-        raise UsageError(
-            f"cannot link {source} into the bundle ({error.strerror}); compile without --link to copy it"
-        ) from error
 
 
 def _copy_text_files(source: Path, folder: Path, library: Path | None) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hetc.errors import UsageError
 
-__all__ = ["whole_file", "whole_folder"]
+__all__ = ["bring_file", "whole_file", "whole_folder"]
 
 
 @contextmanager
@@ -86,3 +86,23 @@ def whole_file(path: Path, *, force: bool = False) -> Iterator[Path]:
         staging.replace(path)
     finally:
         staging.unlink(missing_ok=True)
+
+
+def bring_file(source: Path, target: Path, *, link: bool) -> None:
+    """Copies a file into an output, or hard-links what it is (symbolic links are followed first).
+
+    Raises:
+        UsageError: It cannot be linked, such as across file systems.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source = source.resolve()
+    if not link:
+        shutil.copyfile(source, target)
+        return
+    try:
+        os.link(source, target)
+    except OSError as error:
+        raise UsageError(
+            f"{source}: cannot be hard-linked into the output ({error.strerror}); "
+            "run it without --link to copy the file"
+        ) from error

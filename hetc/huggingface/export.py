@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import secrets
 import shutil
 from pathlib import Path
@@ -25,6 +24,7 @@ from hetc.huggingface.tracing import trace
 from hetc.huggingface.weight_names import WeightNames, find_weight_names
 from hetc.huggingface.weights import AttachWeights, expert_weights
 from hetc.operators.schemas import DOMAIN
+from hetc.output import bring_file
 from hetc.passes.expand_experts import ExpandExperts
 from hetc.text_files import TEXT_FILES
 
@@ -68,7 +68,7 @@ def export(source: str | Path, output: str | Path, *, link: bool = False, force:
         raise UsageError(f"{output}: cannot be written ({error.strerror}); choose another folder") from error
     try:
         for file in sorted({tensor.file for tensor in tensors.values()}):
-            _place(file, staging / file.name, link=link)
+            bring_file(file, staging / file.name, link=link)
         for name in TEXT_FILES:
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, staging / name)
@@ -103,19 +103,6 @@ def _write_model(
     if configuration:
         text = json.dumps(configuration, indent=2) + "\n"
         (directory / "genai_config.json").write_text(text, encoding="utf-8")
-
-
-def _place(file: Path, destination: Path, *, link: bool) -> None:
-    if not link:
-        shutil.copyfile(file, destination)
-        return
-    try:
-        os.link(file.resolve(), destination)
-    except OSError as error:
-        raise UsageError(
-            f"{file}: cannot be hard-linked into {destination.parent.parent} ({error.strerror}); "
-            "export without --link to copy it"
-        ) from error
 
 
 def _publish(staging: Path, output: Path) -> None:
