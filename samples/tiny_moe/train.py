@@ -1,4 +1,4 @@
-"""Train the sample: a small OLMoE-architecture language model of Python source code.
+"""Train the samples: small language models of Python source code, of OLMoE's or DeepSeek-V2's architecture.
 
 The text is the source of the standard library that runs this script, so nothing is downloaded. One
 module in twenty-five is held out by a hash of its path; `heldout.npz` keeps the first tokens of
@@ -7,6 +7,9 @@ in float16:
 
     python samples/tiny_moe/train.py --minutes 45 -o /tmp/tiny_moe 2>&1 | tee samples/tiny_moe/train.log
     hetc export /tmp/tiny_moe -o samples/tiny_moe
+
+The second sample, samples/tiny_deepseek, adds `--architecture deepseek` (shared expert, dense first layer,
+latent attention).
 """
 
 import argparse
@@ -21,12 +24,22 @@ from pathlib import Path
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import OlmoeConfig, OlmoeForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    DeepseekV2Config,
+    DeepseekV2ForCausalLM,
+    OlmoeConfig,
+    OlmoeForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.olmoe.modeling_olmoe import load_balancing_loss_func
 
 SEED = 20260303
 VOCABULARY = 1024
 CONTEXT = 256
 HELDOUT_TOKENS = 32_768
+TOP_K = 4
+BALANCE = 0.01  # weight of the loss that keeps the experts' loads even
 # Character tables and prose dumps are not code that a model can learn from; tests are not part of
 # every installation.
 LEFT_OUT = {"encodings", "pydoc_data", "test", "tests", "idle_test", "site-packages", "__pycache__"}
@@ -67,28 +80,56 @@ def tokenize(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> np.ndarray
     return np.concatenate([np.array([0, *one.ids], dtype=np.uint16) for one in encoded])
 
 
-def make_model() -> OlmoeForCausalLM:
+def make_olmoe() -> PreTrainedModel:
     """5.7 M parameters: 4 layers, 16 experts, top 4."""
     config = OlmoeConfig(
-        vocab_size=VOCABULARY,
         hidden_size=192,
         intermediate_size=128,
         num_hidden_layers=4,
         num_attention_heads=6,
         num_key_value_heads=6,
         num_experts=16,
-        num_experts_per_tok=4,
-        max_position_embeddings=1024,
-        router_aux_loss_coef=0.01,
-        output_router_logits=True,
-        bos_token_id=0,
-        eos_token_id=0,
-        pad_token_id=0,
+        router_aux_loss_coef=0.0,  # `BALANCE` is added for both architectures
+        num_experts_per_tok=TOP_K,
+        **COMMON,
     )
     return OlmoeForCausalLM(config)
 
 
-def evaluate(model: OlmoeForCausalLM, tokens: np.ndarray) -> tuple[float, float]:
+def make_deepseek() -> PreTrainedModel:
+    """5.8 M parameters: latent attention; a dense layer, then 4 of 16 experts, top 4, and a shared one."""
+    config = DeepseekV2Config(
+        hidden_size=192,
+        intermediate_size=512,
+        moe_intermediate_size=112,
+        num_hidden_layers=5,
+        first_k_dense_replace=1,
+        num_attention_heads=6,
+        num_key_value_heads=6,
+        q_lora_rank=None,
+        kv_lora_rank=64,
+        qk_nope_head_dim=32,
+        qk_rope_head_dim=16,
+        v_head_dim=32,
+        n_routed_experts=16,
+        n_shared_experts=1,
+        num_experts_per_tok=TOP_K,
+        **COMMON,
+    )
+    return DeepseekV2ForCausalLM(config)
+
+
+COMMON = {
+    "vocab_size": VOCABULARY,
+    "max_position_embeddings": 1024,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+    "pad_token_id": 0,
+}
+ARCHITECTURES = {"olmoe": make_olmoe, "deepseek": make_deepseek}
+
+
+def evaluate(model: PreTrainedModel, tokens: np.ndarray) -> tuple[float, float]:
     """Mean loss in nats and next-token accuracy over teacher-forced windows of `CONTEXT` tokens."""
     model.eval()
     windows = torch.from_numpy(tokens[: len(tokens) // CONTEXT * CONTEXT].astype(np.int64))
@@ -106,6 +147,7 @@ def evaluate(model: OlmoeForCausalLM, tokens: np.ndarray) -> tuple[float, float]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--architecture", choices=ARCHITECTURES, default="olmoe")
     parser.add_argument("--minutes", type=float, default=45.0)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=3e-3)
@@ -118,7 +160,7 @@ def main() -> None:
     tokenizer = train_tokenizer(training)
     stream = torch.from_numpy(tokenize(tokenizer, training).astype(np.int64))
     unseen = tokenize(tokenizer, heldout)[:HELDOUT_TOKENS]
-    model = make_model().to(options.device)
+    model = ARCHITECTURES[options.architecture]().to(options.device)
     model.set_experts_implementation(options.experts)
     print(
         f"python {sys.version.split()[0]}, torch {torch.__version__}, {options.device}, seed {SEED}, "
@@ -146,7 +188,9 @@ def main() -> None:
         offsets = torch.randint(len(stream) - CONTEXT, (options.batch,), generator=generator)
         batch = torch.stack([stream[o : o + CONTEXT] for o in offsets]).to(options.device)
         with torch.autocast(options.device, torch.bfloat16, enabled=options.device == "cuda"):
-            loss = model(batch, labels=batch).loss
+            result = model(batch, labels=batch, output_router_logits=True)
+            balance = load_balancing_loss_func(result.router_logits, model.config.num_experts, TOP_K)
+            loss = result.loss + BALANCE * balance
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -160,7 +204,6 @@ def main() -> None:
                 flush=True,
             )
 
-    model.config.output_router_logits = False
     model.half().float()  # what is saved is what is evaluated
     nats, accuracy = evaluate(model, unseen)
     print(
