@@ -27,6 +27,7 @@ from hetc.passes.set_ranges import set_ranges
 from hetc.passes.stamp_targets import StampTargets
 from hetc.plan import Plan, parse_fraction
 from hetc.profile import DEFAULT_PROFILE, Profile, load_profile
+from hetc.scores import Scores, load_scores
 from hetc.units import Unit
 from hetc.weights import require_finite
 
@@ -54,6 +55,7 @@ class Placement:
         seed: Seed of the programming noise, and of the score `random`.
         calibration: What was recorded of the model; None for ranges that follow each vector.
         range_rule: How the calibration becomes ranges: `max`, `std:KAPPA` or `quantile:SHARE`.
+        scores: Measured scores, for names that the weights alone don't give.
     """
 
     digital_frac: str | float = "0.25"
@@ -64,6 +66,7 @@ class Placement:
     seed: int = 0
     calibration: Calibration | None = None
     range_rule: str = DEFAULT_RANGE_RULE
+    scores: Scores | None = None
 
 
 def compile(
@@ -73,6 +76,7 @@ def compile(
     digital_frac: str | float = "0.25",
     plan: Plan | str | Path | None = None,
     score: str = "maxnn",
+    scores: Scores | str | Path | None = None,
     ranking: str = "layer",
     digital: Iterable[str] = (),
     analog: Iterable[str] = (),
@@ -91,7 +95,8 @@ def compile(
         digital_frac: Fraction of the experts of each group to keep digital.
         plan: A plan, or the path of one, to follow instead of deciding; the placement arguments and the
             profile are then unused.
-        score: `maxnn`, `maxnn-down-inputs`, `router-norm` or `random`.
+        score: `maxnn`, `maxnn-down-inputs`, `router-norm`, `random`, or one of `scores`.
+        scores: Measured scores, or the path of a scores or calibration file.
         ranking: `layer`, or `model` for one order over all layers.
         digital: Patterns of unit ids to pin digital, such as `layers.0.*`.
         analog: Patterns of unit ids to pin analog.
@@ -111,8 +116,10 @@ def compile(
     if plan is None:
         if isinstance(calibration, (str, Path)):
             calibration = Calibration.load(Path(calibration))
+        if isinstance(scores, (str, Path)):
+            scores = load_scores(Path(scores))
         placement = Placement(
-            digital_frac, score, ranking, tuple(digital), tuple(analog), seed, calibration, range_rule
+            digital_frac, score, ranking, tuple(digital), tuple(analog), seed, calibration, range_rule, scores
         )
         hardware = profile if isinstance(profile, Profile) else load_profile(profile)
         plan = make_plan(loaded, placement, hardware)
@@ -140,7 +147,8 @@ def make_plan(loaded: LoadedModel, placement: Placement, profile: Profile) -> Pl
     if not 0 <= placement.seed < 2**63:
         raise UsageError(f"seed {placement.seed} is not in 0 .. 2^63 - 1")
     units = find_units(loaded.model)
-    scores = score_experts(loaded.model, units, placement.score, seed=placement.seed)
+    measured = placement.scores.values if placement.scores is not None else None
+    scores = score_experts(loaded.model, units, placement.score, seed=placement.seed, measured=measured)
     planned = place_units(
         units,
         scores,

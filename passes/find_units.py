@@ -11,6 +11,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
@@ -20,7 +21,7 @@ from hetc.passes.weight_uses import products_of
 from hetc.units import KINDS, Matrix, Unit
 from hetc.weights import FLOATS
 
-__all__ = ["find_units", "model_parameters"]
+__all__ = ["WeightRole", "find_units", "model_parameters", "unit_of_weight"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,37 @@ WEIGHT_NAMES = (
     ("lm_head", r"(^|\.)(?P<projection>lm_head)\.(weight|bias)$"),
     ("embedding", r"(^|\.)(?P<projection>embed_tokens|wte|word_embeddings)\.weight$"),
 )
+
+
+@dataclass(frozen=True)
+class WeightRole:
+    """What the name of a weight outside the experts says.
+
+    Attributes:
+        kind: Kind of its unit.
+        layer: Its layer, or None.
+        projection: Which of the unit's matrices it is.
+    """
+
+    kind: str
+    layer: int | None
+    projection: str
+
+    @property
+    def unit_id(self) -> str:
+        """Id of the unit."""
+        return _unit_id(self.kind, self.layer)
+
+
+def unit_of_weight(name: str) -> WeightRole | None:
+    """The role of a checkpoint's weight by its name; None for norms, experts and names that say nothing."""
+    if "norm" in name.rsplit(".", 2)[-2:][0]:
+        return None
+    for kind, pattern in WEIGHT_NAMES:
+        if match := re.search(pattern, name):
+            layer = int(match["layer"]) if "layer" in match.groupdict() else None
+            return WeightRole(kind, layer, match["projection"])
+    return None
 
 
 def find_units(model: ir.Model) -> tuple[Unit, ...]:
@@ -86,13 +118,9 @@ def _group_weights(model: ir.Model) -> dict[_Key, list[tuple[str, ir.Value]]]:
     """Weights of everything but experts as {unit: [(projection, initializer)]}."""
     groups: dict[_Key, list[tuple[str, ir.Value]]] = defaultdict(list)
     for name, value in model.graph.initializers.items():
-        if value.dtype not in FLOATS or "norm" in name.rsplit(".", 2)[-2:][0]:
-            continue
-        for kind, pattern in WEIGHT_NAMES:
-            if match := re.search(pattern, name):
-                layer = int(match["layer"]) if "layer" in match.groupdict() else None
-                groups[kind, layer, None].append((match["projection"], value))
-                break
+        role = unit_of_weight(name) if value.dtype in FLOATS else None
+        if role is not None:
+            groups[role.kind, role.layer, None].append((role.projection, value))
     _untie(groups)
     return groups
 
@@ -108,11 +136,14 @@ def _untie(groups: dict[_Key, list[tuple[str, ir.Value]]]) -> None:
             return
 
 
+def _unit_id(kind: str, layer: int | None) -> str:
+    name = "mlp" if kind == "dense_mlp" else kind
+    return name if layer is None else f"layers.{layer}.{name}"
+
+
 def _named_unit(
     kind: str, layer: int | None, weights: list[tuple[str, ir.Value]], streams: Iterable[int]
 ) -> Unit:
-    names = {"embedding": "embedding", "lm_head": "lm_head", "dense_mlp": "mlp"}
-    unit_id = names.get(kind, kind) if layer is None else f"layers.{layer}.{names.get(kind, kind)}"
     matrices, nodes, unsupported = [], [], ""
     for projection, value in weights:
         if len(value.shape or ()) != 2:
@@ -124,7 +155,9 @@ def _named_unit(
         else:
             unsupported = f"weight {value.name!r} is not the right operand of a MatMul or Gemm"
     parameters = sum(_size(value) for _, value in weights)
-    return Unit(unit_id, kind, layer, None, tuple(matrices), tuple(nodes), parameters, unsupported)
+    return Unit(
+        _unit_id(kind, layer), kind, layer, None, tuple(matrices), tuple(nodes), parameters, unsupported
+    )
 
 
 def _expert_unit(node: ir.Node, layer: int | None, expert: int | None, streams: Iterable[int]) -> Unit:

@@ -1,4 +1,4 @@
-"""One number per expert, higher = keep digital first. Weights only; nothing is changed.
+"""One number per expert, higher = keep digital first, from the weights or from a file. Nothing is changed.
 
 Scores are registered by name, so that each is one function and the command line offers them all.
 """
@@ -6,7 +6,7 @@ Scores are registered by name, so that each is one function and the command line
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -68,27 +68,58 @@ SCORES: dict[str, Callable[[ir.Model, Sequence[Unit], Sequence[Unit], int], list
     "random": random,
 }
 
+MEASURED_BY = {
+    "expected-loss": "hetc score",
+    "noise-gain": "hetc score",
+    "activation-frequency": "hetc calibrate",
+    "activation-weight": "hetc calibrate",
+}
+"""What measures the scores that need more than the weights."""
+
 
 def score_experts(
-    model: ir.Model, units: Sequence[Unit], name: str = "maxnn", *, seed: int = 0
+    model: ir.Model,
+    units: Sequence[Unit],
+    name: str = "maxnn",
+    *,
+    seed: int = 0,
+    measured: Mapping[str, Mapping[str, float]] | None = None,
 ) -> dict[str, float]:
     """The score `name` of every expert, by unit id.
 
     Args:
         model: The model that holds the weights.
         units: All units, from `find_units`.
-        name: A key of `SCORES`.
+        name: A key of `SCORES`, or of `measured`.
         seed: Used by `random` alone.
+        measured: Scores that were measured before, by name, then by unit id.
 
     Raises:
-        UsageError: Unknown name.
-        InvalidInputError: A weight with NaN or infinity, or a router that wasn't found.
+        UsageError: Unknown name, or one that has to be measured and wasn't.
+        InvalidInputError: A weight with NaN or infinity, a router that wasn't found, or measured scores of
+            another model.
     """
-    if name not in SCORES:
-        raise UsageError(f"score {name!r} is not known; choose one of {', '.join(SCORES)}")
     experts = [unit for unit in units if unit.kind == "expert"]
+    measured = measured or {}
+    if name in measured:
+        return _measured(experts, name, measured[name])
+    if name not in SCORES:
+        known = ", ".join([*SCORES, *measured])
+        raise UsageError(
+            f"score {name!r} is not known; choose one of {known}"
+            + (f"; measure it with `{MEASURED_BY[name]}` and pass --scores" if name in MEASURED_BY else "")
+        )
     numbers = SCORES[name](model, experts, units, seed)
     return {expert.id: number for expert, number in zip(experts, numbers, strict=True)}
+
+
+def _measured(experts: Sequence[Unit], name: str, values: Mapping[str, float]) -> dict[str, float]:
+    missing = [expert.id for expert in experts if expert.id not in values]
+    if missing:
+        raise InvalidInputError(
+            f"score {name}: {missing[0]} has none; the scores were measured on another model"
+        )
+    return {expert.id: values[expert.id] for expert in experts}
 
 
 def _largest_norm(model: ir.Model, matrix: Matrix) -> float:

@@ -19,8 +19,11 @@ __all__ = ["compile_command"]
 )
 @click.option("--plan", type=click.Path(path_type=Path), help="Follow this plan instead of deciding.")
 @click.option(
-    "--score", help="What ranks experts: maxnn, maxnn-down-inputs, router-norm, random.  [default: maxnn]"
+    "--score",
+    help="What ranks experts: maxnn, maxnn-down-inputs, router-norm, random, or one of --scores.  "
+    "[default: maxnn]",
 )
+@click.option("--scores", type=click.Path(path_type=Path), help="What hetc score or hetc calibrate measured.")
 @click.option("--ranking", help="Rank experts within their layer, or over the model.  [default: layer]")
 @click.option("--digital", multiple=True, metavar="GLOB", help="Pin matching units digital; repeatable.")
 @click.option("--analog", multiple=True, metavar="GLOB", help="Pin matching units analog; repeatable.")
@@ -44,6 +47,7 @@ def compile_command(
     digital_frac: str | None,
     plan: Path | None,
     score: str | None,
+    scores: Path | None,
     ranking: str | None,
     digital: tuple[str, ...],
     analog: tuple[str, ...],
@@ -65,10 +69,11 @@ def compile_command(
     from hetc.pipeline import Placement, compile_model, default_output, make_plan
     from hetc.plan import Plan
     from hetc.profile import DEFAULT_PROFILE, load_profile
+    from hetc.scores import load_scores
     from hetc.summary import print_plan
 
     choices: dict[str, Any] = {"digital_frac": digital_frac, "score": score, "ranking": ranking, "seed": seed}
-    choices |= {"calibration": calibration, "range_rule": range_rule}
+    choices |= {"calibration": calibration, "range_rule": range_rule, "scores": scores}
     choices |= {"digital": digital or None, "analog": analog or None}
     given: dict[str, Any] = {name: value for name, value in choices.items() if value is not None}
     if plan is not None:
@@ -88,6 +93,8 @@ def compile_command(
     else:
         if calibration is not None:
             given["calibration"] = Calibration.load(calibration)
+        if scores is not None:
+            given["scores"] = load_scores(scores)
         hardware_profile = load_profile(profile or DEFAULT_PROFILE).with_noise(noise, noise_scale)
         placed = make_plan(loaded, Placement(**given), hardware_profile)
     if not dry_run:

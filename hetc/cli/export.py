@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from hetc.cli.extras import needs
+
 __all__ = ["export_command"]
 
 
@@ -16,14 +18,8 @@ __all__ = ["export_command"]
 @click.option("--force", is_flag=True, help="Replace files of an existing folder.")
 def export_command(source: str, output: Path, link: bool, force: bool) -> None:
     """Turn a Hugging Face Mixture-of-Experts model into ONNX, weights as they are on disk."""
-    from hetc.errors import RuntimeMissingError
-
-    try:
+    with needs("export", "export"):
         from hetc.huggingface.export import export
-    except ImportError as error:
-        raise RuntimeMissingError(
-            f"hetc export needs {error.name}, which is not installed; pip install 'hetc[export]'"
-        ) from error
     path = export(source, output, link=link, force=force)
     click.echo(f"wrote {path}", err=True)
     click.echo(f"next: hetc compile {path} --digital-frac 0.25", err=True)

@@ -24,6 +24,7 @@ COMMANDS = {
     "partition": "Cut a bundle into one model per partition and target.",
     "profiles": "List, show and convert hardware profiles.",
     "run": "Generate text with a bundle.",
+    "score": "Measure what each unit's noise costs, on text.",
     "verify": "Check that a bundle does what its plan says.",
 }
 

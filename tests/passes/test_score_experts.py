@@ -62,3 +62,15 @@ def test_weights_that_are_not_finite_are_named(bad: float) -> None:
     model.graph.initializers[name].const_value.numpy()[0, 0] = bad
     with pytest.raises(InvalidInputError, match=r"experts\.1\.up_proj"):
         score_experts(model, find_units(model))
+
+
+def test_measured_scores_rank_what_the_weights_cannot() -> None:
+    model = moe_model()
+    units = find_units(model)
+    values = {unit.id: float(index) for index, unit in enumerate(units)}
+    scores = score_experts(model, units, "expected-loss", measured={"expected-loss": values})
+    assert scores == {unit.id: values[unit.id] for unit in units if unit.kind == "expert"}
+    with pytest.raises(UsageError, match="measure it with `hetc score`"):
+        score_experts(model, units, "expected-loss")
+    with pytest.raises(InvalidInputError, match="measured on another model"):
+        score_experts(model, units, "noise-gain", measured={"noise-gain": {}})

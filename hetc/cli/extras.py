@@ -1,0 +1,25 @@
+"""Commands that need packages of an extra say so by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hetc.errors import RuntimeMissingError
+
+__all__ = ["needs"]
+
+
+@contextmanager
+def needs(extra: str, command: str) -> Iterator[None]:
+    """Around a command's imports: a package that isn't there is an error that names the extra.
+
+    Raises:
+        RuntimeMissingError: An import failed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise RuntimeMissingError(
+            f"hetc {command} needs {error.name}, which is not installed; pip install 'hetc[{extra}]'"
+        ) from error

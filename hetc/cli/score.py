@@ -1,0 +1,60 @@
+"""`hetc score`: measure what each unit's noise costs, with gradients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hetc.cli.extras import needs
+
+__all__ = ["score_command"]
+
+
+@click.command("score")
+@click.argument("checkpoint")
+@click.option(
+    "--data", required=True, type=click.Path(path_type=Path), help="An .npz file with an array `tokens`."
+)
+@click.option("--window", type=click.IntRange(min=2), default=256, show_default=True, help="Tokens per run.")
+@click.option("--windows", type=click.IntRange(min=1), default=128, show_default=True, help="Runs, at most.")
+@click.option("--profile", help="Hardware profile: a name or a TOML file.  [default: pcm-512]")
+@click.option("--noise", help="Programming noise model, instead of the profile's.")
+@click.option("--noise-scale", type=float, metavar="C", help="Factor on the programming noise.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of labels and noise.")
+@click.option("--device", default="cpu", show_default=True, help="Where torch computes: cpu, cuda, ...")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="File to write.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+def score_command(
+    checkpoint: str,
+    data: Path,
+    window: int,
+    windows: int,
+    profile: str | None,
+    noise: str | None,
+    noise_scale: float | None,
+    seed: int,
+    device: str,
+    output: Path,
+    force: bool,
+) -> None:
+    """Measure expected-loss and noise-gain of CHECKPOINT's units on text that no evaluation uses."""
+    from hetc.output import whole_file
+    from hetc.profile import DEFAULT_PROFILE, load_profile
+    from hetc.record import load_tokens
+
+    with needs("export", "score"):
+        from hetc.huggingface.sensitivity import measure_scores
+
+    hardware = load_profile(profile or DEFAULT_PROFILE).with_noise(noise, noise_scale)
+    with whole_file(output, force=force) as staging:
+        tokens = load_tokens(data, window)[:windows]
+        scores = measure_scores(checkpoint, tokens, hardware, seed=seed, device=device)
+        scores.save(staging)
+    losses = scores.values["expected-loss"]
+    experts = sum(value for unit, value in losses.items() if ".experts." in unit)
+    rest = sum(losses.values()) - experts
+    click.echo(
+        f"expected loss when analog: experts {experts:.4f} nats a token, dense modules {rest:.4f}", err=True
+    )
+    click.echo(f"next: hetc compile MODEL --score expected-loss --scores {output}", err=True)
