@@ -17,6 +17,7 @@ COMMANDS = {
     "bake": "Write the noise into the weights, for runtimes without the library.",
     "calibrate": "Record what enters the crossbars on calibration text.",
     "compile": "Place the experts and write a bundle that runs.",
+    "cost": "Calculate tokens per second, watts and joules per token.",
     "doctor": "Say what is installed and whether the library loads.",
     "explain": "Say why a unit is where it is.",
     "export": "Turn a Hugging Face MoE into ONNX.",
