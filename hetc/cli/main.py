@@ -24,6 +24,7 @@ COMMANDS = {
     "inspect": "Show a model, plan or bundle.",
     "partition": "Cut a bundle into one model per partition and target.",
     "profiles": "List, show and convert hardware profiles.",
+    "report": "Write one offline HTML page on a plan, its costs and results.",
     "run": "Generate text with a bundle.",
     "verify": "Check that a bundle does what its plan says.",
 }
