@@ -33,7 +33,7 @@ lint: $(VENV)/test-installed
 	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml hetc
 
 bench: $(VENV)/test-installed
-	for set in amx avx512 avx2; do HETC_INSTRUCTIONS=$$set PYTHONPATH=tests $(BIN)/python benchmarks/kernels.py || exit 1; done
+	for set in amx avx512 avx2; do HETC_INSTRUCTIONS=$$set PYTHONPATH=tests $(BIN)/python benchmarks/kernel_speed.py || exit 1; done
 	PYTHONPATH=tests $(BIN)/python benchmarks/moe_layer.py
 
 bench-table: $(VENV)/installed

@@ -66,6 +66,8 @@ class PlannedUnit:
         input_ranges: Static ranges per K-slice, by crossbar input (`in`, `mid`, or a weight's name); empty
             for ranges that follow each vector.
         ranges_from: `dynamic`, or whose recording gave the ranges: `own`, or the `layer`'s for want of rows.
+        load: Share of the tokens that pass through it, if all experts of a layer are chosen equally often.
+        cache_width: Numbers that a token leaves in the key and value cache of an attention.
     """
 
     id: str
@@ -86,6 +88,8 @@ class PlannedUnit:
     nodes: tuple[str, ...]
     input_ranges: dict[str, tuple[float, ...]] = field(default_factory=dict)
     ranges_from: str = "dynamic"
+    load: float = 1.0
+    cache_width: int = 0
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from hetc.plan import Plan, PlannedUnit
 from hetc.profile import Profile
 from hetc.units import DENSE, Unit
 
-__all__ = ["print_checks", "print_plan", "print_unit", "print_units", "units_to_dict"]
+__all__ = ["new_console", "print_checks", "print_plan", "print_unit", "print_units", "units_to_dict"]
 
 LAYERS_SHOWN = 8
 """Models with more layers show the first ones and how many follow; the plan has them all."""
@@ -25,7 +25,7 @@ LAYERS_SHOWN = 8
 
 def print_plan(plan: Plan, bundle: Path | None = None) -> None:
     """The placement per layer, the shares, the noise, and what to type next."""
-    console = _console()
+    console = new_console()
     experts: dict[int | None, list[PlannedUnit]] = defaultdict(list)
     for unit in plan.units:
         if unit.kind == "expert":
@@ -75,7 +75,7 @@ def _product_noise(profile: Profile) -> str:
 
 def print_units(units: Sequence[Unit], parameters: int) -> None:
     """What was recognised in a model: kinds with counts and parameters, and what cannot be analog."""
-    console = _console()
+    console = new_console()
     layers = {unit.layer for unit in units if unit.kind == "expert"}
     experts = sum(unit.kind == "expert" for unit in units)
     console.print(f"{len(layers)} MoE layers, {experts} experts, {parameters:,} parameters")
@@ -103,7 +103,7 @@ def units_to_dict(units: Sequence[Unit], parameters: int) -> dict[str, Any]:
 
 def print_unit(unit: PlannedUnit, flip: Fraction | None) -> None:
     """Everything that the plan knows of one unit, in sentences."""
-    console = _console()
+    console = new_console()
     console.print(f"{unit.id} is {unit.target}: {unit.reason} (rule {unit.rule})")
     for name, value in unit.score.items():
         console.print(f"score {name} {value:.6g}, rank {unit.rank} of {unit.group_size}")
@@ -116,7 +116,7 @@ def print_unit(unit: PlannedUnit, flip: Fraction | None) -> None:
 
 def print_checks(checks: Iterable[Check]) -> None:
     """One line per check: status, name, what was seen."""
-    console = _console()
+    console = new_console()
     table = Table(show_header=False, box=None, pad_edge=False)
     for check in checks:
         colour = {"ok": "green", "failed": "red"}.get(check.status, "yellow")
@@ -135,7 +135,8 @@ def _bits(bits: int) -> str:
     return f"{bits} bit" if bits else "none"
 
 
-def _console() -> Console:
+def new_console() -> Console:
+    """Plain and wide when not a terminal."""
     console = Console(highlight=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = 200

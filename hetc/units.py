@@ -50,6 +50,9 @@ class Unit:
         nodes: Names of the nodes that use those weights.
         parameters: Number of weights and biases; a tensor that two units share counts once.
         unsupported: Why it cannot be placed analog; empty if it can.
+        load: Share of the tokens that pass through it: top-k over the layer's experts if all are chosen
+            equally often, 1 for other kinds.
+        cache_width: Numbers that a token leaves in the key and value cache of an attention.
     """
 
     id: str
@@ -60,6 +63,8 @@ class Unit:
     nodes: tuple[str, ...]
     parameters: int
     unsupported: str = ""
+    load: float = 1.0
+    cache_width: int = 0
 
     @property
     def counted(self) -> bool:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
 from hetc.errors import InvalidInputError
 from hetc.operators.activations import ACTIVATIONS
+from hetc.passes.unit_use import cache_widths, chosen_experts
 from hetc.passes.weight_uses import products_of
 from hetc.units import KINDS, Matrix, Unit
 from hetc.weights import FLOATS
@@ -90,12 +91,18 @@ def find_units(model: ir.Model) -> tuple[Unit, ...]:
         raise InvalidInputError(_no_experts(model))
 
     streams = iter(range(2**31))
+    size = Counter(layer for _, layer, _ in experts)
+    cached = cache_widths(model.graph)
     units: list[Unit] = []
     for kind, layer, expert in sorted([*weights, *experts], key=_model_order):
         if kind == "expert":
-            units.append(_expert_unit(experts[kind, layer, expert], layer, expert, streams))
+            unit = _expert_unit(experts[kind, layer, expert], layer, expert, streams)
+            chosen = chosen_experts(experts[kind, layer, expert]) or size[layer]
+            units.append(replace(unit, load=chosen / size[layer]))
         else:
-            units.append(_named_unit(kind, layer, weights[kind, layer, expert], streams))
+            unit = _named_unit(kind, layer, weights[kind, layer, expert], streams)
+            width = cached.get(layer, 0) if kind == "attention" and layer is not None else 0
+            units.append(replace(unit, cache_width=width))
     logger.info("found %s units", len(units))
     return tuple(units)
 

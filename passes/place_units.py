@@ -98,6 +98,8 @@ def _place(
         pinned=pin is not None,
         matrices=unit.matrices,
         nodes=unit.nodes,
+        load=unit.load,
+        cache_width=unit.cache_width,
     )
 
 

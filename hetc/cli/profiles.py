@@ -1,4 +1,4 @@
-"""`hetc profiles`: hardware profiles that come with hetc, and conversion from aihwkit."""
+"""`hetc profiles`: hardware and cost profiles that come with hetc, and conversion from aihwkit."""
 
 from __future__ import annotations
 
@@ -13,34 +13,46 @@ __all__ = ["profiles_command"]
 
 @click.group("profiles")
 def profiles_command() -> None:
-    """List, show and convert hardware profiles."""
+    """List and show hardware profiles and cost profiles; convert hardware profiles."""
 
 
 @profiles_command.command("list")
 @json_option
 def list_profiles(as_json: bool) -> None:
-    """List the built-in profiles."""
+    """List the built-in profiles: hardware for `compile --profile`, systems for `cost --costs`."""
+    from hetc.cost_profile import built_in_costs, load_costs
     from hetc.profile import built_in_profiles, load_profile
 
     profiles = {name: load_profile(name) for name in built_in_profiles()}
+    systems = {name: load_costs(name) for name in built_in_costs()}
     if as_json:
-        print_json({name: profile.to_dict() for name, profile in profiles.items()})
+        hardware = {name: profile.to_dict() for name, profile in profiles.items()}
+        print_json({**hardware, **{name: system.to_dict() for name, system in systems.items()}})
         return
     for name, profile in profiles.items():
         tile = f"{profile.tile_rows} x {profile.tile_columns}"
         click.echo(
             f"{name:12} tile {tile:10} DAC {profile.dac_bits} ADC {profile.adc_bits} {profile.noise.name}"
         )
+    for name, system in systems.items():
+        click.echo(f"{name:12} costs of {system.description}")
 
 
 @profiles_command.command("show")
 @click.argument("profile", metavar="NAME-OR-FILE")
 @json_option
 def show_profile(profile: str, as_json: bool) -> None:
-    """Show a profile in full, as TOML."""
+    """Show a profile in full, as TOML; of cost profiles, the built-in ones."""
+    from hetc.cost_profile import built_in_costs, cost_file_text, load_costs
     from hetc.profile import load_profile
     from hetc.profile_toml import to_toml
 
+    if profile in built_in_costs():
+        if as_json:
+            print_json(load_costs(profile).to_dict())
+        else:
+            click.echo(cost_file_text(profile), nl=False)
+        return
     loaded = load_profile(profile)
     if as_json:
         print_json(loaded.to_dict())

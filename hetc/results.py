@@ -1,0 +1,139 @@
+"""The table of measured results that a sweep writes and a report reads: one row per measurement.
+
+| column | type | what |
+|---|---|---|
+| fraction | float, 0..1 | share of each group's experts that was digital |
+| score | text | what ranked the experts |
+| seed | int | programming seed |
+| noise_scale | float | factor c on the programming noise |
+| task | text | what was measured on |
+| metric | text | what was measured |
+| value | float | the measurement |
+| noise | text, optional | programming-noise model |
+| unit | text, optional | unit of value, such as nats/token |
+| higher_is_better | bool, optional | without it, a loss, perplexity, bits or error is better low |
+| kind | text, optional | the one unit kind that was analog, or `none`, for sensitivities; empty otherwise |
+
+Other columns record inputs, and are left alone. CSV and Parquet; Parquet needs pyarrow.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hetc.errors import InvalidInputError, RuntimeMissingError, UsageError
+
+__all__ = ["Result", "group_results", "mean_and_deviation", "read_results"]
+
+LOWER_IS_BETTER = ("loss", "perplexity", "bits", "error", "divergence")
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One measurement; attributes as in the table above."""
+
+    fraction: float
+    score: str
+    seed: int
+    noise_scale: float
+    task: str
+    metric: str
+    value: float
+    noise: str = ""
+    unit: str = ""
+    higher_is_better: bool = True
+    kind: str = ""
+
+
+def read_results(path: Path) -> list[Result]:
+    """Reads a table of results.
+
+    Raises:
+        UsageError: No such file.
+        InvalidInputError: Not such a table; the message names row and column.
+        RuntimeMissingError: Parquet without pyarrow.
+    """
+    if not path.is_file():
+        raise UsageError(f"results {path}: no such file; `hetc sweep` writes one")
+    rows = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+    return [_result(row, f"results {path}, row {number}") for number, row in enumerate(rows, 1)]
+
+
+def group_results(results: Iterable[Result], key: Callable[[Result], Key]) -> dict[Key, list[Result]]:
+    """The results by key, in order of first appearance."""
+    groups: dict[Key, list[Result]] = defaultdict(list)
+    for result in results:
+        groups[key(result)].append(result)
+    return dict(groups)
+
+
+def mean_and_deviation(results: Iterable[Result]) -> tuple[float, float]:
+    """Mean and sample standard deviation of the values; the deviation of one value is 0."""
+    values = [result.value for result in results]
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def _read_csv(path: Path) -> list[dict[str, Any]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InvalidInputError(f"results {path}: not a CSV file: {error}") from error
+
+
+def _read_parquet(path: Path) -> list[dict[str, Any]]:
+    try:
+        pyarrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise RuntimeMissingError(
+            f"results {path}: Parquet needs pyarrow; run `pip install 'hetc[report]'`, or give CSV"
+        ) from error
+    try:
+        rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
+    except pyarrow.ArrowException as error:
+        raise InvalidInputError(f"results {path}: not a Parquet file: {error}") from error
+    return rows
+
+
+def _result(row: Mapping[str, Any], where: str) -> Result:
+    def number(column: str) -> float:
+        try:
+            value = float(row[column])
+        except (TypeError, ValueError):
+            value = math.nan
+        if not math.isfinite(value):
+            raise InvalidInputError(f"{where}: {column} is {row[column]!r}, not a finite number")
+        return value
+
+    for column in ("fraction", "score", "seed", "noise_scale", "task", "metric", "value"):
+        if row.get(column) is None:
+            raise InvalidInputError(f"{where}: column {column!r} is missing (columns: hetc/results.py)")
+    if not 0 <= number("fraction") <= 1:
+        raise InvalidInputError(f"{where}: fraction is {row['fraction']}; it must be between 0 and 1")
+    metric = str(row["metric"])
+    better = str(row.get("higher_is_better") or "").lower()
+    if not better and row.get("higher_is_better") is not False:
+        better = str(not any(word in metric.lower() for word in LOWER_IS_BETTER)).lower()
+    return Result(
+        fraction=number("fraction"),
+        score=str(row["score"]),
+        seed=int(number("seed")),
+        noise_scale=number("noise_scale"),
+        task=str(row["task"]),
+        metric=metric,
+        value=number("value"),
+        noise=str(row.get("noise") or ""),
+        unit=str(row.get("unit") or ""),
+        higher_is_better=better in ("true", "1", "yes"),
+        kind=str(row.get("kind") or ""),
+    )
