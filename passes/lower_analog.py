@@ -60,11 +60,6 @@ class LowerAnalog(ir.passes.InPlacePass):
             if unit.kind != "expert":
                 self._lower_matrices(unit, model.graph)
         if units:
-            if self.plan.profile.bound_management != "none":
-                logger.warning(
-                    "bound management acts in sessions with hetc's library only; "
-                    "the portable model leaves it out"
-                )
             AddAdcBounds(self.plan)(model)
             AddAnalogBodies()(model)
             logger.info("lowered %s units", len(units))

@@ -123,6 +123,7 @@ def test_clean_weights_of_analog_units_are_gone(bundle: Bundle, baked: Bundle) -
         {"drift_time": 1e6, "drift_compensation": "column", "adc_bits": 0},
         {"flicker_noise": 3.0, "scale_mode": "tile", "tile_columns": 10},
         {"noise": NOISE_MODELS["gaussian"], "dac_bits": 0},
+        {"bound_management": "iterative", "out_bound": 0.5},
     ],
     ids=str,
 )
