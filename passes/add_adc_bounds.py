@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from hetc.calibration import parse_bound_rule
 from hetc.passes.analog_matrices import (
-    AnalogMatrix,
     analog_matrices,
     analog_nodes,
     column_norms,
     set_input,
     weight_scale,
 )
-from hetc.plan import Plan, PlannedUnit
+from hetc.plan import Plan
 
 __all__ = ["AddAdcBounds"]
 
@@ -49,13 +47,8 @@ class AddAdcBounds(ir.passes.InPlacePass):
             for matrix in analog_matrices(node) if unit.adc_bounds else ():
                 name = f"{matrix.weight.name}.adc_bound"
                 if name not in model.graph.initializers:  # products that share a weight share it
-                    bounds = _factors(unit, matrix)[:, None] * measure(model, matrix)
+                    factors = np.array(unit.adc_bounds[matrix.site], np.float32)
+                    bounds = factors[:, None] * measure(model, matrix)
                     model.graph.register_initializer(ir.val(name, const_value=ir.tensor(bounds, name=name)))
                 set_input(node, matrix.input_name("adc_bound"), model.graph.initializers[name])
         return ir.passes.PassResult(model, modified=bool(nodes))
-
-
-def _factors(unit: PlannedUnit, matrix: AnalogMatrix) -> NDArray[np.float32]:
-    """The plan's numbers `[S]` for one matrix."""
-    sites = {"gate": "in", "up": "in", "down": "mid"}
-    return np.array(unit.adc_bounds[sites.get(matrix.weight_input, matrix.weight.name or "")], np.float32)

@@ -25,7 +25,7 @@ __all__ = [
     "weight_scale",
 ]
 
-_EXPERT_RANGES = {"gate": "in_range", "up": "in_range", "down": "mid_range"}
+_EXPERT_SITES = {"gate": "in", "up": "in", "down": "mid"}
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,11 @@ class AnalogMatrix:
         """True where the weight is `[outputs, inputs]`."""
         return bool(self.node.attributes["transpose_weight"].as_int())
 
+    @property
+    def site(self) -> str:
+        """The crossbar input by its name in plans: `in` or `mid` of an expert, else the weight's name."""
+        return _EXPERT_SITES.get(self.weight_input, self.weight.name or "")
+
     def input_name(self, kind: str) -> str:
         """Name of the node's input that is this matrix's `weight`, `weight_scale` or `adc_bound`."""
         return self.weight_input if kind == "weight" else f"{_prefix(self.weight_input)}{kind}"
@@ -76,7 +81,7 @@ def analog_matrices(node: ir.Node) -> Iterator[AnalogMatrix]:
                 name,
                 inputs[name],
                 node.attributes[f"{prefix}stream"].as_int(),
-                inputs.get(_EXPERT_RANGES.get(name, "input_range")),
+                inputs.get(f"{_EXPERT_SITES.get(name, 'input')}_range"),
                 inputs.get(f"{prefix}adc_bound"),
                 inputs.get(f"{prefix}weight_scale"),
             )
