@@ -32,20 +32,29 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "forward.v_offset_std": (0.0,),
     "forward.r_series": (0.0,),
     "forward.w_read_asymmetry_dtod": (0.0,),
-    "forward.ir_drop_g_ratio": (571428.57,),
+    "forward.ir_drop_g_ratio": (1 / 0.35 / 5e-6,),
+    "forward.ir_drop_segments": (),
+    "forward.mv_type": ("ONE_PASS",),
     "forward.max_bm_factor": (1000,),
     "forward.max_bm_res": (0.25,),
     "forward.noise_management": ("ABS_MAX",),
+    "mapping.digital_bias": (True,),
     "mapping.weight_scaling_omega": (1.0,),
     "pre_post.input_range.enable": (False,),
     "clip.type": ("NONE",),
+    "modifier.enable_during_test": (False,),
+    "noise_model.g_converter.class": ("SINGLEPAIRCONDUCTANCECONVERTER",),
+    "noise_model.g_converter.g_min": (0.0,),
 }
-"""Fields that hetc has no counterpart for, with the values that change nothing."""
+"""Fields that hetc has no counterpart for, with the values that change nothing; () where any would."""
 TRAINING = ("backward", "update", "modifier", "remap", "runtime", "bindings", "device")
 """Sections that only matter while training, or for the simulator itself."""
 BOUND_MANAGEMENT = {"NONE": "none", "ITERATIVE": "iterative"}
 WEIGHT_NOISE = {"ADDITIVE_CONSTANT": "additive", "PCM_READ": "pcm-read"}
-PCM_G_MAX = 25.0
+G_MAX = {"PCMLikeNoiseModel": 25.0, "HermesNoiseModel": 20.7}
+"""What the coefficients of a model are relative to, where it doesn't say."""
+UNLIMITED = 512
+"""Stands for a tile without a largest size, which no hardware has."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,7 @@ def read_aihwkit(path: Path) -> dict[str, Any]:
 
 
 def from_aihwkit(config: Mapping[str, Any], name: str) -> ConvertedProfile:
-    """Turns a dumped `RPUConfig` into a profile.
+    """Turns a dumped `RPUConfig` of aihwkit or aihwkit-lightning into a profile.
 
     Args:
         config: The configuration as nested dictionaries; enumerations by name, objects with their class
@@ -94,8 +103,12 @@ def from_aihwkit(config: Mapping[str, Any], name: str) -> ConvertedProfile:
     Raises:
         InvalidInputError: A value that no profile can hold.
     """
+    if "is_perfect" not in config.get("forward", {}):
+        config = _from_lightning(config)
     forward, mapping = config.get("forward", {}), config.get("mapping", {})
-    unsupported = [
+    sizes = {side: int(mapping.get(f"max_{side}_size", UNLIMITED)) for side in ("input", "output")}
+    unsupported = [f"mapping.max_{side}_size = {size}" for side, size in sizes.items() if size <= 0]
+    unsupported += [
         f"{path} = {value}"
         for path, neutral in NEUTRAL.items()
         if (value := _enumeration(_at(config, path))) is not None and value not in neutral
@@ -121,8 +134,8 @@ def from_aihwkit(config: Mapping[str, Any], name: str) -> ConvertedProfile:
         unsupported.append(f"drift_compensation = {_class_of(drift)}")
     profile = Profile(
         name=name,
-        tile_rows=int(mapping.get("max_input_size", 512)) or 512,
-        tile_columns=int(mapping.get("max_output_size", 512)) or 512,
+        tile_rows=sizes["input"] if sizes["input"] > 0 else UNLIMITED,
+        tile_columns=sizes["output"] if sizes["output"] > 0 else UNLIMITED,
         dac_bits=0 if perfect else _bits(forward.get("inp_res", -1)),
         adc_bits=adc_bits,
         out_bound=out_bound if adc_bits else 10.0,
@@ -140,6 +153,28 @@ def from_aihwkit(config: Mapping[str, Any], name: str) -> ConvertedProfile:
     return ConvertedProfile(
         profile, tuple(unsupported), tuple(key for key in TRAINING if config.get(key) is not None)
     )
+
+
+def _from_lightning(config: Mapping[str, Any]) -> dict[str, Any]:
+    """An aihwkit-lightning configuration in aihwkit's fields.
+
+    There, output noise acts in training only, a clip type says whether scales are per column, and slices
+    always are as wide as the matrix.
+    """
+    clip = _enumeration(_at(config, "clip.type")) or "NONE"
+    input_range = _at(config, "pre_post.input_range") or {}
+    static = bool(input_range.get("enable")) and not input_range.get("dynamic")
+    return {
+        **config,
+        "forward": {**config.get("forward", {}), "out_noise": 0.0},
+        "mapping": {
+            **config.get("mapping", {}),
+            "max_output_size": -1,
+            "weight_scaling_columnwise": clip.endswith("_PER_CHANNEL"),
+        },
+        "pre_post": {"input_range": {"enable": static}},
+        "clip": {"type": clip if clip.startswith("LEARNABLE") else "NONE"},
+    }
 
 
 def _bits(resolution: float) -> int:
@@ -164,11 +199,12 @@ def _device(model: Any) -> tuple[dict[str, Any], list[str]]:
     if known is None:
         return {"noise": NOISE_MODELS["none"]}, [f"noise_model = {kind}"]
     unsupported = []
-    coefficients = model.get("prog_coeff")
-    if kind == "PCMLikeNoiseModel" and coefficients:
-        sigma = tuple(float(value) / PCM_G_MAX for value in coefficients)
+    if coefficients := model.get("prog_coeff"):
+        reference = _number(model, "prog_coeff_g_max_reference", G_MAX[kind])
+        sigma = tuple(float(value) / reference for value in coefficients)
         if sigma != known.sigma:
-            known = replace(known, name="pcm-custom", sigma=sigma, source="from an aihwkit configuration")
+            source = "from an aihwkit configuration"
+            known = replace(known, name=f"{known.name}-custom", sigma=sigma, source=source)
     if (times := _number(model, "drift_scale", 1.0)) != 1.0:
         known = _scaled_drift(known, times)
     for key, native in (("t_0", known.drift_reference), ("t_read", known.flicker_read_time)):

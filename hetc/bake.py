@@ -70,7 +70,7 @@ def bake_bundle(
         drift_time: Seconds since programming; None for the profile's.
         store: What programmed weights are kept as: `bfloat16`, `float32` or `int8`. Weights are written as
             float32 in any case.
-        approximate: Bake although the noise of every product, or bound management, gets lost.
+        approximate: Bake although the noise of every product gets lost.
         threads: Threads of the programming; None leaves it to ONNX Runtime.
         force: Replace an existing bundle.
 
@@ -106,11 +106,9 @@ def _check(bundle: Bundle, *, approximate: bool) -> None:
         raise UsageError(f"bundle {bundle.path} is baked already; bake the bundle that it was made of")
     if not bundle.plan.noisy:
         raise UsageError(f"bundle {bundle.path} has no analog unit with noise to bake")
-    lost = ["noise of every product"] if profile.disturbs else []
-    lost += ["bound management"] if profile.bound_management != "none" else []
-    if lost and not approximate:
+    if profile.disturbs and not approximate:
         raise UsageError(
-            f"profile {profile.name!r} has {' and '.join(lost)}, which no weight can hold; "
+            f"profile {profile.name!r} has noise of every product, which no weight can hold; "
             "--approximate bakes the rest"
         )
 

@@ -56,6 +56,7 @@ class Placement:
         calibration: What was recorded of the model; None for ranges that follow each vector.
         range_rule: How the calibration becomes ranges: `max`, `std:KAPPA` or `quantile:SHARE`.
         scores: Measured scores, for names that the weights alone don't give.
+        adc_bound_rule: How it becomes ADC bounds: `scale:LAMBDA` or `std:LAMBDA`; None for the profile's.
     """
 
     digital_frac: str | float = "0.25"
@@ -67,6 +68,7 @@ class Placement:
     calibration: Calibration | None = None
     range_rule: str = DEFAULT_RANGE_RULE
     scores: Scores | None = None
+    adc_bound_rule: str | None = None
 
 
 def compile(
@@ -84,6 +86,7 @@ def compile(
     seed: int = 0,
     calibration: Calibration | str | Path | None = None,
     range_rule: str = DEFAULT_RANGE_RULE,
+    adc_bound_rule: str | None = None,
     link: bool = False,
     force: bool = False,
 ) -> Bundle:
@@ -104,6 +107,8 @@ def compile(
         seed: Programming seed.
         calibration: A calibration, or the path of one, for static input ranges.
         range_rule: How it becomes ranges: `max`, `std:KAPPA` or `quantile:SHARE`.
+        adc_bound_rule: How it becomes ADC bounds: `scale:LAMBDA` times the weight scale, `std:LAMBDA` times
+            the expected deviation of a column's output; None for the profile's `out_bound`.
         link: Hard-link weight files into the bundle instead of copying them.
         force: Replace an existing bundle.
 
@@ -119,7 +124,16 @@ def compile(
         if isinstance(scores, (str, Path)):
             scores = load_scores(Path(scores))
         placement = Placement(
-            digital_frac, score, ranking, tuple(digital), tuple(analog), seed, calibration, range_rule, scores
+            digital_frac,
+            score,
+            ranking,
+            tuple(digital),
+            tuple(analog),
+            seed,
+            calibration,
+            range_rule,
+            scores,
+            adc_bound_rule,
         )
         hardware = profile if isinstance(profile, Profile) else load_profile(profile)
         plan = make_plan(loaded, placement, hardware)
@@ -162,7 +176,11 @@ def make_plan(loaded: LoadedModel, placement: Placement, profile: Profile) -> Pl
     if placement.calibration is not None:
         if loaded.source["sha256"] != placement.calibration.sha256:
             raise InvalidInputError("the calibration was recorded from another model (sha256 differs)")
-        planned = set_ranges(planned, placement.calibration, placement.range_rule, profile)
+        planned = set_ranges(
+            planned, placement.calibration, placement.range_rule, profile, placement.adc_bound_rule
+        )
+    elif placement.adc_bound_rule is not None:
+        raise UsageError("ADC bounds need a calibration; without one, set the profile's out_bound")
     return Plan(
         units=planned,
         profile=profile,
@@ -174,6 +192,7 @@ def make_plan(loaded: LoadedModel, placement: Placement, profile: Profile) -> Pl
         source=loaded.source,
         hetc={"version": __version__},
         range_rule="dynamic" if placement.calibration is None else placement.range_rule,
+        adc_bound_rule=placement.adc_bound_rule or "out_bound",
     )
 
 

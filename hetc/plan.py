@@ -68,6 +68,8 @@ class PlannedUnit:
         ranges_from: `dynamic`, or whose recording gave the ranges: `own`, or the `layer`'s for want of rows.
         load: Share of the tokens that pass through it, if all experts of a layer are chosen equally often.
         cache_width: Numbers that a token leaves in the key and value cache of an attention.
+        adc_bounds: Full scales of the ADC over the input range, per K-slice and crossbar input, in units of
+            the column's weight scale or norm as the plan's `adc_bound_rule` says; empty for `out_bound`.
     """
 
     id: str
@@ -90,6 +92,7 @@ class PlannedUnit:
     ranges_from: str = "dynamic"
     load: float = 1.0
     cache_width: int = 0
+    adc_bounds: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,7 @@ class Plan:
         partitions: What runs as one model; empty until the graph has been cut.
         hetc: `version` of the tool that made the plan.
         range_rule: `dynamic`, or how a calibration was turned into input ranges.
+        adc_bound_rule: `out_bound` for the profile's, or how a calibration was turned into ADC bounds.
     """
 
     units: tuple[PlannedUnit, ...]
@@ -156,6 +160,7 @@ class Plan:
     partitions: tuple[Partition, ...] = ()
     hetc: dict[str, str] = field(default_factory=dict)
     range_rule: str = "dynamic"
+    adc_bound_rule: str = "out_bound"
 
     @cached_property
     def by_id(self) -> dict[str, PlannedUnit]:
@@ -198,6 +203,7 @@ class Plan:
             "profile": self.profile.to_dict(),
             "seed": self.seed,
             "range_rule": self.range_rule,
+            "adc_bound_rule": self.adc_bound_rule,
             "units": [asdict(unit) for unit in self.units],
             "partitions": [asdict(partition) for partition in self.partitions],
         }
@@ -237,14 +243,14 @@ class Plan:
             partitions=tuple(Partition(**_tuples(partition)) for partition in data["partitions"]),
             hetc=data["hetc"],
             range_rule=data["range_rule"],
+            adc_bound_rule=data["adc_bound_rule"],
         )
 
 
 def _planned_unit(data: dict[str, Any]) -> PlannedUnit:
     matrices = tuple(Matrix(**matrix) for matrix in data["matrices"])
-    return PlannedUnit(
-        **{**_tuples(data), "matrices": matrices, "input_ranges": _tuples(data["input_ranges"])}
-    )
+    by_input = {key: _tuples(data[key]) for key in ("input_ranges", "adc_bounds")}
+    return PlannedUnit(**{**_tuples(data), **by_input, "matrices": matrices})
 
 
 def _tuples(data: dict[str, Any]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def print_plan(plan: Plan, bundle: Path | None = None) -> None:
     tiles = sum(unit.tiles for unit in plan.units if unit.target == "analog")
     console.print(
         f"hardware    {profile.name}: tiles {profile.tile_rows} x {profile.tile_columns}, "
-        f"DAC {_bits(profile.dac_bits)}, ADC {_bits(profile.adc_bits)}, bound {profile.out_bound:g}, "
+        f"DAC {_bits(profile.dac_bits)}, ADC {_bits(profile.adc_bits)}, bound {_bound(plan)}, "
         f"range {_ranges(plan)}, scale per {profile.scale_mode}; {tiles} tiles"
     )
     console.print(
@@ -101,13 +101,23 @@ def units_to_dict(units: Sequence[Unit], parameters: int) -> dict[str, Any]:
     }
 
 
-def print_unit(unit: PlannedUnit, flip: Fraction | None) -> None:
+def print_unit(plan: Plan, unit: PlannedUnit, flip: Fraction | None) -> None:
     """Everything that the plan knows of one unit, in sentences."""
     console = new_console()
     console.print(f"{unit.id} is {unit.target}: {unit.reason} (rule {unit.rule})")
     for name, value in unit.score.items():
         console.print(f"score {name} {value:.6g}, rank {unit.rank} of {unit.group_size}")
     console.print(f"{unit.parameters:,} parameters, {unit.tiles} tiles when analog")
+    for site, ranges in unit.input_ranges.items():
+        numbers = " ".join(f"{value:.4g}" for value in ranges)
+        recording = "its own" if unit.ranges_from == "own" else "its layer's"
+        console.print(
+            f"input range of {site}: {numbers} per K-slice, {plan.range_rule} of {recording} recording"
+        )
+    for site, bounds in unit.adc_bounds.items():
+        numbers = " ".join(f"{value:.4g}" for value in bounds)
+        each = "norm" if plan.adc_bound_rule.startswith("std") else "weight scale"
+        console.print(f"ADC bound of {site}: {numbers} x {each} per K-slice, {plan.adc_bound_rule}")
     if flip is None:
         console.print("no digital fraction changes that")
     else:
@@ -129,6 +139,10 @@ def _ranges(plan: Plan) -> str:
         return "per vector"
     borrowed = sum(unit.ranges_from == "layer" for unit in plan.units)
     return plan.range_rule + (f" ({borrowed} units take their layer's)" if borrowed else "")
+
+
+def _bound(plan: Plan) -> str:
+    return f"{plan.profile.out_bound:g}" if plan.adc_bound_rule == "out_bound" else plan.adc_bound_rule
 
 
 def _bits(bits: int) -> str:

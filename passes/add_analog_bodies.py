@@ -42,6 +42,7 @@ class AddAnalogBodies(ir.passes.InPlacePass):
                 adc_bound=adc_bound,
                 weight_scale=weight_scale,
                 scale_per_tile=not weight_scale and nodes[0].attributes["scale_mode"].as_string() == "tile",
+                bound_management=nodes[0].attributes["bound_management"].as_string() == "iterative",
             )
         ]
         for activation, gated, gate_bias, up_bias, down_bias in forms:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -14,9 +15,17 @@ from hetc.passes.cut_partitions import target_of
 from hetc.runtimes.reference.crossbar import split
 from hetc.weights import read_tensor
 
-__all__ = ["AnalogMatrix", "analog_matrices", "analog_nodes", "named_inputs", "set_input", "weight_scale"]
+__all__ = [
+    "AnalogMatrix",
+    "analog_matrices",
+    "analog_nodes",
+    "column_norms",
+    "named_inputs",
+    "set_input",
+    "weight_scale",
+]
 
-_EXPERT_RANGES = {"gate": "in_range", "up": "in_range", "down": "mid_range"}
+_EXPERT_SITES = {"gate": "in", "up": "in", "down": "mid"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,11 @@ class AnalogMatrix:
         """True where the weight is `[outputs, inputs]`."""
         return bool(self.node.attributes["transpose_weight"].as_int())
 
+    @property
+    def site(self) -> str:
+        """The crossbar input by its name in plans: `in` or `mid` of an expert, else the weight's name."""
+        return _EXPERT_SITES.get(self.weight_input, self.weight.name or "")
+
     def input_name(self, kind: str) -> str:
         """Name of the node's input that is this matrix's `weight`, `weight_scale` or `adc_bound`."""
         return self.weight_input if kind == "weight" else f"{_prefix(self.weight_input)}{kind}"
@@ -67,7 +81,7 @@ def analog_matrices(node: ir.Node) -> Iterator[AnalogMatrix]:
                 name,
                 inputs[name],
                 node.attributes[f"{prefix}stream"].as_int(),
-                inputs.get(_EXPERT_RANGES.get(name, "input_range")),
+                inputs.get(f"{_EXPERT_SITES.get(name, 'input')}_range"),
                 inputs.get(f"{prefix}adc_bound"),
                 inputs.get(f"{prefix}weight_scale"),
             )
@@ -90,18 +104,30 @@ def set_input(node: ir.Node, name: str, value: ir.Value) -> None:
 def weight_scale(model: ir.Model, matrix: AnalogMatrix) -> NDArray[np.float32]:
     """The weight that g_max stands for, `[S, N]`: the node's constant, or the largest of each column slice
     or tile, by `scale_mode`."""
-    weight = read_tensor(model, matrix.weight.name or "")
-    rows = weight.T if matrix.transposed else weight
-    attributes = matrix.node.attributes
-    slices = split(len(rows), attributes["tile_rows"].as_int())
+    slices = _slices(model, matrix)
+    columns = slices[0].shape[1]
     if matrix.weight_scale is not None:
         given = read_tensor(model, matrix.weight_scale.name or "")
-        return np.broadcast_to(given, (len(slices), rows.shape[1]))
-    largest = np.stack([np.abs(rows[part].astype(np.float32)).max(axis=0) for part in slices])
+        return np.broadcast_to(given, (len(slices), columns))
+    attributes = matrix.node.attributes
+    largest = np.stack([np.abs(part.astype(np.float32)).max(axis=0) for part in slices])
     if attributes["scale_mode"].as_string() == "tile":
-        for columns in split(rows.shape[1], attributes["tile_columns"].as_int()):
-            largest[:, columns] = largest[:, columns].max(axis=1, keepdims=True)
+        for tile in split(columns, attributes["tile_columns"].as_int()):
+            largest[:, tile] = largest[:, tile].max(axis=1, keepdims=True)
     return largest
+
+
+def column_norms(model: ir.Model, matrix: AnalogMatrix) -> NDArray[np.float32]:
+    """Euclidean norm of each column slice, `[S, N]`."""
+    norms = [np.linalg.norm(part.astype(np.float32), axis=0) for part in _slices(model, matrix)]
+    return np.stack(norms)
+
+
+def _slices(model: ir.Model, matrix: AnalogMatrix) -> list[NDArray[Any]]:
+    """The matrix as it lies on crossbars: `[rows, N]` for each K-slice."""
+    weight = read_tensor(model, matrix.weight.name or "")
+    rows = weight.T if matrix.transposed else weight
+    return [rows[part] for part in split(len(rows), matrix.node.attributes["tile_rows"].as_int())]
 
 
 def _prefix(weight_input: str) -> str:

@@ -19,6 +19,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedFunctionsPass, RemoveUnusedNodesPass
 
 from hetc.operators.schemas import DOMAIN
+from hetc.passes.add_adc_bounds import AddAdcBounds
 from hetc.passes.add_analog_bodies import AddAnalogBodies
 from hetc.passes.analog_matrices import set_input
 from hetc.passes.weight_uses import Product, products_of
@@ -59,11 +60,7 @@ class LowerAnalog(ir.passes.InPlacePass):
             if unit.kind != "expert":
                 self._lower_matrices(unit, model.graph)
         if units:
-            if self.plan.profile.bound_management != "none":
-                logger.warning(
-                    "bound management acts in sessions with hetc's library only; "
-                    "the portable model leaves it out"
-                )
+            AddAdcBounds(self.plan)(model)
             AddAnalogBodies()(model)
             logger.info("lowered %s units", len(units))
         # Casts and transposes of weights, and the functions of operators that are gone.

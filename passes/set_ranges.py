@@ -1,4 +1,4 @@
-"""Gives analog units static input ranges from a calibration; the graph isn't changed."""
+"""Gives analog units static input ranges and ADC bounds from a calibration; the graph isn't changed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import ceil
 
-from hetc.calibration import Calibration, Site, Statistics, parse_range_rule
-from hetc.errors import InvalidInputError
+from hetc.calibration import Calibration, Site, Statistics, parse_bound_rule, parse_range_rule
+from hetc.errors import InvalidInputError, UsageError
 from hetc.plan import PlannedUnit
 from hetc.profile import Profile
 
@@ -31,21 +31,33 @@ def sites_of(unit: PlannedUnit) -> dict[str, int]:
 
 
 def set_ranges(
-    units: Sequence[PlannedUnit], calibration: Calibration, rule: str, profile: Profile
+    units: Sequence[PlannedUnit],
+    calibration: Calibration,
+    rule: str,
+    profile: Profile,
+    bound_rule: str | None = None,
 ) -> tuple[PlannedUnit, ...]:
     """The units, the analog ones with `input_ranges`, and in `ranges_from` whose statistics gave them.
+
+    With a bound rule, `adc_bounds` too: `scale:LAMBDA` is lambda for every slice, to be multiplied by a
+    column's weight scale; `std:LAMBDA` is lambda * rms(x) / range, to be multiplied by a column's norm. What
+    a column puts out has the standard deviation rms(x) * norm where the elements of x are uncorrelated.
 
     Args:
         units: From `place_units`.
         calibration: What was recorded of this model.
         rule: `max`, `std:KAPPA` or `quantile:SHARE` of |x| (see `parse_range_rule`).
         profile: The hardware.
+        bound_rule: `scale:LAMBDA` or `std:LAMBDA` (see `parse_bound_rule`); None for the profile's bound.
 
     Raises:
-        UsageError: An unknown rule.
+        UsageError: An unknown rule, or ADC bounds for hardware without an ADC.
         InvalidInputError: The calibration has another tile split, or lacks a unit.
     """
     name, number = parse_range_rule(rule)
+    bound_name, bound_lambda = ("", 0.0) if bound_rule is None else parse_bound_rule(bound_rule)
+    if bound_rule is not None and not profile.adc_bits:
+        raise UsageError(f"profile {profile.name!r} has no ADC, so there is no ADC bound to set")
     if calibration.tile_rows != profile.tile_rows:
         raise InvalidInputError(
             f"the calibration is for tiles of {calibration.tile_rows} rows, profile {profile.name!r} "
@@ -55,6 +67,9 @@ def set_ranges(
     def value(seen: Statistics) -> float:
         found = number * seen.deviation if name == "std" else seen.quantile(number)
         return max(found, LEAST_RANGE)
+
+    def bound(seen: Statistics, input_range: float) -> float:
+        return bound_lambda * (seen.root_mean_square / input_range if bound_name == "std" else 1.0)
 
     ranged = []
     for unit in units:
@@ -73,7 +88,8 @@ def set_ranges(
                     f"{ceil(width / profile.tile_rows)}; calibrate this model again"
                 )
         ranges = {site: tuple(map(value, seen)) for site, seen in own.items()}
-        ranged.append(replace(unit, input_ranges=ranges, ranges_from=source))
+        bounds = {site: tuple(map(bound, own[site], ranges[site])) for site in own if bound_rule}
+        ranged.append(replace(unit, input_ranges=ranges, ranges_from=source, adc_bounds=bounds))
     return tuple(ranged)
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 
 from hetc.operators.expert import expert_function
 from hetc.passes.canonical_layer import ExpertWeights, build_canonical_layer
+from hetc.passes.set_ranges import sites_of
+from hetc.plan import Plan
+from hetc.runtimes.reference import split
 
-__all__ = ["moe_model"]
+__all__ = ["moe_model", "with_static_converters"]
 
 
 def moe_model(
@@ -86,3 +91,18 @@ def moe_model(
     operator = "Expert" if dtype == np.float32 else "Expert16"
     function = expert_function(operator, opset=18, gated=gated, activation=activation)
     return ir.Model(graph, ir_version=10, functions=[function])
+
+
+def with_static_converters(plan: Plan, rule: str, bound: float, *, input_range: float = 0.7) -> Plan:
+    """The plan, as if a calibration had given every analog unit one input range and one ADC bound."""
+    units = []
+    for unit in plan.units:
+        slices = {site: len(split(width, plan.profile.tile_rows)) for site, width in sites_of(unit).items()}
+        static = replace(
+            unit,
+            input_ranges={site: (input_range,) * count for site, count in slices.items()},
+            adc_bounds={site: (bound,) * count for site, count in slices.items()},
+            ranges_from="own",
+        )
+        units.append(static if unit.target == "analog" else unit)
+    return replace(plan, units=tuple(units), range_rule="max", adc_bound_rule=rule)

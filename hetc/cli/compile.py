@@ -34,6 +34,7 @@ __all__ = ["compile_command"]
 @click.option(
     "--range", "range_rule", metavar="RULE", help="max, std:KAPPA or quantile:SHARE of a calibration."
 )
+@click.option("--adc-bound", "adc_bound_rule", metavar="RULE", help="scale:LAMBDA or std:LAMBDA, calibrated.")
 @click.option("--seed", type=int, help="Programming seed.  [default: 0]")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Bundle to write.  [default: NAME.hetc]"
@@ -56,6 +57,7 @@ def compile_command(
     noise_scale: float | None,
     calibration: Path | None,
     range_rule: str | None,
+    adc_bound_rule: str | None,
     seed: int | None,
     output: Path | None,
     link: bool,
@@ -74,15 +76,15 @@ def compile_command(
 
     choices: dict[str, Any] = {"digital_frac": digital_frac, "score": score, "ranking": ranking, "seed": seed}
     choices |= {"calibration": calibration, "range_rule": range_rule, "scores": scores}
+    choices |= {"adc_bound_rule": adc_bound_rule}
     choices |= {"digital": digital or None, "analog": analog or None}
     given: dict[str, Any] = {name: value for name, value in choices.items() if value is not None}
     if plan is not None:
         hardware = {"profile": profile, "noise": noise, "noise_scale": noise_scale}
         clashes = [name for name, value in {**given, **hardware}.items() if value is not None]
         if clashes:
-            raise click.UsageError(
-                f"--plan already says --{clashes[0].replace('_', '-')}; give one of the two"
-            )
+            option = clashes[0].removesuffix("_rule").replace("_", "-")
+            raise click.UsageError(f"--plan already says --{option}; give one of the two")
 
     if range_rule is not None and calibration is None:
         raise click.UsageError("--range needs --calibration")

@@ -34,4 +34,4 @@ def explain_command(bundle: Path, unit: str, as_json: bool) -> None:
     if as_json:
         print_json({**asdict(planned), "digital_from": None if flip is None else str(flip)})
     else:
-        print_unit(planned, flip)
+        print_unit(plan, planned, flip)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from lightning import INSTALL
 
-from hetc.aihwkit_profile import from_aihwkit
+from hetc.aihwkit_profile import from_aihwkit, read_aihwkit
 from hetc.cli.main import hetc
 from hetc.errors import InvalidInputError
 from hetc.noise_models import NOISE_MODELS
 from hetc.profile import built_in_profiles, load_profile
 from hetc.profile_toml import to_toml
+
+DUMPS = Path(__file__).parents[1] / "aihwkit"
+"""Written by docs/from-aihwkit.md's lines under aihwkit 1.1.0 and aihwkit-lightning 2.1.0."""
 
 # What IBM's StandardHWATrainingPreset says about inference, dumped as docs/from-aihwkit.md shows.
 PRESET: dict[str, Any] = {
@@ -70,6 +75,65 @@ def test_a_preset_becomes_a_profile() -> None:
     assert profile.drift_compensation == "global"
 
 
+def test_the_real_preset() -> None:
+    converted = from_aihwkit(read_aihwkit(DUMPS / "StandardHWATrainingPreset.json"), "preset")
+    profile = converted.profile
+    assert converted.unsupported == (
+        "mapping.max_output_size = 0",
+        "forward.noise_management = CONSTANT",
+        "pre_post.input_range.enable = True",
+        "clip.type = FIXED_VALUE",
+    )
+    assert (profile.tile_rows, profile.dac_bits, profile.adc_bits, profile.out_bound) == (512, 8, 8, 10.0)
+    assert (profile.output_noise, profile.weight_noise, profile.ir_drop) == (0.04, 0.0175, 1.0)
+    assert (profile.weight_noise_form, profile.scale_mode) == ("pcm-read", "column")
+    assert (profile.noise, profile.flicker_noise) == (NOISE_MODELS["pcm"], 1.0)
+
+
+def test_a_real_configuration_with_one_device() -> None:
+    converted = from_aihwkit(read_aihwkit(DUMPS / "TorchInferenceRPUConfig.json"), "one")
+    assert converted.unsupported == ()
+    assert converted.profile.noise == NOISE_MODELS["hermes_single"]
+    assert (converted.profile.bound_management, converted.profile.output_noise) == ("iterative", 0.06)
+
+
+def test_a_real_configuration_of_lightning() -> None:
+    config = read_aihwkit(DUMPS / "lightning_TorchInferenceRPUConfig.json")
+    converted = from_aihwkit(config, "lightning")
+    profile = converted.profile
+    assert converted.unsupported == ("mapping.max_output_size = -1", "pre_post.input_range.enable = True")
+    assert (profile.tile_rows, profile.dac_bits, profile.adc_bits, profile.out_bound) == (512, 8, 8, 12.0)
+    # Output noise and the modifier act in training.
+    assert (profile.scale_mode, profile.output_noise, profile.noise.name) == ("column", 0.0, "none")
+    config["clip"]["type"], config["pre_post"]["input_range"]["dynamic"] = "LEARNABLE_PER_CHANNEL", True
+    config["modifier"]["enable_during_test"] = True
+    assert from_aihwkit(config, "learnable").unsupported == (
+        "mapping.max_output_size = -1",
+        "clip.type = LEARNABLE_PER_CHANNEL",
+        "modifier.enable_during_test = True",
+    )
+
+
+@pytest.mark.peer
+def test_the_documented_lines_dump_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    configs = pytest.importorskip("aihwkit_lightning.simulator.configs", reason=INSTALL)
+    config = configs.TorchInferenceRPUConfig()
+    config.mapping.max_input_size = 512
+    config.forward.inp_res, config.forward.out_res, config.forward.out_bound = 254, 254, 12.0
+    config.forward.out_noise = 0.02
+    config.clip.type, config.clip.sigma = configs.WeightClipType.LAYER_GAUSSIAN_PER_CHANNEL, 3.0
+    config.modifier.type = configs.WeightModifierType.ADD_NORMAL_PER_CHANNEL
+    config.modifier.std_dev = 0.03
+    config.pre_post.input_range.enable = True
+    text = (Path(__file__).parents[2] / "docs" / "from-aihwkit.md").read_text("utf-8")
+    lines = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert lines is not None
+    monkeypatch.chdir(tmp_path)
+    exec(lines[1], {"rpu_config": config})
+    committed = read_aihwkit(DUMPS / "lightning_TorchInferenceRPUConfig.json")
+    assert read_aihwkit(tmp_path / "mine.json") == committed
+
+
 @pytest.mark.parametrize(
     ("path", "value", "named"),
     [
@@ -79,6 +143,11 @@ def test_a_preset_becomes_a_profile() -> None:
         ("forward.bound_management", "SHIFT", "forward.bound_management = SHIFT"),
         ("forward.w_noise_type", "OTHER", "forward.w_noise_type = OTHER"),
         ("mapping.weight_scaling_omega", 0.0, "mapping.weight_scaling_omega = 0.0"),
+        ("mapping.max_input_size", 0, "mapping.max_input_size = 0"),
+        ("forward.mv_type", "SPLIT_MODE", "forward.mv_type = SPLIT_MODE"),
+        ("forward.ir_drop_segments", 8, "forward.ir_drop_segments = 8"),
+        ("modifier.enable_during_test", True, "modifier.enable_during_test = True"),
+        ("noise_model.g_converter", {"g_min": 1.0}, "noise_model.g_converter.g_min = 1.0"),
         ("noise_model", {"class": "MyNoise"}, "noise_model = MyNoise"),
         ("noise_model.t_0", 30.0, "noise_model.t_0 = 30.0"),
         ("drift_compensation", {"class": "Mine"}, "drift_compensation = Mine"),
@@ -103,6 +172,12 @@ def test_other_noise_models() -> None:
     assert hermes.profile.noise == NOISE_MODELS["hermes_single"]
     mine = from_aihwkit(changed("noise_model.prog_coeff", [0.5, 1.0]), "x").profile.noise
     assert (mine.name, mine.sigma) == ("pcm-custom", (0.02, 0.04))
+    coefficients = {
+        "class": "PCMLikeNoiseModel",
+        "prog_coeff": [0.5, 1.0],
+        "prog_coeff_g_max_reference": 20.0,
+    }
+    assert from_aihwkit(changed("noise_model", coefficients), "x").profile.noise.sigma == (0.025, 0.05)
     slower = from_aihwkit(changed("noise_model.drift_scale", 0.5), "x").profile.noise
     assert slower.drift_mean[1:4] == tuple(value / 2 for value in NOISE_MODELS["pcm"].drift_mean[1:4])
     assert from_aihwkit(changed("noise_model", None), "x").profile.noise.name == "none"

@@ -10,23 +10,20 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import onnx
-import onnx_ir as ir
 import onnxruntime
 import pytest
 from command_line import SAMPLE, hetc
 from equality import assert_mostly_equal, assert_programmed_equal
-from models import moe_model
+from models import moe_model, with_static_converters
 from onnx.reference import ReferenceEvaluator
 
 from hetc.bake import bake_bundle
 from hetc.bundle import Bundle, load_bundle
-from hetc.bundle_writer import write_bundle
 from hetc.errors import UsageError
 from hetc.model_file import load_model
 from hetc.noise_models import NOISE_MODELS
-from hetc.operators.analog import analog_expert_function, analog_matmul_function
-from hetc.passes.analog_matrices import analog_matrices, analog_nodes, set_input, weight_scale
-from hetc.pipeline import compile
+from hetc.passes.analog_matrices import analog_matrices, analog_nodes
+from hetc.pipeline import Placement, compile, make_plan
 from hetc.profile import Profile
 from hetc.runtimes.onnxruntime.session import open_session
 from hetc.runtimes.reference import Crossbar, program, split
@@ -126,6 +123,7 @@ def test_clean_weights_of_analog_units_are_gone(bundle: Bundle, baked: Bundle) -
         {"drift_time": 1e6, "drift_compensation": "column", "adc_bits": 0},
         {"flicker_noise": 3.0, "scale_mode": "tile", "tile_columns": 10},
         {"noise": NOISE_MODELS["gaussian"], "dac_bits": 0},
+        {"bound_management": "iterative", "out_bound": 0.5},
     ],
     ids=str,
 )
@@ -139,29 +137,16 @@ def test_whatever_the_crossbars_hold_is_baked(tmp_path: Path, changes: dict[str,
     assert_mostly_equal(without_library(baked.path / "model.onnx"), expected)
 
 
-def test_static_ranges_and_bounds_are_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("rule", "bound"), [("scale:2", 2.0), ("std:2", 0.8)])
+def test_static_ranges_and_bounds_are_kept(tmp_path: Path, rule: str, bound: float) -> None:
     profile = replace(PROFILE, drift_time=1e6, drift_compensation="column")
-    bundle = compile(moe_model(hidden=40, inter=24), tmp_path / "dynamic", digital_frac=0, profile=profile)
-    model = load_model(bundle.graph_file).model
-    for node in analog_nodes(model.graph):
-        for matrix in list(analog_matrices(node)):
-            scale = weight_scale(model, matrix)
-            numbers = {"adc_bound": 2 * scale}
-            numbers["mid_range" if matrix.weight_input == "down" else "in_range"] = np.full(len(scale), 0.7)
-            for kind, values in numbers.items():
-                name = f"{node.name}.{matrix.weight_input}.{kind}"
-                constant = ir.val(name, const_value=ir.tensor(values.astype(np.float32), name=name))
-                model.graph.register_initializer(constant)
-                set_input(node, matrix.input_name(kind) if kind == "adc_bound" else kind, constant)
-    functions = (
-        analog_matmul_function(opset=18, input_range=True, adc_bound=True),
-        analog_expert_function(opset=18, gated=True, activation="silu", input_range=True, adc_bound=True),
-    )
-    model.functions.update({function.identifier(): function for function in functions})
-    noisy = write_bundle(model, bundle.plan, tmp_path / "static")
+    model = moe_model(hidden=40, inter=24)
+    plan = make_plan(load_model(model), Placement(digital_frac=0, analog=("*.attention",)), profile)
+    dynamic = compile(model, tmp_path / "dynamic", plan=plan)
+    noisy = compile(model, tmp_path / "static", plan=with_static_converters(plan, rule, bound))
     baked = bake_bundle(noisy, tmp_path / "baked", seed=SEED)
     expected = noisy.session(seed=SEED).run(None, IDS)[0]
-    assert np.abs(bundle.session(seed=SEED).run(None, IDS)[0] - expected).max() > 1e-3
+    assert np.abs(dynamic.session(seed=SEED).run(None, IDS)[0] - expected).max() > 1e-3
     assert_mostly_equal(baked.session().run(None, IDS)[0], expected)
     assert_mostly_equal(without_library(baked.path / "model.onnx"), expected)
 

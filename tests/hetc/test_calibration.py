@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from hetc.calibration import UNITS_PER_ONE, Calibration, Routing, Statistics, parse_range_rule
+from hetc.calibration import (
+    UNITS_PER_ONE,
+    Calibration,
+    Routing,
+    Statistics,
+    parse_bound_rule,
+    parse_range_rule,
+)
 from hetc.errors import InvalidInputError, UsageError
 
 
@@ -69,6 +76,19 @@ def test_ranges_are_those_of_the_numbers() -> None:
 def test_unknown_rules_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="quantile:SHARE"):
         parse_range_rule(text)
+
+
+@pytest.mark.parametrize("text", ["", "scale", "scale:0", "std:-1", "std:inf", "max:2", "scale:x"])
+def test_unknown_bound_rules_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="scale:LAMBDA"):
+        parse_bound_rule(text)
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_root_mean_square_holds_for_any_size(size: float) -> None:
+    x = (np.random.default_rng(0).standard_normal(10_000) * size).astype(np.float32)
+    expected = np.sqrt(np.mean(x.astype(np.float64) ** 2))
+    assert seen(x).root_mean_square == pytest.approx(expected, rel=4e-3)
 
 
 def test_other_models_do_not_merge() -> None:

@@ -12,7 +12,8 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 from command_line import SAMPLE, hetc
-from models import moe_model
+from models import moe_model, with_static_converters
+from safetensors.numpy import load_file
 
 from hetc.bake import bake_bundle
 from hetc.bundle import Bundle
@@ -20,9 +21,11 @@ from hetc.errors import InvalidInputError, UsageError
 from hetc.model_file import load_model
 from hetc.model_inputs import first_step
 from hetc.partition import PARTITIONS, partition_bundle
-from hetc.pipeline import compile
+from hetc.pipeline import Placement, compile, make_plan
 from hetc.plan import Partition
+from hetc.profile import Profile
 from hetc.runtimes.onnxruntime.library import library_path
+from hetc.runtimes.reference import split
 
 IDS = {"input_ids": np.arange(11)}
 
@@ -62,6 +65,20 @@ def test_parts_in_order_equal_the_whole(bundle: Bundle, tmp_path: Path, per_expe
     whole = open_plain(bundle.path / "model.onnx").run(None, IDS)
     parts = run_parts(tmp_path / "parts", IDS)
     np.testing.assert_array_equal(parts[0], whole[0])
+
+
+def test_static_ranges_and_bounds_stay(tmp_path: Path) -> None:
+    model = moe_model(layers=1, hidden=40, inter=48)
+    plan = make_plan(load_model(model), Placement(digital_frac=0, analog=("lm_head",)), Profile(tile_rows=16))
+    bundle = compile(model, tmp_path / "whole", plan=with_static_converters(plan, "std:4", 0.5))
+    partition_bundle(bundle, tmp_path / "parts", conductances=True)
+    whole = open_plain(bundle.path / "model.onnx").run(None, IDS)
+    np.testing.assert_array_equal(run_parts(tmp_path / "parts", IDS)[0], whole[0])
+    head = load_file(tmp_path / "parts" / "conductances" / "lm_head.safetensors")
+    w = load_model(model).model.graph.initializers["lm_head.weight"].const_value.numpy().T
+    norms = [np.linalg.norm(w[part], axis=0) for part in split(len(w), 16)]
+    np.testing.assert_allclose(head["lm_head.adc_bound"], 0.5 * np.stack(norms), rtol=1e-6)
+    np.testing.assert_array_equal(head["lm_head.input_range"], np.full(3, 0.7, np.float32))
 
 
 def test_sample_with_its_cache(tmp_path: Path) -> None:

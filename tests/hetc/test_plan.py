@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from models import moe_model
+from models import moe_model, with_static_converters
 
 from hetc.errors import InvalidInputError, UsageError
 from hetc.explain import flip_fraction
@@ -24,8 +24,9 @@ def make(**placement: Any) -> Plan:
 
 def test_round_trip(tmp_path: Path) -> None:
     plan = make(digital_frac="0.5", analog=("lm_head",))
-    plan.save(tmp_path / "plan.json")
-    assert Plan.load(tmp_path / "plan.json") == plan
+    for each in (plan, with_static_converters(plan, "std:6", 0.5)):
+        each.save(tmp_path / "plan.json")
+        assert Plan.load(tmp_path / "plan.json") == each
 
 
 def test_shares_add_up() -> None:
@@ -56,6 +57,7 @@ def test_fractions_are_exact(text: str | float, exact: str) -> None:
         (["budget", "requested"], "1.5", r"budget\.requested"),
         (["schema_version"], 2, "schema_version"),
         (["seed"], -1, "seed"),
+        (["adc_bound_rule"], "max", "adc_bound_rule"),
     ],
 )
 def test_edits_that_break_the_schema_are_named(

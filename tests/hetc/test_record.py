@@ -101,6 +101,28 @@ def test_rare_experts_take_the_layer_s_range() -> None:
     assert units["layers.0.attention"].ranges_from == "dynamic"
 
 
+def test_bounds_follow_what_was_seen(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hetc.passes.set_ranges.FEWEST_ROWS", 1)
+    loaded, calibration = load_model(model), _record(model, np.arange(11))
+    plan = make_plan(loaded, Placement(digital_frac=0), SMALL)
+    compared = 0
+    for unit in set_ranges(plan.units, calibration, "max", SMALL, "std:3"):
+        for site, bounds in unit.adc_bounds.items() if unit.ranges_from == "own" else ():
+            seen = calibration.statistics[unit.id, site]
+            ranges = unit.input_ranges[site]
+            expected = [3 * one.root_mean_square / r for one, r in zip(seen, ranges, strict=True)]
+            np.testing.assert_allclose(bounds, expected)
+            compared += 1
+    assert compared >= 4
+    scaled = set_ranges(plan.units, calibration, "max", SMALL, "scale:3")
+    assert {bound for unit in scaled for bounds in unit.adc_bounds.values() for bound in bounds} == {3.0}
+    assert {bool(unit.adc_bounds) == (unit.target == "analog") for unit in scaled} == {True}
+    with pytest.raises(UsageError, match="no ADC"):
+        set_ranges(plan.units, calibration, "max", Profile(tile_rows=5, adc_bits=0), "std:3")
+    with pytest.raises(UsageError, match="ADC bounds need a calibration"):
+        compile(model, "unused", adc_bound_rule="std:3")
+
+
 def test_another_tile_split_is_refused(model: Path) -> None:
     calibration = _record(model, np.arange(11))
     with pytest.raises(InvalidInputError, match="tiles of 5 rows"):
@@ -141,9 +163,13 @@ def test_command_line(tmp_path: Path) -> None:
     assert hetc("calibrate", model, "--data", data, "-o", output).returncode == 2
     doubled = hetc("calibrate", model, "--merge", output, "--merge", output, "-o", tmp_path / "twice")
     assert "65,536 tokens" in doubled.stderr
-    compiled = hetc("compile", model, "--calibration", output, "-o", tmp_path / "bundle")
+    bound = ("--adc-bound", "std:12")
+    compiled = hetc("compile", model, "--calibration", output, *bound, "-o", tmp_path / "bundle")
     assert compiled.returncode == 0, compiled.stderr
-    assert "range quantile:0.99995" in compiled.stdout
+    assert "bound std:12, range quantile:0.99995" in compiled.stdout
+    explained = hetc("explain", tmp_path / "bundle", "layers.1.experts.3").stdout
+    assert "of its own recording" in explained
+    assert "x norm per K-slice, std:12" in explained
     units = json.loads((tmp_path / "bundle" / "plan.json").read_text())["units"]
     analog = [unit for unit in units if unit["target"] == "analog"]
     assert {unit["ranges_from"] for unit in analog} <= {"own", "layer"}

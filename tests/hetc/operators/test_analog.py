@@ -46,6 +46,7 @@ def check_matmul(
     function = analog_matmul_function(
         opset=opset,
         scale_per_tile=crossbar.get("scale_mode") == "tile",
+        bound_management=crossbar.get("bound_management") == "iterative",
         **{name: value is not None for name, value in optional.items()},
     )
     stored = np.ascontiguousarray(w.T) if transpose_weight else w
@@ -211,6 +212,29 @@ def test_any_shape(
         dac_bits=dac_bits,
         adc_bits=adc_bits,
     )
+
+
+@RUNTIMES
+@pytest.mark.parametrize("dac_bits", [0, 2, 5, 8])
+@pytest.mark.parametrize("optional", [(), ("input_range", "weight_scale"), ("adc_bound",)])
+def test_bound_management(run: Run, dac_bits: int, optional: tuple[str, ...]) -> None:
+    """Rows of every size, so that each is doubled another number of times, up to giving up."""
+    x, w = matrices(12, 30, 6)
+    x *= np.geomspace(0.01, 100, 12, dtype=np.float32)[:, None]
+    x[3, 4], x[5, 20] = np.inf, np.nan
+    values = {
+        "input_range": np.array([0.5, 0.7], np.float32),
+        "adc_bound": np.full((2, 1), 0.3, np.float32),
+        "weight_scale": np.full((2, 6), 1.5, np.float32),
+    }
+    given = {name: values[name] for name in optional}
+    settings: dict[str, Any] = {"tile_rows": 16, "dac_bits": dac_bits, "out_bound": 0.4}
+    managed = check_matmul(run, x, w, bound_management="iterative", **settings, **given)
+    plain = check_matmul(run, x, w, **settings, **given)
+    assert np.isnan(managed[[3, 5]]).all()
+    assert (np.nan_to_num(managed) != np.nan_to_num(plain)).any() == (dac_bits in (0, 5, 8))
+    check_matmul(run, x, w, bound_management="iterative", adc_bits=0, **{**settings, **given})
+    check_matmul(run, x[:0], w, bound_management="iterative", **settings, **given)
 
 
 def test_a_large_product_agrees_but_for_explained_flips() -> None:
