@@ -91,7 +91,7 @@ def bake_bundle(
     with whole_folder(output, marker=MANIFEST, force=force) as folder:
         with WeightFile(folder / WEIGHTS / WEIGHT_FILE, folder) as weights:
             _bake_weights(model, bundle.path, weights, config, threads)
-            weights.take(model.graph)
+            weights.take(model)
         AddAnalogBodies()(model)
         save_model(model, folder / MODEL)
         profile = replace(plan.profile, noise_scale=record["noise_scale"], drift_time=record["drift_time"])
