@@ -15,6 +15,7 @@ from dataclasses import astuple
 from pathlib import Path
 
 from hetc.matrix_norms import MatrixNorms
+from hetc.output import whole_file
 from hetc.weight_pass import FileIdentity, MatrixPlace, MeasuredFile
 
 __all__ = ["cache_folder", "recall", "remember"]
@@ -57,13 +58,11 @@ def remember(measured: MeasuredFile) -> None:
     norms = [[*astuple(place), *astuple(found)] for place, found in measured.norms.items()]
     text = json.dumps({"identity": astuple(identity), "sha256": measured.sha256, "norms": norms})
     path = _record(identity)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}", "utf-8")
-        partial.replace(path)
+        with whole_file(path, force=True) as partial:
+            partial.write_text(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}", "utf-8")
     except OSError as error:
-        partial.unlink(missing_ok=True)
         logger.info("measurements are not kept: %s", error)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,12 +37,13 @@ class LoadedModel:
     source: dict[str, str]
 
 
-def sha256(path: Path) -> str:
-    """Hexadecimal digest of a file's contents."""
+def sha256(path: Path, advance: Callable[[int], None] = lambda read: None) -> str:
+    """Hexadecimal digest of a file's contents; `advance` is told how many bytes were read."""
     with path.open("rb") as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):
             digest.update(block)
+            advance(len(block))
     return digest.hexdigest()
 
 

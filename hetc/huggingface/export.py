@@ -26,6 +26,7 @@ from hetc.huggingface.weights import AttachWeights, expert_weights
 from hetc.operators.schemas import DOMAIN
 from hetc.output import bring_files
 from hetc.passes.expand_experts import ExpandExperts
+from hetc.progress import progress
 from hetc.text_files import TEXT_FILES
 
 __all__ = ["export"]
@@ -87,7 +88,8 @@ def _write_model(
     try:
         cache = cache_shapes(skeleton)
         fill_with_zeros(skeleton)
-        model = trace(skeleton, cache)
+        with progress(f"tracing {family}"):
+            model = trace(skeleton, cache)
     except Exception as error:  # whatever the family's code and the tracer raise
         reason = str(error).strip().split("\n")[0]
         raise InvalidInputError(f"PyTorch cannot trace {family}: {reason}") from error
