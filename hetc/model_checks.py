@@ -24,13 +24,20 @@ def check_proto(proto: onnx.ModelProto, where: str) -> None:
         where: How messages call it.
 
     Raises:
-        InvalidInputError: A sparse tensor, a newer IR version, or no version of the standard operators.
+        InvalidInputError: A sparse tensor, a newer IR version, or data at a place that is no number.
     """
     if proto.ir_version > onnx.IR_VERSION:
         raise InvalidInputError(
             f"{where} has IR version {proto.ir_version}, but the installed onnx {onnx.__version__} knows "
             f"{onnx.IR_VERSION} and older; update onnx, or export the model with an older IR version"
         )
+    for tensor in _tensors(proto):
+        for entry in tensor.external_data:
+            if entry.key in ("offset", "length") and not entry.value.isdecimal():
+                raise InvalidInputError(
+                    f"{where}, tensor {tensor.name!r}: its {entry.key} {entry.value!r} is no number of bytes; "
+                    "export the model again"
+                )
     for nodes, graph in _scopes(proto):
         if graph is not None and graph.sparse_initializer:
             name = graph.sparse_initializer[0].values.name
@@ -80,7 +87,7 @@ def check_model(model: ir.Model, where: str) -> None:
             _check_location(Path(tensor.base_dir), str(tensor.location), name)
             sizes[file] = file.stat().st_size
         offset, length = tensor.offset or 0, tensor.nbytes if tensor.length is None else tensor.length
-        if offset < 0 or length < tensor.nbytes:
+        if length < tensor.nbytes:
             raise InvalidInputError(
                 f"{name} has {length} bytes at {offset} of {tensor.location}, but its type and shape need "
                 f"{tensor.nbytes}; export the model again"
