@@ -76,7 +76,15 @@ def write_bundle(
 
 def save_model(model: ir.Model, path: Path) -> None:
     """Writes the graph; external weights must lie where it names them."""
-    onnx.save(ir.to_proto(model), path)
+    proto = ir.to_proto(model)
+    for tensor in proto.graph.initializer:
+        # onnx-ir 1.1 writes the metadata of tensors that it copies from a proto twice.
+        properties = {entry.key: entry for entry in tensor.metadata_props}
+        if len(properties) < len(tensor.metadata_props):
+            unique = list(properties.values())
+            del tensor.metadata_props[:]
+            tensor.metadata_props.extend(unique)
+    onnx.save(proto, path)
 
 
 def finish_bundle(

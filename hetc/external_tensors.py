@@ -33,7 +33,8 @@ def tensor_slots(model: ir.Model) -> Iterator[TensorSlot]:
         for name, value in graph.initializers.items():
             if value.const_value is not None:
                 yield TensorSlot(name, value.const_value, _value_setter(value))
-    for part in (model.graph, *functions):
+    parts: list[ir.Graph | ir.Function] = [model.graph, *functions]
+    for part in parts:
         for node in ir.traversal.RecursiveGraphIterator(part):
             yield from _attribute_tensors(node)
 

@@ -35,7 +35,7 @@ def check_proto(proto: onnx.ModelProto, where: str) -> None:
         for entry in tensor.external_data:
             if entry.key in ("offset", "length") and not entry.value.isdecimal():
                 raise InvalidInputError(
-                    f"{where}, tensor {tensor.name!r}: its {entry.key} {entry.value!r} is no number of bytes; "
+                    f"{where}, tensor {tensor.name!r}: {entry.key} {entry.value!r} is no count of bytes; "
                     "export the model again"
                 )
     for nodes, graph in _scopes(proto):
