@@ -31,6 +31,7 @@ from hetc.passes.analog_matrices import (
     set_input,
     weight_scale,
 )
+from hetc.progress import progress
 from hetc.runtimes.onnxruntime.programming import programmed_weight
 from hetc.runtimes.reference.crossbar import split
 from hetc.weight_file import WeightFile
@@ -91,7 +92,7 @@ def bake_bundle(
     with whole_folder(output, marker=MANIFEST, force=force) as folder:
         with WeightFile(folder / WEIGHTS / WEIGHT_FILE, folder) as weights:
             _bake_weights(model, bundle.path, weights, config, threads)
-            weights.take(model.graph)
+            weights.take(model)
         AddAnalogBodies()(model)
         save_model(model, folder / MODEL)
         profile = replace(plan.profile, noise_scale=record["noise_scale"], drift_time=record["drift_time"])
@@ -118,20 +119,23 @@ def _bake_weights(
 ) -> None:
     """Replaces the weights of the analog nodes, matrix by matrix; drops the clean ones."""
     baked: dict[tuple[ir.Value, int], dict[str, ir.Value]] = {}
-    for node in analog_nodes(model.graph):
-        for matrix in list(analog_matrices(node)):
-            key = (matrix.weight, matrix.stream)
-            if key not in baked:
-                name = f"{matrix.weight.name}.{matrix.stream}"
-                baked[key] = {
-                    kind: _register(model.graph, weights.add(f"{name}.{kind}", values))
-                    for kind, values in _bake_matrix(model, matrix, folder, config, threads).items()
-                }
-            for kind, value in baked[key].items():
-                set_input(node, matrix.input_name(kind), value)
-        for attribute, setting in BAKED_ATTRIBUTES.items():
-            node.attributes[attribute] = ir.convenience.convert_attribute(attribute, setting)
-        logger.info("baked %s", node.attributes["unit"].as_string())
+    nodes = list(analog_nodes(model.graph))
+    with progress("programming", len(nodes)) as advance:
+        for node in nodes:
+            for matrix in list(analog_matrices(node)):
+                key = (matrix.weight, matrix.stream)
+                if key not in baked:
+                    name = f"{matrix.weight.name}.{matrix.stream}"
+                    baked[key] = {
+                        kind: _register(model.graph, weights.add(f"{name}.{kind}", values))
+                        for kind, values in _bake_matrix(model, matrix, folder, config, threads).items()
+                    }
+                for kind, value in baked[key].items():
+                    set_input(node, matrix.input_name(kind), value)
+            for attribute, setting in BAKED_ATTRIBUTES.items():
+                node.attributes[attribute] = ir.convenience.convert_attribute(attribute, setting)
+            logger.info("baked %s", node.attributes["unit"].as_string())
+            advance(1)
     RemoveUnusedNodesPass()(model)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,22 @@ from hetc.bundle import (
     file_identity,
     load_bundle,
 )
+from hetc.errors import InvalidInputError
+from hetc.external_tensors import data_file, external_tensors, tensor_at
 from hetc.model_file import sha256
-from hetc.output import bring_file, whole_folder
+from hetc.output import bring_files, whole_folder
 from hetc.passes.require_library import RequireLibrary
 from hetc.plan import Plan
 from hetc.runtimes.onnxruntime.library import library_path
 from hetc.text_files import TEXT_FILES
-from hetc.weight_file import EXTERNAL_ABOVE
+from hetc.weight_file import WeightFile
+from hetc.weight_pass import FileIdentity
+from hetc.weights import measured_files
 
 __all__ = ["finish_bundle", "save_model", "write_bundle"]
+
+INLINE = "inline.bin"
+"""Where tensors go that the model held itself."""
 
 
 def write_bundle(
@@ -51,7 +59,7 @@ def write_bundle(
     """
     library = library_path()
     with whole_folder(output, marker=MANIFEST, force=force) as folder:
-        linked = _place_weights(model, folder, link=link)
+        hashes = _place_weights(model, folder, link=link)
         save_model(model, folder / PORTABLE_MODEL)
         if plan.noisy:
             RequireLibrary()(model)
@@ -61,13 +69,22 @@ def write_bundle(
         own.parent.mkdir(parents=True)
         shutil.copyfile(library, own)
         text_from = Path(plan.source["file"]).parent if plan.source["file"] else None
-        finish_bundle(folder, text_from=text_from, library=own.relative_to(folder), linked=linked)
+        library_in_bundle = own.relative_to(folder)
+        finish_bundle(folder, text_from=text_from, library=library_in_bundle, hashes=hashes, linked=link)
     return load_bundle(output)
 
 
 def save_model(model: ir.Model, path: Path) -> None:
     """Writes the graph; external weights must lie where it names them."""
-    onnx.save(ir.to_proto(model), path)
+    proto = ir.to_proto(model)
+    for tensor in proto.graph.initializer:
+        # onnx-ir 1.1 writes the metadata of tensors that it copies from a proto twice.
+        properties = {entry.key: entry for entry in tensor.metadata_props}
+        if len(properties) < len(tensor.metadata_props):
+            unique = list(properties.values())
+            del tensor.metadata_props[:]
+            tensor.metadata_props.extend(unique)
+    onnx.save(proto, path)
 
 
 def finish_bundle(
@@ -75,7 +92,8 @@ def finish_bundle(
     *,
     text_from: Path | None,
     library: Path | None = None,
-    linked: Set[Path] = frozenset(),
+    hashes: Mapping[Path, str] | None = None,
+    linked: bool = False,
     baked: Mapping[str, Any] | None = None,
 ) -> None:
     """Adds the text files and the manifest to a folder that holds everything else.
@@ -84,13 +102,15 @@ def finish_bundle(
         folder: The bundle in the making.
         text_from: Folder of the tokenizer and its like, if there is one.
         library: The operator library in the bundle, relative to it; None for a model that needs none.
-        linked: Files that were hard-linked.
+        hashes: The sha256 of files that need not be read again.
+        linked: Whether those files were hard-linked.
         baked: What `Bundle.baked` is to be.
     """
     if text_from is not None:
         _copy_text_files(text_from, folder, library)
+    known = hashes or {}
     files = {
-        file.relative_to(folder).as_posix(): _entry(file, linked=file in linked)
+        file.relative_to(folder).as_posix(): _entry(file, known.get(file), linked=linked and file in known)
         for file in sorted(folder.rglob("*"))
         if file.is_file()
     }
@@ -98,38 +118,42 @@ def finish_bundle(
     (folder / MANIFEST).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
 
 
-def _place_weights(model: ir.Model, folder: Path, *, link: bool) -> set[Path]:
-    """Brings every weight file into the bundle and points the tensors there; returns what was linked."""
-    placed: dict[Path, Path] = {}
-    inline = []
-    for value in model.graph.initializers.values():
-        tensor = value.const_value
-        if isinstance(tensor, ir.ExternalTensor):
-            source = Path(tensor.base_dir, tensor.location)
-            if source not in placed:
-                placed[source] = folder / WEIGHTS / tensor.location
-                bring_file(source, placed[source], link=link)
-            value.const_value = ir.ExternalTensor(
-                placed[source].relative_to(folder).as_posix(),
-                tensor.offset,
-                tensor.length,
-                tensor.dtype,
-                shape=tensor.shape,
-                name=value.name or "",
-                base_dir=folder,
-            )
-        elif tensor is not None and tensor.nbytes > EXTERNAL_ABOVE:
-            inline.append(value)
-    if inline:
-        (folder / WEIGHTS).mkdir(exist_ok=True)
-        moved = ir.external_data.convert_tensors_to_external(
-            [value.const_value for value in inline if value.const_value is not None],
-            folder,
-            f"{WEIGHTS}/inline.bin",
+def _place_weights(model: ir.Model, folder: Path, *, link: bool) -> dict[Path, str]:
+    """Brings every weight file into the bundle, and large tensors that the model holds itself.
+
+    Returns:
+        The sha256 of each file that was brought, by its place in the bundle.
+    """
+    measured = measured_files(model)
+    targets: dict[Path, Path] = {}
+    for slot, tensor in external_tensors(model):
+        target = folder / WEIGHTS / tensor.location
+        targets[data_file(tensor)] = target
+        location = target.relative_to(folder).as_posix()
+        slot.replace(tensor_at(tensor, location, tensor.offset, tensor.length, folder))
+    if len(set(targets.values())) < len(targets):
+        raise InvalidInputError(
+            f"weights lie in files of one name in different folders, such as {next(iter(targets))}; save the "
+            "model with its weights in one folder, then compile the file"
         )
-        for value, tensor in zip(inline, moved, strict=True):
-            value.const_value = tensor
-    return set(placed.values()) if link else set()
+    bring_files(targets, link=link)
+    for source in targets:
+        if FileIdentity.of(source) != measured[source].identity:
+            raise InvalidInputError(f"{source} changed while it was compiled; run the command again")
+    _move_inline(model, folder)
+    return {target: measured[source].sha256 for source, target in targets.items()}
+
+
+def _move_inline(model: ir.Model, folder: Path) -> None:
+    path = folder / WEIGHTS / INLINE
+    while path.exists():
+        path = path.with_name(f"_{path.name}")
+    with WeightFile(path, folder) as file:
+        file.take_inline(model)
+    if not path.stat().st_size:
+        path.unlink()
+    with suppress(OSError):
+        path.parent.rmdir()  # nothing lies in a file
 
 
 def _copy_text_files(source: Path, folder: Path, library: Path | None) -> None:
@@ -148,6 +172,6 @@ def _copy_text_files(source: Path, folder: Path, library: Path | None) -> None:
         (folder / genai.name).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 
 
-def _entry(file: Path, *, linked: bool) -> dict[str, Any]:
+def _entry(file: Path, digest: str | None, *, linked: bool) -> dict[str, Any]:
     keys = ("size", "device", "inode", "mtime_ns") if linked else ("size",)
-    return {"sha256": sha256(file), **file_identity(file, dict.fromkeys(keys))}
+    return {"sha256": digest or sha256(file), **file_identity(file, dict.fromkeys(keys))}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import onnx
 import onnx_ir as ir
 
 from hetc.errors import InvalidInputError, UsageError
+from hetc.external_tensors import external_tensors
+from hetc.model_checks import check_graph, check_model, check_proto
 
 __all__ = ["LoadedModel", "load_model", "sha256"]
 
@@ -34,12 +37,13 @@ class LoadedModel:
     source: dict[str, str]
 
 
-def sha256(path: Path) -> str:
-    """Hexadecimal digest of a file's contents."""
+def sha256(path: Path, advance: Callable[[int], None] = lambda read: None) -> str:
+    """Hexadecimal digest of a file's contents; `advance` is told how many bytes were read."""
     with path.open("rb") as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):
             digest.update(block)
+            advance(len(block))
     return digest.hexdigest()
 
 
@@ -57,6 +61,7 @@ def load_model(model: str | Path | onnx.ModelProto | ir.Model | Any) -> LoadedMo
     elif isinstance(model, ir.Model):
         loaded = _in_memory(model.clone(deep_copy=True))
     elif isinstance(model, onnx.ModelProto):
+        check_proto(model, "the model")
         loaded = _in_memory(ir.from_proto(model))
     elif type(model).__module__.startswith("onnx_graphsurgeon"):
         import onnx_graphsurgeon
@@ -66,7 +71,6 @@ def load_model(model: str | Path | onnx.ModelProto | ir.Model | Any) -> LoadedMo
         raise UsageError(
             f"cannot compile a {type(model).__name__}; give a path, ModelProto, ir.Model or gs.Graph"
         )
-    _check_tensors(loaded)
     _name_nodes(loaded.model)
     return loaded
 
@@ -80,69 +84,25 @@ def _load_file(path: Path) -> LoadedModel:
         raise InvalidInputError(f"model {path} is larger than 2 GiB; save its weights as external data")
     try:
         proto = onnx.load(path, load_external_data=False)
+        check_proto(proto, f"model {path}")
         model = ir.from_proto(proto)
+    except InvalidInputError:
+        raise
     except Exception as error:  # protobuf and onnx-ir raise many kinds, and all mean the same to the user
         raise InvalidInputError(f"model {path} is not a readable ONNX file (truncated?): {error}") from error
-    ir.external_data.set_base_dir(model.graph, path.parent)
-    _check_tensors(LoadedModel(model, {"file": str(path)}))
-    try:
-        onnx.checker.check_model(_without_external_data(proto))
-    except (onnx.checker.ValidationError, RuntimeError) as error:
-        raise InvalidInputError(f"model {path} is not a valid ONNX model: {error}") from error
+    for _, tensor in external_tensors(model):
+        tensor.base_dir = path.parent
+    check_model(model, f"model {path}")
+    check_graph(proto, f"model {path}")
     return LoadedModel(
         model,
         {"file": str(path), "sha256": sha256(path), "producer": model.producer_name or ""},
     )
 
 
-def _without_external_data(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Makes external tensors inputs: the checker would refuse files with hard links, as `--link` makes."""
-    graph = proto.graph
-    external = [tensor for tensor in graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
-    inputs = {value.name for value in graph.input}
-    for tensor in external:
-        if tensor.name not in inputs:
-            graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-    inline = [tensor for tensor in graph.initializer if tensor.data_location != onnx.TensorProto.EXTERNAL]
-    del graph.initializer[:]
-    graph.initializer.extend(inline)
-    return proto
-
-
 def _in_memory(model: ir.Model) -> LoadedModel:
+    check_model(model, "the model")
     return LoadedModel(model, {"file": "", "sha256": "", "producer": model.producer_name or ""})
-
-
-def _check_tensors(loaded: LoadedModel) -> None:
-    """Raises `InvalidInputError` unless every external tensor lies inside the model's folder, whole."""
-    where = f"model {loaded.source['file']}" if loaded.source["file"] else "the model"
-    if not len(loaded.model.graph):
-        raise InvalidInputError(f"{where} has no nodes; is it a truncated file?")
-    sizes: dict[str, int] = {}
-    for value in loaded.model.graph.initializers.values():
-        tensor = value.const_value
-        if not isinstance(tensor, ir.ExternalTensor):
-            continue
-        name = str(tensor.location)
-        if name not in sizes:
-            sizes[name] = _external_size(Path(tensor.base_dir), name, f"{where}, tensor {value.name!r}")
-        end = (tensor.offset or 0) + (tensor.length or tensor.nbytes)
-        if end > sizes[name] or (tensor.length or tensor.nbytes) < tensor.nbytes:
-            raise InvalidInputError(
-                f"{where}, tensor {value.name!r}: {name} has {sizes[name]} bytes, but the tensor ends at "
-                f"{end}; the file is truncated or belongs to another model"
-            )
-
-
-def _external_size(folder: Path, name: str, where: str) -> int:
-    file = folder / name
-    if Path(name).is_absolute() or not file.resolve().is_relative_to(folder.resolve()):
-        raise InvalidInputError(
-            f"{where}: its data {name!r} lies outside the model's folder; copy the file beside the model"
-        )
-    if not file.is_file():
-        raise InvalidInputError(f"{where}: its data file {file} is missing")
-    return file.stat().st_size
 
 
 def _name_nodes(model: ir.Model) -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hetc.errors import UsageError
+from hetc.progress import progress
 
-__all__ = ["bring_file", "whole_file", "whole_folder"]
+__all__ = ["bring_files", "whole_file", "whole_folder"]
+
+COPY_BLOCK = 16 << 20
+"""Bytes copied at a time."""
 
 
 @contextmanager
@@ -40,15 +44,22 @@ def whole_folder(path: Path, *, marker: str, force: bool = False) -> Iterator[Pa
         raise UsageError(f"output {path} cannot be written: {error.strerror}") from error
     try:
         yield staging
-        if path.exists():
-            replaced = path.parent / f".{path.name}.{os.getpid()}.replaced.partial"
-            path.rename(replaced)
-            staging.rename(path)
-            shutil.rmtree(replaced) if replaced.is_dir() else replaced.unlink()
-        else:
-            staging.rename(path)
+        _replace(path, staging)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _replace(path: Path, staging: Path) -> None:
+    """Puts `staging` in the place of `path`, which may exist; an interrupt leaves one of the two there."""
+    replaced = path.parent / f".{path.name}.{os.getpid()}.replaced.partial"
+    try:
+        if path.exists():
+            path.rename(replaced)
+        staging.rename(path)
+    finally:
+        if replaced.exists() and not path.exists():
+            replaced.rename(path)
+        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def _remove_leftovers(path: Path) -> None:
@@ -88,17 +99,35 @@ def whole_file(path: Path, *, force: bool = False) -> Iterator[Path]:
         staging.unlink(missing_ok=True)
 
 
-def bring_file(source: Path, target: Path, *, link: bool) -> None:
-    """Copies a file into an output, or hard-links what it is (symbolic links are followed first).
+def bring_files(targets: Mapping[Path, Path], *, link: bool) -> None:
+    """Copies files into an output, or hard-links what they are (symbolic links are followed first).
+
+    Args:
+        targets: Where each file is to be.
+        link: Whether to link.
 
     Raises:
-        UsageError: It cannot be linked, such as across file systems.
+        UsageError: One cannot be linked, such as across file systems, or written.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    source = source.resolve()
-    if not link:
-        shutil.copyfile(source, target)
+    files = [(source.resolve(), target) for source, target in targets.items()]
+    for _, target in files:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    if link:
+        for source, target in files:
+            _link(source, target)
         return
+    with progress("copying weights", sum(source.stat().st_size for source, _ in files)) as advance:
+        for source, target in files:
+            try:
+                _copy(source, target, advance)
+            except OSError as error:
+                raise UsageError(
+                    f"{source}: cannot be copied to {target} ({error.strerror}); make room there, "
+                    "or use --link within one file system"
+                ) from error
+
+
+def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError as error:
@@ -106,3 +135,19 @@ def bring_file(source: Path, target: Path, *, link: bool) -> None:
             f"{source}: cannot be hard-linked into the output ({error.strerror}); "
             "run it without --link to copy the file"
         ) from error
+
+
+def _copy(source: Path, target: Path, advance: Callable[[int], None]) -> None:
+    """Copies block by block, inside the file system where it can: some share the blocks instead."""
+    with source.open("rb", buffering=0) as reader, target.open("wb") as writer:
+        copied = 0
+        if hasattr(os, "copy_file_range"):
+            with suppress(OSError):
+                while count := os.copy_file_range(reader.fileno(), writer.fileno(), COPY_BLOCK):
+                    copied += count
+                    advance(count)
+        reader.seek(copied)
+        writer.seek(copied)
+        while block := reader.read(COPY_BLOCK):
+            writer.write(block)
+            advance(len(block))

@@ -141,7 +141,7 @@ def _write_part(model: ir.Model, part: Partition, folder: Path, *, guard: bool) 
     name = f"{part.index:04d}-{part.target}"
     weights = folder / f"{name}.bin"
     with WeightFile(weights, folder) as file:
-        file.take(model.graph)
+        file.take(model)
     empty = weights.stat().st_size == 0
     if empty:
         weights.unlink()

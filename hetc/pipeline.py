@@ -20,6 +20,7 @@ from hetc.model_file import LoadedModel, load_model
 from hetc.operators import schemas
 from hetc.passes.cut_partitions import cut_partitions
 from hetc.passes.find_units import find_units, model_parameters
+from hetc.passes.freeze_weights import FreezeWeights
 from hetc.passes.lower_analog import LowerAnalog
 from hetc.passes.place_units import RANKINGS, place_units
 from hetc.passes.score_experts import score_experts
@@ -207,7 +208,9 @@ def compile_model(
     schemas.register()
     model = loaded.model
     _require_opset(model)
-    _check_plan(plan, find_units(model))
+    units = find_units(model)
+    _check_plan(plan, units)
+    FreezeWeights(units)(model)
     for unit in plan.units:
         for matrix in unit.matrices if unit.target == "analog" else ():
             require_finite(model, matrix)
@@ -221,7 +224,9 @@ def compile_model(
 
 
 def _require_opset(model: ir.Model) -> None:
-    opset = model.opset_imports.get("", model.opset_imports.get("ai.onnx", 0))
+    opset = model.opset_imports.get("", model.opset_imports.get("ai.onnx"))
+    if opset is None:
+        raise InvalidInputError("the model names no version of the standard operators; export it again")
     if opset not in OPSETS:
         raise InvalidInputError(
             f"the model uses opset {opset}; hetc takes {OPSETS.start} to {OPSETS.stop - 1}: convert it with "

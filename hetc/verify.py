@@ -13,6 +13,7 @@ from hetc.errors import UsageError
 from hetc.model_file import sha256
 from hetc.model_inputs import first_step
 from hetc.passes.cut_partitions import ANALOG_OPERATORS
+from hetc.progress import progress
 from hetc.runtimes.onnxruntime.session import open_session, placed_operators
 
 __all__ = ["LOGITS_TOLERANCE", "verify_bundle"]
@@ -60,9 +61,9 @@ def _tokens(bundle: Bundle) -> np.ndarray:
 
 
 def _check_files(bundle: Bundle) -> Check:
-    changed = [
-        name for name, entry in bundle.manifest.items() if sha256(bundle.path / name) != entry["sha256"]
-    ]
+    entries = bundle.manifest.items()
+    with progress("hashing files", sum(entry["size"] for _, entry in entries)) as advance:
+        changed = [name for name, entry in entries if sha256(bundle.path / name, advance) != entry["sha256"]]
     if changed:
         return Check(
             "files", "failed", f"{', '.join(changed)}: the contents are not those that were compiled"

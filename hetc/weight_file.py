@@ -8,6 +8,8 @@ from types import TracebackType
 import numpy as np
 import onnx_ir as ir
 
+from hetc.external_tensors import data_file, external_tensors, tensor_at
+
 __all__ = ["EXTERNAL_ABOVE", "WeightFile"]
 
 EXTERNAL_ABOVE = 1 << 12
@@ -39,28 +41,34 @@ class WeightFile:
 
     def add(self, name: str, values: np.ndarray) -> ir.ExternalTensor:
         """Appends an array and returns the tensor that lies there."""
-        return self._append(name, values, ir.DataType.from_numpy(values.dtype), ir.Shape(values.shape))
+        return self._append(ir.tensor(values, name=name), values)
 
-    def take(self, graph: ir.Graph) -> None:
-        """Brings every large initializer that isn't here yet into the file."""
-        for name, value in graph.initializers.items():
+    def take(self, model: ir.Model) -> None:
+        """Brings every tensor of another file, and every large initializer, into the file."""
+        for slot, tensor in external_tensors(model):
+            if data_file(tensor) != self.path:
+                slot.replace(self._append(tensor, _stored(tensor)))
+        self.take_inline(model)
+
+    def take_inline(self, model: ir.Model) -> None:
+        """Brings every large initializer that the model holds itself into the file."""
+        for value in model.graph.initializers.values():
             tensor = value.const_value
-            if isinstance(tensor, ir.ExternalTensor):
-                source = Path(tensor.base_dir, tensor.location)
-                if source == self.path:
-                    continue
-                stored: np.ndarray = np.memmap(source, np.uint8, "r", tensor.offset or 0, (tensor.nbytes,))
-            elif tensor is not None and tensor.nbytes > EXTERNAL_ABOVE:
-                stored = np.frombuffer(tensor.tobytes(), np.uint8)
-            else:
+            if isinstance(tensor, (ir.ExternalTensor, ir.StringTensor, type(None))):
                 continue
-            value.const_value = self._append(name, stored, tensor.dtype, ir.Shape(tensor.shape.numpy()))
+            if tensor.nbytes > EXTERNAL_ABOVE:
+                value.const_value = self._append(tensor, np.frombuffer(tensor.tobytes(), np.uint8))
 
-    def _append(self, name: str, data: np.ndarray, dtype: ir.DataType, shape: ir.Shape) -> ir.ExternalTensor:
+    def _append(self, tensor: ir.TensorProtocol, data: np.ndarray) -> ir.ExternalTensor:
         self._file.seek(-self._file.tell() % ALIGNMENT, 1)
         offset = self._file.tell()
         np.ascontiguousarray(data).tofile(self._file)
         location = self.path.relative_to(self.folder).as_posix()
-        return ir.ExternalTensor(
-            location, offset, data.nbytes, dtype, shape=shape, name=name, base_dir=self.folder
-        )
+        return tensor_at(tensor, location, offset, data.nbytes, self.folder)
+
+
+def _stored(tensor: ir.ExternalTensor) -> np.ndarray:
+    """The bytes of a tensor, mapped."""
+    if not tensor.nbytes:
+        return np.empty(0, np.uint8)
+    return np.memmap(data_file(tensor), np.uint8, "r", tensor.offset or 0, (tensor.nbytes,))

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from hetc.errors import InvalidInputError, UsageError
 from hetc.units import Matrix, Unit
-from hetc.weights import neuron_norms, read_matrix
+from hetc.weights import largest_norms, neuron_norms
 
 __all__ = ["SCORES", "score_experts"]
 
@@ -34,7 +34,7 @@ def maxnn_down_inputs(
     def largest(matrix: Matrix) -> float:
         if matrix.projection != "down_proj":
             return _largest_norm(model, matrix)
-        return _finite(float(np.linalg.norm(read_matrix(model, matrix), axis=0).max()), matrix)
+        return _finite(largest_norms(model, matrix).column, matrix)
 
     return [math.prod(map(largest, expert.matrices)) for expert in experts]
 
@@ -123,7 +123,7 @@ def _measured(experts: Sequence[Unit], name: str, values: Mapping[str, float]) -
 
 
 def _largest_norm(model: ir.Model, matrix: Matrix) -> float:
-    return _finite(float(neuron_norms(model, matrix).max()), matrix)
+    return _finite(largest_norms(model, matrix).row, matrix)
 
 
 def _finite(norm: float, matrix: Matrix) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from importlib import import_module
 
@@ -58,6 +59,9 @@ def hetc(verbose: bool) -> None:
     \b
         hetc compile model.onnx --digital-frac 0.25
     """
+    from hetc.progress import show_progress
+
+    show_progress()
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(name)s: %(message)s")
 
 
@@ -65,8 +69,10 @@ def main() -> None:
     """Entry point: runs the command and turns errors into one message and the documented exit code.
 
     0 done, 1 internal error, 2 usage, 3 bad model, plan or profile, 4 verification failed, 5 runtime or
-    library missing.
+    library missing; 130 interrupted, 143 terminated.
     """
+    # As an exception it lets every command clean up after itself.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         hetc.main(standalone_mode=False)
     except click.exceptions.Abort:

@@ -31,12 +31,17 @@ def run_command(
     """Continue a prompt, greedily, token by token."""
     from hetc.bundle import load_bundle
     from hetc.generate import generate_text
+    from hetc.progress import progress
 
     opened = load_bundle(bundle)
-    session = opened.session(
-        mode=mode, seed=seed, noise_scale=noise_scale, digital_frac=digital_frac, threads=threads
-    )
-    click.echo(prompt, nl=False)
-    for piece in generate_text(session, opened.path, prompt, max_new_tokens):
+    with progress("opening the bundle"):
+        session = opened.session(
+            mode=mode, seed=seed, noise_scale=noise_scale, digital_frac=digital_frac, threads=threads
+        )
+    pieces = generate_text(session, opened.path, prompt, max_new_tokens)
+    with progress("programming the first experts"):
+        first = next(pieces, "")
+    click.echo(prompt + first, nl=False)
+    for piece in pieces:
         click.echo(piece, nl=False)
     click.echo()

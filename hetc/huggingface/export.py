@@ -24,8 +24,9 @@ from hetc.huggingface.tracing import trace
 from hetc.huggingface.weight_names import WeightNames, find_weight_names
 from hetc.huggingface.weights import AttachWeights, expert_weights
 from hetc.operators.schemas import DOMAIN
-from hetc.output import bring_file
+from hetc.output import bring_files
 from hetc.passes.expand_experts import ExpandExperts
+from hetc.progress import progress
 from hetc.text_files import TEXT_FILES
 
 __all__ = ["export"]
@@ -67,8 +68,8 @@ def export(source: str | Path, output: str | Path, *, link: bool = False, force:
     except OSError as error:
         raise UsageError(f"{output}: cannot be written ({error.strerror}); choose another folder") from error
     try:
-        for file in sorted({tensor.file for tensor in tensors.values()}):
-            bring_file(file, staging / file.name, link=link)
+        files = sorted({tensor.file for tensor in tensors.values()})
+        bring_files({file: staging / file.name for file in files}, link=link)
         for name in TEXT_FILES:
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, staging / name)
@@ -87,7 +88,8 @@ def _write_model(
     try:
         cache = cache_shapes(skeleton)
         fill_with_zeros(skeleton)
-        model = trace(skeleton, cache)
+        with progress(f"tracing {family}"):
+            model = trace(skeleton, cache)
     except Exception as error:  # whatever the family's code and the tracer raise
         reason = str(error).strip().split("\n")[0]
         raise InvalidInputError(f"PyTorch cannot trace {family}: {reason}") from error

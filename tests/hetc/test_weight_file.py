@@ -34,7 +34,7 @@ def test_every_type_survives(tmp_path: Path, external: bool) -> None:
     with WeightFile(tmp_path / "weights/all.bin", tmp_path) as file:
         added = file.add("added", np.eye(50, dtype=np.float32).T)
         model.graph.register_initializer(ir.val("added", const_value=added))
-        file.take(model.graph)
+        file.take(model)
     onnx.save(ir.to_proto(model), tmp_path / "model.onnx")
     for initializer in ir.load(tmp_path / "model.onnx").graph.initializers.values():
         tensor = initializer.const_value

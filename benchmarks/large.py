@@ -1,0 +1,291 @@
+"""Measure export, compile and run on a model as large as real ones: time and anonymous memory.
+
+    python benchmarks/large.py FOLDER
+
+Writes a random bfloat16 checkpoint of OLMoE-1B-7B's shape (13.8 GB) to FOLDER/checkpoint in Hugging Face
+layout, unless one is there, and works beside it. Prints a Markdown table; Linux only. Weight files are
+dropped from the page cache before each measurement, so that every one of them reads the disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+SHARD = 4 << 30
+"""Bytes of a shard, about."""
+MIB = 1 << 20
+PROMPT = "The crossbar"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of an OLMoE model; the defaults are those of OLMoE-1B-7B."""
+
+    layers: int = 16
+    experts: int = 64
+    hidden: int = 2048
+    intermediate: int = 1024
+    vocabulary: int = 50304
+
+    @property
+    def config(self) -> dict[str, Any]:
+        heads = max(1, self.hidden // 128)
+        return {
+            "architectures": ["OlmoeForCausalLM"],
+            "model_type": "olmoe",
+            "hidden_size": self.hidden,
+            "intermediate_size": self.intermediate,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": heads,
+            "num_key_value_heads": heads,
+            "num_experts": self.experts,
+            "num_experts_per_tok": min(8, self.experts),
+            "vocab_size": self.vocabulary,
+            "tie_word_embeddings": False,
+            "dtype": "bfloat16",
+        }
+
+    def tensors(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Names and shapes of the checkpoint's tensors."""
+        yield "model.embed_tokens.weight", (self.vocabulary, self.hidden)
+        for layer in range(self.layers):
+            prefix = f"model.layers.{layer}"
+            for projection in "qkvo":
+                yield f"{prefix}.self_attn.{projection}_proj.weight", (self.hidden, self.hidden)
+            for norm in (
+                "self_attn.q_norm",
+                "self_attn.k_norm",
+                "input_layernorm",
+                "post_attention_layernorm",
+            ):
+                yield f"{prefix}.{norm}.weight", (self.hidden,)
+            yield f"{prefix}.mlp.gate.weight", (self.experts, self.hidden)
+            for expert in range(self.experts):
+                for projection in ("gate_proj", "up_proj"):
+                    name = f"{prefix}.mlp.experts.{expert}.{projection}.weight"
+                    yield name, (self.intermediate, self.hidden)
+                yield f"{prefix}.mlp.experts.{expert}.down_proj.weight", (self.hidden, self.intermediate)
+        yield "model.norm.weight", (self.hidden,)
+        yield "lm_head.weight", (self.vocabulary, self.hidden)
+
+
+def write_checkpoint(shape: Shape, folder: Path) -> None:
+    """A checkpoint as `save_pretrained` lays it out: config, shards, index, and a tokenizer of bytes."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(shape.config))
+    shards: list[list[tuple[str, tuple[int, ...]]]] = [[]]
+    size = 0
+    for name, dimensions in shape.tensors():
+        if size > SHARD:
+            shards.append([])
+            size = 0
+        shards[-1].append((name, dimensions))
+        size += 2 * int(np.prod(dimensions))
+    weight_map = {}
+    for number, tensors in enumerate(shards, 1):
+        file = f"model-{number:05}-of-{len(shards):05}.safetensors"
+        write_shard(tensors, folder / file, np.random.default_rng(number))
+        weight_map.update({name: file for name, _ in tensors})
+    index = {"metadata": {}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    write_tokenizer(shape.vocabulary, folder)
+
+
+def write_shard(tensors: list[tuple[str, tuple[int, ...]]], path: Path, random: np.random.Generator) -> None:
+    header, offset = {}, 0
+    for name, shape in tensors:
+        end = offset + 2 * int(np.prod(shape))
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name, shape in tensors:
+            if len(shape) == 1:
+                values = np.ones(shape, np.float32)
+            else:
+                values = random.standard_normal(shape, np.float32)
+                values *= np.float32(1 if "embed" in name else shape[1] ** -0.5)
+            values.astype(ml_dtypes.bfloat16).tofile(file)
+
+
+def write_tokenizer(vocabulary: int, folder: Path) -> None:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = alphabet + [f"<{index}>" for index in range(len(alphabet), vocabulary)]
+    tokenizer = Tokenizer(models.BPE({word: index for index, word in enumerate(words)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a process took.
+
+    Attributes:
+        seconds: From start to end.
+        anonymous: Largest `RssAnon` seen, in bytes: heap and stacks, without pages of mapped files.
+        output: Its stdout.
+    """
+
+    seconds: float
+    anonymous: int
+    output: str
+
+
+def measure(*command: object) -> Measurement:
+    """Runs a command, looking at its memory every 10 ms."""
+    start = time.perf_counter()
+    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True)
+    anonymous = 0
+    while process.poll() is None:
+        anonymous = max(anonymous, memory("RssAnon", process.pid))
+        time.sleep(0.01)
+    seconds = time.perf_counter() - start
+    assert process.stdout is not None
+    if process.returncode:
+        raise SystemExit(f"{' '.join(map(str, command))}: exit code {process.returncode}")
+    return Measurement(seconds, anonymous, process.stdout.read())
+
+
+def memory(kind: str, process: int | str = "self") -> int:
+    """Resident bytes of a process: `RssAnon` or `RssFile`; 0 for one that has ended."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith(kind))
+
+
+def forget(folder: Path) -> None:
+    """Drops the weight files of a folder from the page cache."""
+    for path in folder.rglob("*.safetensors"):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def hash_files(folder: Path, threads: int) -> float:
+    """Seconds that reading and hashing every weight file takes, `threads` files at a time."""
+
+    def hash_file(path: Path) -> None:
+        digest, buffer = hashlib.sha256(), bytearray(8 * MIB)
+        with path.open("rb", buffering=0) as file:
+            while count := file.readinto(buffer):
+                digest.update(memoryview(buffer)[:count])
+
+    start = time.perf_counter()
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(hash_file, sorted(folder.glob("*.safetensors"))))
+    return time.perf_counter() - start
+
+
+def generate(bundle: Path, tokens: int) -> None:
+    """Opens a bundle, generates and prints what it took, as JSON; runs in a process of its own."""
+    from hetc.bundle import load_bundle
+    from hetc.generate import generate_tokens
+
+    start = time.perf_counter()
+    session = load_bundle(bundle).session()
+    times = [time.perf_counter()]
+    tokenizer = Tokenizer.from_file(str(bundle / "tokenizer.json"))
+    for _ in generate_tokens(session, tokenizer.encode(PROMPT).ids, tokens):
+        times.append(time.perf_counter())
+    each = np.diff(times)
+    print(
+        json.dumps(
+            {
+                "open": times[0] - start,
+                "first": each[0],
+                "steady": float(np.median(each[-8:])),
+                "anonymous": memory("RssAnon"),
+                "mapped": memory("RssFile"),
+            }
+        )
+    )
+
+
+def row(name: str, seconds: float, anonymous: int | None = None, note: str = "") -> None:
+    used = "" if anonymous is None else f"{anonymous / MIB:,.0f} MiB"
+    print(f"| {name} | {seconds:.1f} s | {used} | {note} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    for size in ("layers", "experts", "hidden", "intermediate", "vocabulary"):
+        parser.add_argument(f"--{size}", type=int, default=getattr(Shape, size))
+    parser.add_argument("--tokens", type=int, default=32, help="to generate")
+    parser.add_argument("--generate", action="store_true", help="FOLDER is a bundle: generate with it alone")
+    options = parser.parse_args()
+    if options.generate:
+        generate(options.folder, options.tokens)
+        return
+    shape = Shape(options.layers, options.experts, options.hidden, options.intermediate, options.vocabulary)
+    measure_all(shape, options.folder, options.tokens)
+
+
+def measure_all(shape: Shape, folder: Path, tokens: int) -> None:
+    """Prints the table."""
+    checkpoint, exported, bundle = folder / "checkpoint", folder / "onnx", folder / "model.hetc"
+    if not checkpoint.is_dir():
+        write_checkpoint(shape, checkpoint)
+    files = list(checkpoint.glob("*.safetensors"))
+    print(f"{sum(file.stat().st_size for file in files) / 1e9:.2f} GB of weights in {len(files)} files\n")
+    print("| what | time | anonymous, at most | |\n|---|---|---|---|")
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+    for leftover in (exported, bundle, folder / "cache"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    hetc = (sys.executable, "-m", "hetc.cli.main")
+    compile_ = (*hetc, "compile", exported / "model.onnx", "-o", bundle)
+
+    taken = measure(*hetc, "export", checkpoint, "-o", exported, "--link")
+    row("export --link", taken.seconds, taken.anonymous)
+    for threads in (1, 2):
+        forget(checkpoint)
+        row(f"read and hash, {threads} threads", hash_files(checkpoint, threads))
+    forget(checkpoint)
+    taken = measure(*compile_, "--digital-frac", "0.25", "--link")
+    row("compile --digital-frac 0.25 --link", taken.seconds, taken.anonymous)
+    for again in (["--digital-frac", "0.5"], ["--score", "maxnn-down-inputs"], ["--profile", "hermes-256"]):
+        taken = measure(*compile_, *again, "--link", "--force")
+        row(f"again, {' '.join(again)}", taken.seconds, taken.anonymous)
+    forget(checkpoint)
+    taken = measure(sys.executable, __file__, bundle, "--generate", "--tokens", tokens)
+    told = json.loads(taken.output)
+    row("open the bundle", told["open"])
+    row("first token", told["first"])
+    row(
+        "steady token",
+        told["steady"],
+        told["anonymous"],
+        f"{1 / told['steady']:.2f} tokens/s; {told['mapped'] / MIB:,.0f} MiB mapped",
+    )
+    shutil.rmtree(folder / "cache")
+    forget(checkpoint)
+    taken = measure(*compile_, "--digital-frac", "0.25", "--force")
+    row("compile, copied", taken.seconds, taken.anonymous)
+    shutil.rmtree(bundle)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Every tensor that may lie in a file: initializers and attributes, those of subgraphs and functions too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+__all__ = ["TensorSlot", "data_file", "external_tensors", "tensor_at", "tensor_slots"]
+
+
+@dataclass(frozen=True)
+class TensorSlot:
+    """A place in a model that holds a tensor.
+
+    Attributes:
+        name: Name of the initializer, or of the node and attribute, for messages.
+        tensor: What it holds.
+        replace: Makes it hold another.
+    """
+
+    name: str
+    tensor: ir.TensorProtocol
+    replace: Callable[[ir.TensorProtocol], None]
+
+
+def tensor_slots(model: ir.Model) -> Iterator[TensorSlot]:
+    """Every tensor of a model; each may be replaced while the iteration stands at it."""
+    functions = model.functions.values()
+    for graph in (*model.graphs(), *(inner for function in functions for inner in function.subgraphs())):
+        for name, value in graph.initializers.items():
+            if value.const_value is not None:
+                yield TensorSlot(name, value.const_value, _value_setter(value))
+    parts: list[ir.Graph | ir.Function] = [model.graph, *functions]
+    for part in parts:
+        for node in ir.traversal.RecursiveGraphIterator(part):
+            yield from _attribute_tensors(node)
+
+
+def external_tensors(model: ir.Model) -> Iterator[tuple[TensorSlot, ir.ExternalTensor]]:
+    """Those of `tensor_slots` that lie in files."""
+    for slot in tensor_slots(model):
+        if isinstance(slot.tensor, ir.ExternalTensor):
+            yield slot, slot.tensor
+
+
+def data_file(tensor: ir.ExternalTensor) -> Path:
+    """The file that a tensor lies in."""
+    return Path(tensor.base_dir, tensor.location)
+
+
+def tensor_at(
+    tensor: ir.TensorProtocol, location: str, offset: int | None, length: int | None, folder: Path
+) -> ir.ExternalTensor:
+    """A tensor as it lies at another place; its name, type, shape and metadata stay."""
+    return ir.ExternalTensor(
+        location,
+        offset,
+        length,
+        tensor.dtype,
+        shape=ir.Shape(tensor.shape.numpy()),
+        name=tensor.name or "",
+        doc_string=tensor.doc_string,
+        metadata_props=dict(tensor.metadata_props),
+        base_dir=folder,
+    )
+
+
+def _attribute_tensors(node: ir.Node) -> Iterator[TensorSlot]:
+    for name, attribute in list(node.attributes.items()):
+        if attribute.is_ref():
+            continue
+        where = f"{node.name}.{name}"
+        if attribute.type == ir.AttributeType.TENSOR:
+            yield TensorSlot(where, attribute.as_tensor(), _attribute_setter(node, name))
+        elif attribute.type == ir.AttributeType.TENSORS:
+            for index, tensor in enumerate(attribute.as_tensors()):
+                yield TensorSlot(where, tensor, _attribute_setter(node, name, index))
+
+
+def _value_setter(value: ir.Value) -> Callable[[ir.TensorProtocol], None]:
+    def replace(tensor: ir.TensorProtocol) -> None:
+        tensor.name = value.name
+        value.const_value = tensor
+
+    return replace
+
+
+def _attribute_setter(
+    node: ir.Node, name: str, index: int | None = None
+) -> Callable[[ir.TensorProtocol], None]:
+    def replace(tensor: ir.TensorProtocol) -> None:
+        old = node.attributes[name]
+        if index is None:
+            node.attributes[name] = ir.AttrTensor(name, tensor, doc_string=old.doc_string)
+        else:
+            tensors = list(old.as_tensors())
+            tensors[index] = tensor
+            node.attributes[name] = ir.AttrTensors(name, tensors, doc_string=old.doc_string)
+
+    return replace

@@ -1,0 +1,85 @@
+"""Ctrl-C and a termination leave nothing behind, at whatever step they come."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import SAMPLE
+
+SCRIPT = """
+import os, sys, time
+from importlib import import_module
+module, name, number, *arguments = sys.argv[1:]
+owner = import_module(module)
+wrapped = getattr(owner, name)
+def interrupted(*given, **named):
+    os.kill(os.getpid(), int(number))
+    time.sleep(5)
+    return wrapped(*given, **named)
+setattr(owner, name, interrupted)
+from hetc.cli.main import main
+sys.argv = ["hetc", *arguments]
+main()
+"""
+
+
+def interrupt(step: tuple[str, str], number: int, *arguments: object) -> int:
+    """The exit code of a command that gets the signal when it comes to `step`."""
+    command = [sys.executable, "-c", SCRIPT, *step, str(number), *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert "Traceback" not in result.stderr
+    return result.returncode
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    "step",
+    [
+        ("hetc.weights", "recall"),
+        ("hetc.output", "_copy"),
+        ("hetc.bundle_writer", "save_model"),
+        ("hetc.bundle_writer", "finish_bundle"),
+        ("hetc.output", "_replace"),
+    ],
+)
+def test_compile(tmp_path: Path, step: tuple[str, str], number: int, code: int) -> None:
+    output = tmp_path / "out.hetc"
+    assert interrupt(step, number, "compile", SAMPLE / "model.onnx", "-o", output) == code
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_replacing_keeps_the_old_bundle(tmp_path: Path) -> None:
+    output = tmp_path / "out.hetc"
+    command = ("compile", SAMPLE / "model.onnx", "-o", output)
+    subprocess.run([sys.executable, "-m", "hetc.cli.main", *map(str, command)], check=True)
+    before = (output / "manifest.json").read_bytes()
+    assert interrupt(("hetc.output", "_replace"), signal.SIGINT, *command, "--force", "--seed", 1) == 130
+    assert list(tmp_path.iterdir()) == [output]
+    assert (output / "manifest.json").read_bytes() == before
+
+
+def test_reading_weights_stops_at_once(tmp_path: Path) -> None:
+    """The hashing threads are in the middle of files when the signal comes."""
+    script = (
+        "import os, signal, sys, threading, time\n"
+        "from pathlib import Path\n"
+        "from hetc.weights import _read_files\n"
+        "threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "start = time.perf_counter()\n"
+        "try:\n"
+        "    _read_files({Path(name): set() for name in sys.argv[1:]})\n"
+        "except KeyboardInterrupt:\n"
+        "    print(time.perf_counter() - start)\n"
+    )
+    holes = [tmp_path / "a", tmp_path / "b", tmp_path / "c"]
+    for hole in holes:
+        with hole.open("wb") as file:
+            file.truncate(20 << 30)
+    result = subprocess.run(
+        [sys.executable, "-c", script, *holes], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert float(result.stdout) < 5
