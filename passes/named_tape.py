@@ -48,6 +48,14 @@ class NamedTape:
         self.nodes.append(ir.node("TopK", [values, count], attributes, outputs=outputs, name=outputs[1].name))
         return outputs[0], outputs[1]
 
+    def float32(self, name: str, value: ir.Value) -> ir.Value:
+        """The value as float32: itself, or the output of a Cast where its type is another or unknown."""
+        if value.dtype == ir.DataType.FLOAT:
+            return value
+        cast = self.op(name, "Cast", [value], to=ir.DataType.FLOAT.value)
+        cast.dtype, cast.shape = ir.DataType.FLOAT, value.shape
+        return cast
+
     def constant(self, name: str, numbers: ArrayLike) -> ir.Value:
         """A new constant: int64 for Python ints, else of the numbers' own type."""
         full = f"{self.prefix}/{name}"

@@ -146,7 +146,7 @@ def _raise(graph: ir.Graph, anchor: ir.Node, found: FoundLayer) -> str:
     glue = found.glue or NamedTape("")
     tape = NamedTape(f"{layer}.experts")
     tape.nodes, tape.constants = [*glue.nodes], [*glue.constants]
-    x = _float32(tape, "x_float32", found.x)
+    x = tape.float32("x_float32", found.x)
     flat = x.shape is not None and len(x.shape) == 2
     if not flat:
         x = tape.op("x_rows", "Reshape", [x, tape.constant("x_shape", [-1, found.hidden_size])])
@@ -156,7 +156,7 @@ def _raise(graph: ir.Graph, anchor: ir.Node, found: FoundLayer) -> str:
     built = build_canonical_layer(
         x,
         index,
-        _float32(tape, "weight_float32", found.top_k_weight),
+        tape.float32("weight_float32", found.top_k_weight),
         found.experts,
         layer=layer,
         top_k=found.top_k,
@@ -178,15 +178,6 @@ def _raise(graph: ir.Graph, anchor: ir.Node, found: FoundLayer) -> str:
         graph.register_initializer(constant)
     _replace(graph, found.output, result, tape.nodes)
     return layer
-
-
-def _float32(tape: NamedTape, name: str, value: ir.Value) -> ir.Value:
-    """The value as float32; a Cast where its type is another, or unknown."""
-    if value.dtype == ir.DataType.FLOAT:
-        return value
-    cast = tape.op(name, "Cast", [value], to=ir.DataType.FLOAT.value)
-    cast.shape = value.shape
-    return cast
 
 
 def _register(graph: ir.Graph, expert: ExpertWeights, unit: str) -> None:

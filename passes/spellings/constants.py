@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import overload
 
 import ml_dtypes  # noqa: F401  bfloat16 for numpy
 import numpy as np
@@ -72,14 +73,20 @@ def read(tensor: ir.TensorProtocol) -> NDArray[np.generic]:
     )
 
 
-def unstack(stack: ir.Value, expert: int, rows: slice = slice(None)) -> ir.Value:
+@overload
+def unstack(stack: ir.Value, expert: int, rows: slice = ...) -> ir.Value: ...
+@overload
+def unstack(stack: None, expert: int, rows: slice = ...) -> None: ...
+def unstack(stack: ir.Value | None, expert: int, rows: slice = slice(None)) -> ir.Value | None:
     """`stack[expert, rows]` as a new, unnamed initializer: a view where its numbers lie together.
 
     Args:
-        stack: A weight, `[E, N, ...]`.
+        stack: A weight, `[E, N, ...]`; None for an absent one gives None.
         expert: Index along the first axis.
         rows: Which of the N rows; with a step (interleaved rows) the result is gathered when it is read.
     """
+    if stack is None:
+        return None
     tensor = stack.const_value
     assert tensor is not None
     _, count, *rest = tensor.shape.numpy()
