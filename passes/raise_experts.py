@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 LAYER_NUMBER = re.compile(r"(?:^|[./_])(?:layers?|blocks?|h)[._](\d+)(?=[./_]|$)")
 """How names of weights and nodes number the layers of a model."""
 
+NODES_SEARCHED = 64
+"""How many nodes before a layer may tell its number."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -127,7 +130,7 @@ def _declined(mismatches: Iterable[tuple[str, ir.Node, MismatchError]]) -> Itera
     for name, anchor, error in mismatches:
         if anchor.graph is None:
             continue
-        layer = _number([anchor.name, error.node.name])
+        layer = _number([error.node.name, *_names_before(anchor)])
         key = f"layers.{layer}" if layer is not None else anchor.name or ""
         if key not in nearest or error.matched > nearest[key][2].matched:
             nearest[key] = (name, anchor, error)
@@ -250,7 +253,7 @@ def _subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
 def _layer_name(graph: ir.Graph, anchor: ir.Node, found: FoundLayer) -> str:
     """`layers.3` after the weights or nodes, else the next number that no layer has."""
     tensors = [value.const_value for value in found.experts[0].inputs if value is not None]
-    number = _number([*(tensor.name for tensor in tensors if tensor), anchor.name, found.output.name])
+    number = _number([*(tensor.name for tensor in tensors if tensor), *_names_before(anchor)])
     taken = {
         int(match[1])
         for node in graph
@@ -259,6 +262,21 @@ def _layer_name(graph: ir.Graph, anchor: ir.Node, found: FoundLayer) -> str:
     if number is None or number in taken:
         number = max(taken, default=-1) + 1
     return f"layers.{number}"
+
+
+def _names_before(node: ir.Node) -> Iterator[str | None]:
+    """Names of the node, what it reads, what made that, and so on: the nearest first."""
+    seen, waiting = {node}, [node]
+    for part in waiting:
+        yield part.name
+        for value in part.inputs:
+            if value is None:
+                continue
+            yield value.name
+            producer = value.producer()
+            if producer is not None and producer not in seen and len(waiting) < NODES_SEARCHED:
+                seen.add(producer)
+                waiting.append(producer)
 
 
 def _number(names: Iterable[str | None]) -> int | None:

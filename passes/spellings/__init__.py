@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from hetc.passes.spellings import moe_operator, qmoe_operator
+from hetc.passes.spellings import dense_loop, moe_operator, qmoe_operator
 from hetc.passes.spellings.spelling import Spelling
 
 __all__ = ["SPELLINGS"]
 
-SPELLINGS: tuple[Spelling, ...] = (moe_operator, qmoe_operator)
+SPELLINGS: tuple[Spelling, ...] = (moe_operator, qmoe_operator, dense_loop)
 """In the order in which they are tried: the more specific ones first."""

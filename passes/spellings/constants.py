@@ -48,6 +48,9 @@ def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
         return None
     if value.is_initializer():
         return value.const_value
+    node = value.producer()
+    if node is not None and node.op_identifier() == ("", "Constant", "") and "value" in node.attributes:
+        return node.attributes["value"].as_tensor()  # get_const_tensor would rename it
     return ir.convenience.get_const_tensor(value)
 
 
