@@ -12,6 +12,7 @@ import onnx
 import onnx_ir as ir
 
 from hetc.errors import InvalidInputError, UsageError
+from hetc.finding import Finding
 
 __all__ = ["LoadedModel", "load_model", "sha256"]
 
@@ -28,10 +29,12 @@ class LoadedModel:
     Attributes:
         model: The model; external weights stay in their files.
         source: `file`, `sha256` and `producer`, as the plan records them; empty strings where unknown.
+        findings: The MoE layers that were not canonical, once they have been looked for.
     """
 
     model: ir.Model
     source: dict[str, str]
+    findings: tuple[Finding, ...] = ()
 
 
 def sha256(path: Path) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hetc.errors import InvalidInputError, UsageError
+from hetc.finding import Finding
 from hetc.profile import Profile
 from hetc.units import Matrix
 
@@ -143,6 +144,7 @@ class Plan:
         partitions: What runs as one model; empty until the graph has been cut.
         hetc: `version` of the tool that made the plan.
         range_rule: `dynamic`, or how a calibration was turned into input ranges.
+        findings: The MoE layers that were not canonical in the source; those not raised stay digital.
     """
 
     units: tuple[PlannedUnit, ...]
@@ -156,6 +158,7 @@ class Plan:
     partitions: tuple[Partition, ...] = ()
     hetc: dict[str, str] = field(default_factory=dict)
     range_rule: str = "dynamic"
+    findings: tuple[Finding, ...] = ()
 
     @cached_property
     def by_id(self) -> dict[str, PlannedUnit]:
@@ -200,6 +203,7 @@ class Plan:
             "range_rule": self.range_rule,
             "units": [asdict(unit) for unit in self.units],
             "partitions": [asdict(partition) for partition in self.partitions],
+            "findings": [asdict(finding) for finding in self.findings],
         }
 
     def save(self, path: Path) -> None:
@@ -237,6 +241,7 @@ class Plan:
             partitions=tuple(Partition(**_tuples(partition)) for partition in data["partitions"]),
             hetc=data["hetc"],
             range_rule=data["range_rule"],
+            findings=tuple(Finding(**finding) for finding in data.get("findings", [])),
         )
 
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
+from hetc.finding import Finding
 from hetc.operators.schemas import DOMAIN
 from hetc.passes.add_expert_bodies import AddExpertBodies
 from hetc.passes.canonical_layer import ExpertWeights, build_canonical_layer, expert_operator
@@ -22,7 +22,7 @@ from hetc.passes.named_tape import NamedTape
 from hetc.passes.spellings import SPELLINGS
 from hetc.passes.spellings.spelling import FoundLayer, MismatchError, Spelling
 
-__all__ = ["Finding", "RaiseExperts"]
+__all__ = ["RaiseExperts"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,25 +31,6 @@ LAYER_NUMBER = re.compile(r"(?:^|[./_])(?:layers?|blocks?|h)[._](\d+)(?=[./_]|$)
 
 NODES_SEARCHED = 64
 """How many nodes before a layer may tell its number."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One MoE layer, or what looked like one.
-
-    Attributes:
-        layer: `layers.3`; the name of a node for a layer that was declined and has no number.
-        spelling: The spelling it has, or the nearest.
-        raised: Whether it is canonical now.
-        reason: Why it was declined: the first thing that doesn't match; empty if it was raised.
-        node: Name of the node that the reason is about; of the layer's first node if it was raised.
-    """
-
-    layer: str
-    spelling: str
-    raised: bool
-    reason: str = ""
-    node: str = ""
 
 
 class RaiseExperts(ir.passes.InPlacePass):
@@ -88,9 +69,9 @@ class RaiseExperts(ir.passes.InPlacePass):
         self.findings = (*raised, *_declined(mismatches))
         for finding in self.findings:
             if finding.raised:
-                logger.info("%s is an MoE layer spelled %s", finding.layer, finding.spelling)
+                logger.info("%s", finding)
             else:
-                logger.warning("%s is not raised: %s", finding.layer, finding.reason)
+                logger.warning("not raised: %s", finding)
         if raised:
             AddExpertBodies()(model)
         return ir.passes.PassResult(model, modified=bool(raised) or inlined)
@@ -153,12 +134,12 @@ def _raise(graph: ir.Graph, anchor: ir.Node, found: FoundLayer) -> str:
     flat = x.shape is not None and len(x.shape) == 2
     if not flat:
         x = tape.op("x_rows", "Reshape", [x, tape.constant("x_shape", [-1, found.hidden_size])])
-    index = found.top_k_index
-    if index.dtype != ir.DataType.INT64:
-        index = tape.op("index", "Cast", [index], to=ir.DataType.INT64.value)
+    chosen = found.top_k_index
+    if chosen.dtype != ir.DataType.INT64:
+        chosen = tape.op("index", "Cast", [chosen], to=ir.DataType.INT64.value)
     built = build_canonical_layer(
         x,
-        index,
+        chosen,
         tape.float32("weight_float32", found.top_k_weight),
         found.experts,
         layer=layer,

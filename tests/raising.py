@@ -11,7 +11,8 @@ import onnx_ir as ir
 import onnxruntime
 from numpy.typing import NDArray
 
-from hetc.passes.raise_experts import Finding, RaiseExperts
+from hetc.finding import Finding
+from hetc.passes.raise_experts import RaiseExperts
 
 __all__ = ["assert_raised", "run"]
 

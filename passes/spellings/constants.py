@@ -8,9 +8,9 @@ are gathered when they are read: each expert is computed anew at every use, and 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import ml_dtypes  # noqa: F401  bfloat16 for numpy
 import numpy as np
@@ -54,13 +54,13 @@ def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
     return ir.convenience.get_const_tensor(value)
 
 
-def small_constant(value: ir.Value | None) -> NDArray[np.generic] | None:
+def small_constant(value: ir.Value | None) -> NDArray[Any] | None:
     """The numbers of a constant of at most 16 elements (axes, shapes, scalars); None for anything else."""
     tensor = constant_tensor(value)
     return None if tensor is None or tensor.size > 16 else read(tensor)
 
 
-def read(tensor: ir.TensorProtocol) -> NDArray[np.generic]:
+def read(tensor: ir.TensorProtocol) -> NDArray[Any]:
     """The numbers, mapped where they lie in a file.
 
     onnx-ir would refuse files with several hard links, which `--link` makes on purpose.
@@ -115,9 +115,9 @@ def unstack(stack: ir.Value | None, expert: int, rows: slice = slice(None)) -> i
 
 def computed(
     source: ir.TensorProtocol,
-    shape: tuple[int, ...],
+    shape: Sequence[int],
     dtype: ir.DataType,
-    numbers: Callable[[], NDArray[np.generic]],
+    numbers: Callable[[], NDArray[Any]],
 ) -> ir.Value:
     """A new, unnamed initializer whose numbers are computed whenever they are read.
 
@@ -128,11 +128,12 @@ def computed(
         numbers: Computes them.
     """
 
-    def tensor() -> ir.Tensor:
+    def tensor() -> ir.TensorProtocol:
         return ir.Tensor(np.ascontiguousarray(numbers()), dtype)
 
     return _new_value(ir.LazyTensor(tensor, dtype, ir.Shape(shape), name=source.name, cache=False))
 
 
 def _new_value(tensor: ir.TensorProtocol) -> ir.Value:
-    return ir.Value(type=ir.TensorType(tensor.dtype), shape=tensor.shape, const_value=tensor)
+    shape = ir.Shape(tensor.shape.numpy())
+    return ir.Value(type=ir.TensorType(tensor.dtype), shape=shape, const_value=tensor)

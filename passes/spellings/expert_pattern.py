@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import permutations
 
 import numpy as np
 import onnx
@@ -226,7 +227,8 @@ def _as_model(nodes: list[ir.Node], inputs: list[ir.Value], output: ir.Value, no
     graph.output.append(onnx.ValueInfoProto(name=names[output]))
     assert node.graph is not None
     opsets = [onnx.helper.make_opsetid(*item) for item in sorted(node.graph.opset_imports.items())]
-    return onnx.helper.make_model(graph, ir_version=10, opset_imports=opsets).SerializeToString()
+    serialized: bytes = onnx.helper.make_model(graph, ir_version=10, opset_imports=opsets).SerializeToString()
+    return serialized
 
 
 def _recognise_activation(
@@ -252,8 +254,10 @@ def _try_activations(model: bytes, products: int) -> tuple[float, str, tuple[int
     (result,) = session.run(None, {f"input{index}": grid for index, grid in enumerate(grids)})
     errors = []
     for name in ACTIVATIONS:
-        for order in [(0, 1), (1, 0)] if products == 2 else [(0,)]:
-            expected = activate(grids[order[0]], name) * (grids[order[1]] if products == 2 else 1)
+        for order in permutations(range(products)):
+            expected = activate(grids[order[0]], name)
+            if products == 2:
+                expected = expected * grids[order[1]]
             error = float(np.max(np.abs(result - expected) / (1 + np.abs(expected))))
             errors.append((error, name, order))
     return min(errors)
