@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 LAYER_NUMBER = re.compile(r"(?:^|[./_])(?:layers?|blocks?|h)[._](\d+)(?=[./_]|$)")
 """How names of weights and nodes number the layers of a model."""
 
+LAST_CHECK = 99
+"""How many parts a layer has matched that only its weights' types keep from being raised."""
+
 NODES_SEARCHED = 64
 """How many nodes before a layer may tell its number."""
 
@@ -123,9 +126,12 @@ def _raise(graph: ir.Graph, anchor: ir.Node, found: FoundLayer) -> str:
     """Puts the canonical layer in the place of the one that was found; returns its name."""
     for index, expert in enumerate(found.experts):
         try:
-            expert_operator(expert)
+            operator = expert_operator(expert)
         except ValueError as error:
-            raise MismatchError(f"expert {index}: {error}", anchor, matched=99) from error
+            raise MismatchError(f"expert {index}: {error}", anchor, matched=LAST_CHECK) from error
+        narrow = [value.dtype for value in expert.inputs if value and value.dtype != ir.DataType.FLOAT]
+        if operator == "Expert" and narrow:
+            raise MismatchError(f"expert {index} has a bias of {narrow[0]}", anchor, matched=LAST_CHECK)
     layer = _layer_name(graph, anchor, found)
     glue = found.glue or NamedTape("")
     tape = NamedTape(f"{layer}.experts")
@@ -146,6 +152,7 @@ def _raise(graph: ir.Graph, anchor: ir.Node, found: FoundLayer) -> str:
         top_k=found.top_k,
         hidden_size=found.hidden_size,
         activation=found.activation,
+        activation_attributes=found.activation_attributes,
         transpose_weight=found.transpose_weight,
     )
     tape.nodes += built.nodes

@@ -93,6 +93,14 @@ class DenseLoop:
             )
         return op("Gelu", z, approximate="tanh")
 
+    def clamped_swish(self, gate: ir.Value, up: ir.Value) -> ir.Value:
+        """gpt-oss' (mobius' models/gptoss.py), with a limit that small numbers reach."""
+        op, limit = self.op, self.constant(self.dtype(0.7))
+        bounded = op("Min", gate, limit)
+        swish = op("Mul", bounded, op("Sigmoid", op("Mul", self.constant(self.dtype(1.702)), bounded)))
+        clipped = op("Clip", up, self.constant(self.dtype(-0.7)), limit)
+        return op("Mul", op("Add", clipped, self.constant(self.dtype(1))), swish)
+
     def layer(
         self,
         x: ir.Value,
@@ -113,10 +121,12 @@ class DenseLoop:
             h = up
             if gated:
                 h = self.linear(x, f"{name}.gate_proj", self.inter, self.hidden, bias)
-            h = self.activate(h, activation)
-            y = self.linear(
-                op("Mul", h, up) if gated else h, f"{name}.down_proj", self.hidden, self.inter, bias
-            )
+            if activation == "clamped_swish":
+                h = self.clamped_swish(h, up)
+            else:
+                h = self.activate(h, activation)
+                h = op("Mul", h, up) if gated else h
+            y = self.linear(h, f"{name}.down_proj", self.hidden, self.inter, bias)
             mask = op("Cast", op("Equal", chosen, self.constant(np.array(expert))), to=self.kind.value)
             share = op("ReduceSum", op("Mul", weights, mask), last, keepdims=1)
             term = op("Mul", y, share)

@@ -9,6 +9,7 @@ it is. mobius has TopK, SoftmaxTopK, SigmoidTopK and SparseMixer gates, DeepSeek
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import onnx_ir as ir
 
@@ -68,12 +69,7 @@ def recognise(node: ir.Node) -> FoundLayer:
         experts.append(match_expert(output, node))
     first = experts[0]
     for index, other in enumerate(experts):
-        if (other.x, other.activation, other.transpose_weight, other.hidden_size) != (
-            first.x,
-            first.activation,
-            first.transpose_weight,
-            first.hidden_size,
-        ):
+        if replace(other, weights=first.weights) != first:
             raise MismatchError(f"expert {index} differs from expert 0 in input or form", node, matched=3)
     return FoundLayer(
         x=first.x,
@@ -84,6 +80,7 @@ def recognise(node: ir.Node) -> FoundLayer:
         top_k=choice.top_k,
         hidden_size=first.hidden_size,
         activation=first.activation,
+        activation_attributes=first.activation_attributes,
         transpose_weight=first.transpose_weight,
     )
 

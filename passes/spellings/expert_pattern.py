@@ -8,7 +8,7 @@ grid of numbers and compared with the activations that hetc knows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import permutations
@@ -19,6 +19,7 @@ import onnx_ir as ir
 import onnxruntime
 from numpy.typing import NDArray
 
+from hetc.operators.activations import CLAMPED_SWISH
 from hetc.passes.canonical_layer import ExpertWeights
 from hetc.passes.spellings.constants import constant_tensor, small_constant, weight
 from hetc.passes.spellings.spelling import MismatchError
@@ -46,6 +47,7 @@ class ExpertPattern:
         x: What it reads.
         weights: Its constants.
         activation: A name in `hetc.operators.activations.ACTIVATIONS`.
+        activation_attributes: What nodes with this activation have besides.
         transpose_weight: Whether its weights are `[out, in]`.
         hidden_size: Width of its output.
     """
@@ -53,6 +55,7 @@ class ExpertPattern:
     x: ir.Value
     weights: ExpertWeights
     activation: str
+    activation_attributes: Mapping[str, float]
     transpose_weight: bool
     hidden_size: int
 
@@ -99,8 +102,8 @@ def match_expert(output: ir.Value, user: ir.Node) -> ExpertPattern:
         )
     model = _as_model(between, list(products), down.x, node)
     tolerance = TOLERANCE_16 if down.weight.dtype in HALF else TOLERANCE
-    activation, order = _recognise_activation(model, len(products), tolerance, node)
-    linears = [list(products.values())[index] for index in order]
+    reading = _recognise_activation(model, len(products), tolerance, node)
+    linears = [list(products.values())[index] for index in reading.order]
     up, gate = linears[-1], linears[0] if len(linears) == 2 else None
     if len({linear.transposed for linear in (*linears, down)}) > 1:
         raise MismatchError("some of an expert's weights are [out, in] and some [in, out]", node)
@@ -114,7 +117,8 @@ def match_expert(output: ir.Value, user: ir.Node) -> ExpertPattern:
             up_bias=up.bias,
             down_bias=down.bias,
         ),
-        activation=activation,
+        activation=reading.activation,
+        activation_attributes=dict(reading.attributes),
         transpose_weight=down.transposed,
         hidden_size=down.outputs,
     )
@@ -231,19 +235,27 @@ def _as_model(nodes: list[ir.Node], inputs: list[ir.Value], output: ir.Value, no
     return serialized
 
 
-def _recognise_activation(
-    model: bytes, products: int, tolerance: float, node: ir.Node
-) -> tuple[str, tuple[int, ...]]:
-    """The activation that the model computes, and which of its inputs are gate and up."""
-    found = _try_activations(model, products)
-    if found is None or found[0] > tolerance:
-        raise MismatchError(f"the activation is none of {', '.join(ACTIVATIONS)}", node, matched=2)
-    return found[1:]
+@dataclass(frozen=True, order=True)
+class _Reading:
+    """One activation that the nodes may be: how far off it is, and which inputs are gate and up."""
+
+    error: float
+    activation: str
+    order: tuple[int, ...]
+    attributes: tuple[tuple[str, float], ...] = ()
+
+
+def _recognise_activation(model: bytes, products: int, tolerance: float, node: ir.Node) -> _Reading:
+    """The activation that the model computes."""
+    reading = _nearest_activation(model, products)
+    if reading is None or reading.error > tolerance:
+        known = ", ".join((*ACTIVATIONS, CLAMPED_SWISH))
+        raise MismatchError(f"the activation is none of {known}", node, matched=2)
+    return reading
 
 
 @lru_cache(maxsize=64)
-def _try_activations(model: bytes, products: int) -> tuple[float, str, tuple[int, ...]] | None:
-    """The nearest activation with its error and order of inputs."""
+def _nearest_activation(model: bytes, products: int) -> _Reading | None:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     try:
@@ -252,15 +264,35 @@ def _try_activations(model: bytes, products: int) -> tuple[float, str, tuple[int
         return None
     grids = list(_grids(products))
     (result,) = session.run(None, {f"input{index}": grid for index, grid in enumerate(grids)})
-    errors = []
-    for name in ACTIVATIONS:
-        for order in permutations(range(products)):
-            expected = activate(grids[order[0]], name)
-            if products == 2:
-                expected = expected * grids[order[1]]
-            error = float(np.max(np.abs(result - expected) / (1 + np.abs(expected))))
-            errors.append((error, name, order))
-    return min(errors)
+
+    def error(expected: NDArray[np.float32]) -> float:
+        return float(np.max(np.abs(result - expected) / (1 + np.abs(expected))))
+
+    readings = []
+    for order in permutations(range(products)):
+        gate, up = grids[order[0]], grids[order[-1]]
+        for name in ACTIVATIONS:
+            activated = activate(gate, name)
+            readings.append(_Reading(error(activated * up if products == 2 else activated), name, order))
+        if products == 2:
+            for alpha, beta, limit in _clamps(model):
+                bounded = np.minimum(gate, limit)
+                swish = activate(alpha * bounded, "silu") / alpha
+                expected = swish * (np.clip(up, -limit, limit) + beta)
+                numbers = {"alpha": alpha, "beta": beta, "limit": limit}
+                attributes = tuple((f"activation_{part}", float(value)) for part, value in numbers.items())
+                readings.append(_Reading(error(expected), CLAMPED_SWISH, order, attributes))
+    return min(readings)
+
+
+def _clamps(model: bytes) -> Iterator[tuple[np.float32, np.float32, np.float32]]:
+    """Every alpha, beta and limit that `clamped_swish` may have with the constants of the model."""
+    constants = [onnx.numpy_helper.to_array(part) for part in onnx.load_from_string(model).graph.initializer]
+    found = {np.float32(abs(part)) for part in constants if part.dtype == np.float32 and part != 0}
+    for limit in sorted(found):
+        for alpha in sorted(found | {np.float32(1)}):
+            for beta in sorted(found | {np.float32(0)}):
+                yield alpha, beta, limit
 
 
 def _grids(count: int) -> Iterator[NDArray[np.float32]]:

@@ -10,6 +10,7 @@ from math import inf
 
 import onnx_ir as ir
 
+from hetc.operators.activations import CLAMPED_SWISH
 from hetc.passes.named_tape import NamedTape
 from hetc.passes.spellings.spelling import MismatchError
 
@@ -25,11 +26,13 @@ class ExpertForm:
 
     Attributes:
         activation: A name in `hetc.operators.activations.ACTIVATIONS`.
+        attributes: What nodes with this activation have besides.
         gate: Which rows of fc1 are the gate's; None for an expert without one.
         up: Which are the other projection's.
     """
 
     activation: str
+    attributes: dict[str, float]
     gate: slice | None
     up: slice
 
@@ -56,18 +59,24 @@ def expert_form(node: ir.Node, inter: int) -> ExpertForm:
     kind = node.attributes.get_string("activation_type", "relu")
     fusion = node.attributes.get_int("swiglu_fusion", 0)
     if kind in UNGATED and fusion == 0:
-        return ExpertForm(UNGATED[kind], None, slice(None))
+        return ExpertForm(UNGATED[kind], {}, None, slice(None))
     if kind not in GATED or fusion not in (1, 2):
         raise MismatchError(f"activation {kind!r} with swiglu_fusion {fusion} is not known", node)
+    activation, numbers = GATED[kind], {}
     if kind == "swiglu":
-        names = {"activation_alpha": 1.0, "activation_beta": 0.0, "swiglu_limit": inf}
-        numbers = {name: node.attributes.get_float(name, default) for name, default in names.items()}
-        if numbers != names:
-            found = ", ".join(f"{name} {value:g}" for name, value in numbers.items())
-            raise MismatchError(f"swiglu with {found} is not known, only the plain one", node)
+        plain = {"alpha": 1.0, "beta": 0.0, "limit": inf}
+        names = {"alpha": "activation_alpha", "beta": "activation_beta", "limit": "swiglu_limit"}
+        numbers = {part: node.attributes.get_float(names[part], value) for part, value in plain.items()}
+        if not (numbers["alpha"] > 0 and numbers["beta"] >= 0 and numbers["limit"] > 0):
+            raise MismatchError(f"swiglu with {numbers} is not known", node)
+        if numbers == plain:
+            numbers = {}
+        else:
+            activation = CLAMPED_SWISH
+    attributes = {f"activation_{part}": value for part, value in numbers.items()}
     if fusion == 1:
-        return ExpertForm(GATED[kind], slice(0, None, 2), slice(1, None, 2))
-    return ExpertForm(GATED[kind], slice(0, inter), slice(inter, None))
+        return ExpertForm(activation, attributes, slice(0, None, 2), slice(1, None, 2))
+    return ExpertForm(activation, attributes, slice(0, inter), slice(inter, None))
 
 
 def choose_experts(glue: NamedTape, scores: ir.Value, experts: int, top_k: int) -> tuple[ir.Value, ir.Value]:

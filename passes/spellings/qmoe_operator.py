@@ -96,6 +96,7 @@ def recognise(node: ir.Node) -> FoundLayer:
         top_k=top_k,
         hidden_size=hidden,
         activation=form.activation,
+        activation_attributes=form.attributes,
         glue=glue,
     )
 

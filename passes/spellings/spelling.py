@@ -7,8 +7,8 @@ longer used.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import onnx_ir as ir
@@ -48,6 +48,7 @@ class FoundLayer:
         top_k: K.
         hidden_size: H.
         activation: A name in `hetc.operators.activations.ACTIVATIONS`.
+        activation_attributes: Those that nodes with this activation have besides.
         transpose_weight: Whether weights are `[out, in]`.
         glue: New nodes that make the inputs above, where the routing sat inside of an operator.
     """
@@ -60,6 +61,7 @@ class FoundLayer:
     top_k: int
     hidden_size: int
     activation: str
+    activation_attributes: Mapping[str, float] = field(default_factory=dict)
     transpose_weight: bool = True
     glue: NamedTape | None = None
 

@@ -57,6 +57,15 @@ def test_equal_after_raising(data: st.DataObject) -> None:
     assert_raised(model, build.feeds(), tolerance=1e-5 if dtype is np.float32 else 2e-2)
 
 
+def test_clamped_swiglu_with_biases() -> None:
+    build = DenseLoop(hidden=8, inter=6, experts=4, top_k=2)
+    model = build.model(build.layer(build.x, "model.layers.0.mlp", activation="clamped_swish", bias=True))
+    assert_raised(model, build.feeds())
+    node = next(node for node in model.graph if node.domain == "hetc")
+    numbers = [node.attributes[f"activation_{part}"].as_float() for part in ("alpha", "beta", "limit")]
+    np.testing.assert_allclose(numbers, [1.702, 1, 0.7], rtol=1e-6)
+
+
 def _decline(model: ir.Model) -> str:
     before = ir.to_proto(model).SerializeToString()
     raising = RaiseExperts()
@@ -109,12 +118,14 @@ def test_router_and_its_names_survive() -> None:
     assert expected == (2, 3, 8)
 
 
-@pytest.mark.parametrize("name", ["MoECausalLMModel", "Phi3MoECausalLMModel", "Qwen2MoECausalLMModel"])
+@pytest.mark.parametrize(
+    "name", ["MoECausalLMModel", "Phi3MoECausalLMModel", "Qwen2MoECausalLMModel", "GPTOSSCausalLMModel"]
+)
 def test_models_that_mobius_itself_builds(name: str) -> None:
     pytest.importorskip("mobius", reason="pip install mobius-onnx")
     from mobius._builder import build_from_module
     from mobius._testing import make_config
-    from mobius.models import moe
+    from mobius.models import gptoss, moe
 
     config = make_config(
         num_local_experts=4,
@@ -123,7 +134,9 @@ def test_models_that_mobius_itself_builds(name: str) -> None:
         moe_intermediate_size=24,
         shared_expert_intermediate_size=24,
     )
-    model = build_from_module(getattr(moe, name)(config), config)["model"]
+    model = build_from_module(getattr(gptoss if name.startswith("GPT") else moe, name)(config), config)[
+        "model"
+    ]
     random = np.random.default_rng(0)
     for value in model.graph.initializers.values():
         if value.const_value is None:

@@ -126,6 +126,13 @@ def rename(model: ir.Model, prefix: str) -> None:
         node.outputs[0].name = f"{prefix}out{index}"
 
 
+def test_clamped_swiglu_of_gpt_oss() -> None:
+    swiglu = {"activation_type": "swiglu", "swiglu_fusion": 1, "swiglu_limit": 0.7}
+    swiglu |= {"activation_alpha": 1.702, "activation_beta": 1.0}
+    model = moe_model(hidden=8, inter=6, biases=(True, True), **swiglu)
+    assert_raised(model, feeds(model))
+
+
 def test_ties_go_to_the_higher_index_as_in_the_kernel() -> None:
     model = moe_model(experts=5, top_k=2, normalize_routing_weights=1)
     inputs = feeds(model)

@@ -121,6 +121,13 @@ def test_equal_to_the_kernel(data: st.DataObject) -> None:
     assert_raised(model, feeds(model), tolerance=1e-5 if dtype is np.float32 else 2e-3)
 
 
+def test_clamped_swiglu_of_gpt_oss() -> None:
+    swiglu = {"activation_type": "swiglu", "swiglu_fusion": 1, "swiglu_limit": 0.7}
+    swiglu |= {"activation_alpha": 1.702, "activation_beta": 1.0}
+    model = qmoe_model(biases=True, **swiglu)
+    assert_raised(model, feeds(model))
+
+
 def test_ties_go_to_the_higher_index_as_in_the_kernel() -> None:
     model = qmoe_model(experts=5)
     inputs = feeds(model)
