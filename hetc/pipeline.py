@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_RANGE_RULE = "quantile:0.99995"
 """What analog foundation models use for their input ranges (docs/analog-models.md)."""
-OPSETS = range(18, 22)
+OPSETS = range(18, 25)
 """Versions of the standard operators that the function bodies are written in."""
 LEAST_IR_VERSION = 10
 

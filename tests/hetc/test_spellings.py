@@ -89,6 +89,21 @@ def test_compiled_bundle_equals_the_source(source: Path, tmp_path: Path) -> None
     assert "layers.1 was spelled com.microsoft::MoE" in explained.stdout, explained.stderr
 
 
+def test_newest_opset(tmp_path: Path) -> None:
+    model = respell(moe_model())
+    model.graph.opset_imports[""] = 24  # mobius'
+    bundle = hetc_api.compile(model, tmp_path / "out.hetc")
+    ids = {"input_ids": np.arange(7)}
+    proto = ir.to_proto(model).SerializeToString()
+    expected = onnxruntime.InferenceSession(proto, providers=["CPUExecutionProvider"]).run(None, ids)
+    np.testing.assert_allclose(bundle.session(mode="exact").run(None, ids)[0], expected[0], atol=1e-5)
+    portable = onnxruntime.InferenceSession(
+        tmp_path / "out.hetc" / "model.portable.onnx", providers=["CPUExecutionProvider"]
+    )
+    converters = bundle.session(mode="converters").run(None, ids)
+    np.testing.assert_allclose(portable.run(None, ids)[0], converters[0], atol=1e-4)
+
+
 def test_unknown_layer_is_refused_by_name(partly_known: Path, tmp_path: Path) -> None:
     done = hetc("compile", partly_known, "-o", tmp_path / "out.hetc")
     assert done.returncode == 3
