@@ -7,8 +7,9 @@ fc1_zero_points?, fc2_zero_points?, (fc3's), router_weights?. Expert weights bec
 The routing is rebuilt as ONNX Runtime's CPU kernel does it (contrib_ops/cpu/moe/moe_quantization_cpu.cc): the
 highest router_probs choose. Without router_weights their softmax weighs, whatever `normalize_routing_weights`
 says; with router_weights, the chosen ones of those, normalized on request, and none that is 1e-8 or less.
-By default that kernel multiplies 8-bit blocks with activations of 8 bits as well; with
-ORT_QMOE_CPU_QNBIT_GEMM=0 in the environment it multiplies dequantised weights, as the canonical layer does.
+The canonical layer multiplies the dequantised weights. That kernel does too, but for two shortcuts that round
+activations to 8 bits: blocks of 8-bit weights, unless ORT_QMOE_CPU_QNBIT_GEMM=0 is in the environment, and
+blocks of 2-bit weights where the rows are a multiple of 128.
 """
 
 from __future__ import annotations

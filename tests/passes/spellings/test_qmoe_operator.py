@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from raising import assert_raised
+from raising import assert_raised, run
 
 from hetc.passes.raise_experts import RaiseExperts
+from hetc.runtimes.reference import expert
 
 
 @pytest.fixture(autouse=True)
@@ -102,11 +103,14 @@ def test_equal_to_the_kernel(data: st.DataObject) -> None:
     activation = data.draw(st.sampled_from(["relu", "gelu", "silu", "swiglu"]))
     dtype = data.draw(st.sampled_from([np.float32, np.float16]))
     bits = data.draw(st.sampled_from([2, 4, 8]))
+    inter = unit * data.draw(st.integers(2, 3))
+    rows = inter * (2 if activation == "swiglu" else 1)
+    assume(bits != 2 or not block_size or rows % 128)  # there the kernel rounds activations to 8 bits
     model = qmoe_model(
         bits=bits,
         experts=experts,
         hidden=unit * data.draw(st.integers(2, 3)),
-        inter=unit * data.draw(st.integers(2, 3)),
+        inter=inter,
         top_k=data.draw(st.integers(1, experts)),
         block_size=block_size,
         dtype=dtype,
@@ -118,7 +122,40 @@ def test_equal_to_the_kernel(data: st.DataObject) -> None:
         swiglu_fusion=int(activation == "swiglu"),
         normalize_routing_weights=data.draw(st.integers(0, 1)),
     )
-    assert_raised(model, feeds(model), tolerance=1e-5 if dtype is np.float32 else 2e-3)
+    inputs = feeds(model)
+    if "router_weights" in inputs:  # of both signs, their sum may nearly vanish and magnify rounding
+        inputs["router_weights"] = np.abs(inputs["router_weights"])
+    assert_raised(model, inputs, tolerance=1e-5 if dtype is np.float32 else 2e-3)
+
+
+@pytest.mark.parametrize("inter", [32, 64])
+def test_two_bits_equal_the_formula_where_the_kernel_rounds_activations(inter: int) -> None:
+    model = qmoe_model(
+        bits=2,
+        experts=1,
+        hidden=64,
+        inter=inter,
+        top_k=1,
+        block_size=32,
+        activation_type="swiglu",
+        swiglu_fusion=1,
+    )
+    weights = {}
+    for name in ("gate_up_proj", "down_proj"):
+        codes, scales = (
+            model.graph.initializers[f"model.layers.7.moe.experts.{name}.{part}"].const_value.numpy()[0]
+            for part in ("qweight", "scales")
+        )
+        columns = range(4 * codes.shape[1])
+        unpacked = np.stack([codes[:, k // 4] >> 2 * (k % 4) & 3 for k in columns], axis=1)
+        weights[name] = (unpacked.astype(np.float32) - 2) * scales[:, [k // 32 for k in columns]]
+    inputs = feeds(model)
+    rows = weights["gate_up_proj"]
+    expected = expert(
+        inputs["x"], rows[0::2], rows[1::2], weights["down_proj"], "silu", transpose_weight=True
+    )
+    RaiseExperts()(model)
+    np.testing.assert_allclose(run(model, inputs)[0], expected, atol=1e-6)
 
 
 def test_clamped_swiglu_of_gpt_oss() -> None:
