@@ -15,6 +15,7 @@ import onnx_ir as ir
 from hetc.errors import InvalidInputError, UsageError
 from hetc.external_tensors import external_tensors
 from hetc.model_checks import check_graph, check_model, check_proto
+from hetc.finding import Finding
 
 __all__ = ["LoadedModel", "load_model", "sha256"]
 
@@ -31,10 +32,12 @@ class LoadedModel:
     Attributes:
         model: The model; external weights stay in their files.
         source: `file`, `sha256` and `producer`, as the plan records them; empty strings where unknown.
+        findings: The MoE layers that were not canonical, once they have been looked for.
     """
 
     model: ir.Model
     source: dict[str, str]
+    findings: tuple[Finding, ...] = ()
 
 
 def sha256(path: Path, advance: Callable[[int], None] = lambda read: None) -> str:

@@ -23,6 +23,7 @@ from hetc.passes.find_units import find_units, model_parameters
 from hetc.passes.freeze_weights import FreezeWeights
 from hetc.passes.lower_analog import LowerAnalog
 from hetc.passes.place_units import RANKINGS, place_units
+from hetc.passes.raise_experts import RaiseExperts
 from hetc.passes.score_experts import score_experts
 from hetc.passes.set_ranges import set_ranges
 from hetc.passes.stamp_targets import StampTargets
@@ -32,13 +33,13 @@ from hetc.scores import Scores, load_scores
 from hetc.units import Unit
 from hetc.weights import require_finite
 
-__all__ = ["Placement", "compile", "compile_model", "default_output", "make_plan"]
+__all__ = ["Placement", "compile", "compile_model", "default_output", "load_moe_model", "make_plan"]
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_RANGE_RULE = "quantile:0.99995"
 """What analog foundation models use for their input ranges (docs/analog-models.md)."""
-OPSETS = range(18, 22)
+OPSETS = range(18, 25)
 """Versions of the standard operators that the function bodies are written in."""
 LEAST_IR_VERSION = 10
 
@@ -90,6 +91,7 @@ def compile(
     adc_bound_rule: str | None = None,
     link: bool = False,
     force: bool = False,
+    allow_partial: bool = False,
 ) -> Bundle:
     """Compiles an MoE model into a bundle.
 
@@ -112,13 +114,14 @@ def compile(
             the expected deviation of a column's output; None for the profile's `out_bound`.
         link: Hard-link weight files into the bundle instead of copying them.
         force: Replace an existing bundle.
+        allow_partial: Leave MoE layers of an unknown spelling as they are, digital, instead of refusing.
 
     Raises:
         UsageError: A bad argument; nothing is left behind.
         InvalidInputError: A model, plan or profile that cannot be used.
         RuntimeMissingError: The operator library is not installed.
     """
-    loaded = load_model(model)
+    loaded = load_moe_model(model, allow_partial=allow_partial)
     if plan is None:
         if isinstance(calibration, (str, Path)):
             calibration = Calibration.load(Path(calibration))
@@ -141,6 +144,31 @@ def compile(
     elif not isinstance(plan, Plan):
         plan = Plan.load(Path(plan))
     return compile_model(loaded, plan, Path(output or default_output(loaded)), link=link, force=force)
+
+
+def load_moe_model(
+    model: str | Path | onnx.ModelProto | ir.Model | Any, *, allow_partial: bool = False
+) -> LoadedModel:
+    """Loads a model and makes its MoE layers canonical.
+
+    Args:
+        model: See `hetc.model_file.load_model`.
+        allow_partial: Leave layers of an unknown spelling as they are instead of refusing.
+
+    Raises:
+        UsageError: The path isn't there, or the object is of another kind.
+        InvalidInputError: Not a usable model, or an MoE layer of an unknown spelling; names each.
+    """
+    loaded = load_model(model)
+    raising = RaiseExperts()
+    raising(loaded.model)
+    unknown = [finding for finding in raising.findings if not finding.raised]
+    if unknown and not allow_partial:
+        raise InvalidInputError(
+            f"{len(unknown)} MoE layers have a spelling that hetc doesn't know; --allow-partial leaves them "
+            "as they are, digital\n" + "\n".join(f"  {finding}" for finding in unknown)
+        )
+    return replace(loaded, findings=raising.findings)
 
 
 def default_output(loaded: LoadedModel) -> Path:
@@ -194,6 +222,7 @@ def make_plan(loaded: LoadedModel, placement: Placement, profile: Profile) -> Pl
         hetc={"version": __version__},
         range_rule="dynamic" if placement.calibration is None else placement.range_rule,
         adc_bound_rule=placement.adc_bound_rule or "out_bound",
+        findings=loaded.findings,
     )
 
 

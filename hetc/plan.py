@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hetc.errors import InvalidInputError, UsageError
+from hetc.finding import Finding
 from hetc.profile import Profile
 from hetc.units import Matrix
 
@@ -147,6 +148,7 @@ class Plan:
         hetc: `version` of the tool that made the plan.
         range_rule: `dynamic`, or how a calibration was turned into input ranges.
         adc_bound_rule: `out_bound` for the profile's, or how a calibration was turned into ADC bounds.
+        findings: The MoE layers that were not canonical in the source; those not raised stay digital.
     """
 
     units: tuple[PlannedUnit, ...]
@@ -161,6 +163,7 @@ class Plan:
     hetc: dict[str, str] = field(default_factory=dict)
     range_rule: str = "dynamic"
     adc_bound_rule: str = "out_bound"
+    findings: tuple[Finding, ...] = ()
 
     @cached_property
     def by_id(self) -> dict[str, PlannedUnit]:
@@ -206,6 +209,7 @@ class Plan:
             "adc_bound_rule": self.adc_bound_rule,
             "units": [asdict(unit) for unit in self.units],
             "partitions": [asdict(partition) for partition in self.partitions],
+            "findings": [asdict(finding) for finding in self.findings],
         }
 
     def save(self, path: Path) -> None:
@@ -244,6 +248,7 @@ class Plan:
             hetc=data["hetc"],
             range_rule=data["range_rule"],
             adc_bound_rule=data["adc_bound_rule"],
+            findings=tuple(Finding(**finding) for finding in data.get("findings", [])),
         )
 
 

@@ -12,12 +12,11 @@ import numpy as np
 from hetc.bundle_writer import write_bundle
 from hetc.calibration import UNITS_PER_ONE, Calibration, Routing
 from hetc.errors import InvalidInputError, UsageError
-from hetc.model_file import load_model
 from hetc.model_inputs import first_step
 from hetc.passes.find_units import find_units
 from hetc.passes.lower_analog import LowerAnalog
 from hetc.passes.record_routing import RecordRouting
-from hetc.pipeline import Placement, make_plan
+from hetc.pipeline import Placement, load_moe_model, make_plan
 from hetc.profile import Profile
 from hetc.units import Unit
 
@@ -62,7 +61,7 @@ def record(model: str | Path, windows: np.ndarray, profile: Profile, *, batch: i
         InvalidInputError: A model that cannot be compiled or doesn't take `input_ids`.
         RuntimeMissingError: The operator library is not installed.
     """
-    loaded = load_model(model)
+    loaded = load_moe_model(model)
     units = find_units(loaded.model)
     analog = tuple(unit.id for unit in units if unit.counted and not unit.unsupported)
     plan = make_plan(loaded, Placement(digital_frac=0, score="random", analog=analog), profile)

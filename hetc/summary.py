@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hetc.checks import Check
+from hetc.finding import Finding
 from hetc.plan import Plan, PlannedUnit
 from hetc.profile import Profile
 from hetc.units import DENSE, Unit
@@ -61,6 +63,9 @@ def print_plan(plan: Plan, bundle: Path | None = None) -> None:
         f"placement   {plan.score} per {plan.ranking}, digital fraction {plan.digital_frac}; "
         f"{sum(unit.pinned for unit in plan.units)} pinned"
     )
+    for finding in plan.findings:
+        if not finding.raised:
+            console.print(f"left as is  {escape(str(finding))}")
     if bundle is not None:
         source = f" --source {plan.source['file']}" if plan.source["file"] else ""
         console.print(f"bundle      {bundle}")
@@ -73,7 +78,7 @@ def _product_noise(profile: Profile) -> str:
     return " and ".join(f"{name} {amount:g}" for name, amount in amounts.items() if amount) or "none"
 
 
-def print_units(units: Sequence[Unit], parameters: int) -> None:
+def print_units(units: Sequence[Unit], parameters: int, findings: Iterable[Finding] = ()) -> None:
     """What was recognised in a model: kinds with counts and parameters, and what cannot be analog."""
     console = new_console()
     layers = {unit.layer for unit in units if unit.kind == "expert"}
@@ -90,19 +95,24 @@ def print_units(units: Sequence[Unit], parameters: int) -> None:
     for unit in units:
         if unit.counted and unit.unsupported:
             console.print(f"{unit.id} stays digital: {unit.unsupported}")
+    for finding in findings:
+        console.print(escape(str(finding)))
 
 
-def units_to_dict(units: Sequence[Unit], parameters: int) -> dict[str, Any]:
+def units_to_dict(units: Sequence[Unit], parameters: int, findings: Iterable[Finding] = ()) -> dict[str, Any]:
     """The same as plain data."""
     keys = ("id", "kind", "layer", "expert", "parameters", "counted", "unsupported")
     return {
         "model_parameters": parameters,
         "units": [{key: getattr(unit, key) for key in keys} for unit in units],
+        "findings": [asdict(finding) for finding in findings],
     }
 
 
-def print_unit(plan: Plan, unit: PlannedUnit, flip: Fraction | None) -> None:
-    """Everything that the plan knows of one unit, in sentences."""
+def print_unit(
+    plan: Plan, unit: PlannedUnit, flip: Fraction | None, findings: Iterable[Finding] = ()
+) -> None:
+    """Everything that the plan knows of one unit, in sentences; with what was found of its layer."""
     console = new_console()
     console.print(f"{unit.id} is {unit.target}: {unit.reason} (rule {unit.rule})")
     for name, value in unit.score.items():
@@ -122,6 +132,8 @@ def print_unit(plan: Plan, unit: PlannedUnit, flip: Fraction | None) -> None:
         console.print("no digital fraction changes that")
     else:
         console.print(f"digital from --digital-frac {float(flip):g} on, analog below")
+    for finding in findings:
+        console.print(escape(str(finding)))
 
 
 def print_checks(checks: Iterable[Check]) -> None:

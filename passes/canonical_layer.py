@@ -10,13 +10,14 @@ The rows return by the inverse permutation and a sum: `ScatterND(add)` on repeat
 ONNX Runtime.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
-import numpy as np
 import onnx_ir as ir
 
 from hetc.operators.schemas import DOMAIN
+from hetc.passes.named_tape import NamedTape
 
 __all__ = ["CanonicalLayer", "ExpertWeights", "build_canonical_layer", "expert_operator"]
 
@@ -82,6 +83,7 @@ def build_canonical_layer(
     top_k: int,
     hidden_size: int,
     activation: str,
+    activation_attributes: Mapping[str, float] = MappingProxyType({}),
     transpose_weight: bool = True,
 ) -> CanonicalLayer:
     """Build the layer; the caller inserts the nodes and registers the constants as initializers.
@@ -95,26 +97,15 @@ def build_canonical_layer(
         top_k: K.
         hidden_size: H.
         activation: a name in `hetc.operators.activations.ACTIVATIONS`.
+        activation_attributes: those that nodes with this activation have besides.
         transpose_weight: whether weights are `[out, in]`.
 
     Raises:
         ValueError: an expert's weights are of mixed or unsupported types.
     """
     prefix = f"{layer}.experts"
-    tape = ir.tape.Tape()
-    constants: list[ir.Value] = []
-
-    def op(
-        name: str, operator: str, inputs: Sequence[ir.Value | None], **attributes: int | Sequence[int]
-    ) -> ir.Value:
-        value: ir.Value = tape.op(operator, inputs, attributes, output=ir.val(f"{prefix}/{name}"))
-        value.producer().name = f"{prefix}/{name}"  # type: ignore[union-attr]
-        return value
-
-    def constant(name: str, numbers: object) -> ir.Value:
-        tensor = ir.tensor(np.asarray(numbers, np.int64), name=f"{prefix}/{name}")
-        constants.append(ir.val(f"{prefix}/{name}", const_value=tensor))
-        return constants[-1]
+    tape = NamedTape(prefix)
+    op, constant = tape.op, tape.constant
 
     flat = constant("flat", [-1])
     first_axis = constant("first_axis", [0])
@@ -122,7 +113,7 @@ def build_canonical_layer(
 
     ids = op("ids", "Reshape", [top_k_index, flat])
     routed = op("routed", "Shape", [ids])
-    permutation = _sort_indices(tape, prefix, "sort", ids, routed)
+    _, permutation = tape.top_k("sort", ids, routed, axis=0, largest=False)
     matches = op(
         "matches",
         "Equal",
@@ -134,34 +125,29 @@ def build_canonical_layer(
     rows = op("rows", "Gather", [x, token], axis=0)
 
     inputs = [ir.val(f"{prefix}.{index}/x", dtype=ir.DataType.FLOAT) for index in range(len(experts))]
-    tape.op_multi_out("Split", [rows, count], {"axis": 0}, outputs=inputs, name=f"{prefix}/split")
-    outputs = []
-    for index, (row, weights) in enumerate(zip(inputs, experts, strict=True)):
-        output = ir.val(f"{prefix}.{index}/y", dtype=ir.DataType.FLOAT)
-        tape.op(
+    tape.nodes.append(ir.node("Split", [rows, count], {"axis": 0}, outputs=inputs, name=f"{prefix}/split"))
+    outputs = [ir.val(f"{prefix}.{index}/y", dtype=ir.DataType.FLOAT) for index in range(len(experts))]
+    for index, weights in enumerate(experts):
+        expert = ir.node(
             expert_operator(weights),
-            [row, *weights.inputs],
-            {"activation": activation, "transpose_weight": int(transpose_weight)},
+            [inputs[index], *weights.inputs],
+            {
+                "activation": activation,
+                "transpose_weight": int(transpose_weight),
+                **activation_attributes,
+            },
             domain=DOMAIN,
+            outputs=[outputs[index]],
             name=f"{prefix}.{index}",
-            output=output,
         )
-        outputs.append(output)
+        tape.nodes.append(expert)
 
     joined = op("joined", "Concat", outputs, axis=0)
     flat_weight = op("flat_weight", "Reshape", [top_k_weight, constant("column", [-1, 1])])
     weighted = op("weighted", "Mul", [joined, op("row_weight", "Gather", [flat_weight, permutation], axis=0)])
-    inverse = _sort_indices(tape, prefix, "inverse", permutation, routed)
+    _, inverse = tape.top_k("inverse", permutation, routed, axis=0, largest=False)
     restored = op("restored", "Gather", [weighted, inverse], axis=0)
     choices = op("choices", "Reshape", [restored, constant("choices_shape", [-1, top_k, hidden_size])])
     output = op("sum", "ReduceSum", [choices, second_axis], keepdims=0)
     output.dtype = ir.DataType.FLOAT
-    return CanonicalLayer(list(tape.nodes), constants, output)
-
-
-def _sort_indices(tape: ir.tape.Tape, prefix: str, name: str, keys: ir.Value, count: ir.Value) -> ir.Value:
-    """The stable permutation that sorts `keys`: TopK breaks ties by the lower index."""
-    values, indices = ir.val(f"{prefix}/{name}_keys"), ir.val(f"{prefix}/{name}")
-    attributes = {"axis": 0, "largest": 0, "sorted": 1}
-    tape.op_multi_out("TopK", [keys, count], attributes, outputs=[values, indices], name=f"{prefix}/{name}")
-    return indices
+    return CanonicalLayer(tape.nodes, tape.constants, output)

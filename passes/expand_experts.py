@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 import onnx_ir as ir
 
 from hetc.errors import InvalidInputError
-from hetc.operators.expert import expert_function
-from hetc.operators.schemas import DOMAIN, VERSION
+from hetc.operators.schemas import DOMAIN
+from hetc.passes.add_expert_bodies import AddExpertBodies
 from hetc.passes.canonical_layer import ExpertWeights, build_canonical_layer, expert_operator
 
 __all__ = ["PLACEHOLDER", "ExpandExperts"]
@@ -39,8 +39,7 @@ class ExpandExperts(ir.passes.InPlacePass):
         for node in placeholders:
             self._expand(model, node)
         if placeholders:
-            model.graph.opset_imports[DOMAIN] = VERSION
-            _add_functions(model)
+            AddExpertBodies()(model)
         return ir.passes.PassResult(model, modified=bool(placeholders))
 
     def _expand(self, model: ir.Model, node: ir.Node) -> None:
@@ -82,29 +81,3 @@ def _layer_name(path: str) -> str:
     """`layers.3` for `model.layers.3.mlp.experts`; without a layer, the path less `.experts`."""
     match = re.search(r"(?:^|\.)(layers\.\d+)\.", path)
     return match[1] if match else path.removesuffix(".experts")
-
-
-def _add_functions(model: ir.Model) -> None:
-    forms: dict[str, set[tuple[str, tuple[bool, ...]]]] = {}
-    for node in model.graph:
-        if node.domain == DOMAIN and node.op_type in ("Expert", "Expert16"):
-            inputs = [*node.inputs, *[None] * (7 - len(node.inputs))]
-            present = tuple(value is not None for value in (inputs[1], *inputs[4:]))
-            forms.setdefault(node.op_type, set()).add((node.attributes["activation"].as_string(), present))
-    for operator, found in forms.items():
-        if len(found) > 1:
-            raise InvalidInputError(
-                f"the model's {operator} nodes differ in activation, gate or biases; "
-                "one function body serves one form"
-            )
-        activation, (gated, gate_bias, up_bias, down_bias) = next(iter(found))
-        function = expert_function(
-            operator,
-            opset=model.graph.opset_imports[""],
-            gated=gated,
-            activation=activation,
-            gate_bias=gate_bias,
-            up_bias=up_bias,
-            down_bias=down_bias,
-        )
-        model.functions[function.identifier()] = function

@@ -41,6 +41,7 @@ __all__ = ["compile_command"]
 )
 @click.option("--link", is_flag=True, help="Hard-link weights into the bundle instead of copying them.")
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
+@click.option("--allow-partial", is_flag=True, help="Leave MoE layers of an unknown spelling digital.")
 @click.option("--dry-run", is_flag=True, help="Show the placement and write nothing.")
 @json_option
 def compile_command(
@@ -62,13 +63,13 @@ def compile_command(
     output: Path | None,
     link: bool,
     force: bool,
+    allow_partial: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     """Place MODEL's experts analog or digital and write a bundle."""
     from hetc.calibration import Calibration
-    from hetc.model_file import load_model
-    from hetc.pipeline import Placement, compile_model, default_output, make_plan
+    from hetc.pipeline import Placement, compile_model, default_output, load_moe_model, make_plan
     from hetc.plan import Plan
     from hetc.profile import DEFAULT_PROFILE, load_profile
     from hetc.scores import load_scores
@@ -89,7 +90,7 @@ def compile_command(
     if range_rule is not None and calibration is None:
         raise click.UsageError("--range needs --calibration")
 
-    loaded = load_model(model)
+    loaded = load_moe_model(model, allow_partial=allow_partial)
     if plan is not None:
         placed = Plan.load(plan)
     else:

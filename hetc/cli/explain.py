@@ -31,7 +31,11 @@ def explain_command(bundle: Path, unit: str, as_json: bool) -> None:
         raise UsageError(f"unit {unit!r} is not in {bundle}; near it are {', '.join(near[:4])}")
     planned = plan.by_id[unit]
     flip = flip_fraction(planned)
+    findings = [finding for finding in plan.findings if finding.layer == f"layers.{planned.layer}"]
     if as_json:
-        print_json({**asdict(planned), "digital_from": None if flip is None else str(flip)})
+        layer = [asdict(finding) for finding in findings]
+        print_json(
+            {**asdict(planned), "digital_from": None if flip is None else str(flip), "findings": layer}
+        )
     else:
-        print_unit(plan, planned, flip)
+        print_unit(plan, planned, flip, findings)

@@ -17,10 +17,11 @@ __all__ = ["inspect_command"]
 def inspect_command(path: Path, as_json: bool) -> None:
     """Show the units of X (a model, plan.json or bundle), their parameters, and what isn't recognised."""
     from hetc.bundle import load_bundle
-    from hetc.model_file import load_model
     from hetc.passes.find_units import find_units, model_parameters
+    from hetc.pipeline import load_moe_model
     from hetc.plan import Plan
     from hetc.summary import print_plan, print_units, units_to_dict
+    from hetc.units import Unit
 
     if path.is_dir() or path.suffix == ".json":
         plan = load_bundle(path).plan if path.is_dir() else Plan.load(path)
@@ -29,9 +30,12 @@ def inspect_command(path: Path, as_json: bool) -> None:
         else:
             print_plan(plan)
         return
-    model = load_model(path).model
-    units, parameters = find_units(model), model_parameters(model)
+    loaded = load_moe_model(path, allow_partial=True)
+    units: tuple[Unit, ...] = ()
+    if not loaded.findings or any(finding.raised for finding in loaded.findings):
+        units = find_units(loaded.model)
+    parameters = model_parameters(loaded.model)
     if as_json:
-        print_json(units_to_dict(units, parameters))
+        print_json(units_to_dict(units, parameters, loaded.findings))
     else:
-        print_units(units, parameters)
+        print_units(units, parameters, loaded.findings)

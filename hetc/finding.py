@@ -1,0 +1,32 @@
+"""What was found of one MoE layer of a model, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Finding"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One MoE layer that was not canonical, or what looked like one.
+
+    Attributes:
+        layer: `layers.3`; the name of a node for a layer that was declined and has no number.
+        spelling: How it was written, or the spelling that comes nearest.
+        raised: Whether it is canonical now; if not, it stays as it is, and digital.
+        reason: Why it was declined: the first thing that doesn't match; empty if it was raised.
+        node: Name of the node that the reason is about; of the layer's first node if it was raised.
+    """
+
+    layer: str
+    spelling: str
+    raised: bool
+    reason: str = ""
+    node: str = ""
+
+    def __str__(self) -> str:
+        """One line for people."""
+        if self.raised:
+            return f"{self.layer} was spelled {self.spelling}"
+        return f"{self.layer}: nearest is {self.spelling}, but at node {self.node!r} {self.reason}"

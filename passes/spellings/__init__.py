@@ -1,0 +1,11 @@
+"""The spellings of an MoE layer that hetc knows, one module each."""
+
+from __future__ import annotations
+
+from hetc.passes.spellings import dense_loop, moe_operator, qmoe_operator
+from hetc.passes.spellings.spelling import Spelling
+
+__all__ = ["SPELLINGS"]
+
+SPELLINGS: tuple[Spelling, ...] = (moe_operator, qmoe_operator, dense_loop)
+"""In the order in which they are tried: the more specific ones first."""
