@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from math import pi, sqrt
 
-__all__ = ["ACTIVATIONS"]
+from hetc.errors import InvalidInputError
 
-# Each turns the float32 tensor z into z_activated. Opset 18 has no Gelu.
+__all__ = ["ACTIVATIONS", "CLAMPED_SWISH", "combine"]
+
+CLAMPED_SWISH = "clamped_swish"
+"""The activation of gated experts that bounds gate and up; it has attributes of its own."""
+
+# Each but `clamped_swish` turns the float32 tensor z into z_activated. Opset 18 has no Gelu.
 ACTIVATIONS: dict[str, str] = {
     "silu": """
         z_sigmoid = Sigmoid (z)
@@ -39,4 +44,35 @@ ACTIVATIONS: dict[str, str] = {
     "relu2": """
         z_positive = Relu (z)
         z_activated = Mul (z_positive, z_positive)""",
+    CLAMPED_SWISH: """
+        limit = Constant <value_float: float = @activation_limit> ()
+        limit_below = Neg (limit)
+        alpha = Constant <value_float: float = @activation_alpha> ()
+        beta = Constant <value_float: float = @activation_beta> ()
+        z_bounded = Min (gate_y, limit)
+        z_scaled = Mul (z_bounded, alpha)
+        z_sigmoid = Sigmoid (z_scaled)
+        z_activated = Mul (z_bounded, z_sigmoid)
+        up_below = Min (up_y, limit)
+        up_bounded = Max (up_below, limit_below)
+        up_shifted = Add (up_bounded, beta)
+        h = Mul (z_activated, up_shifted)""",
 }
+
+
+def combine(activation: str, *, gated: bool) -> str:
+    """Text that makes ``h`` of ``up_y`` and, if gated, ``gate_y``: what stands between the products.
+
+    Raises:
+        InvalidInputError: for an activation that has no body, or none without a gate.
+    """
+    if activation not in ACTIVATIONS:
+        raise InvalidInputError(f"activation {activation!r} has no body; known are {', '.join(ACTIVATIONS)}")
+    text = ACTIVATIONS[activation]
+    if activation == CLAMPED_SWISH:
+        if not gated:
+            raise InvalidInputError(f"activation {activation!r} needs experts with a gate")
+        return text
+    if gated:
+        return f"\n        z = Identity (gate_y){text}\n        h = Mul (z_activated, up_y)"
+    return f"\n        z = Identity (up_y){text}\n        h = Identity (z_activated)"

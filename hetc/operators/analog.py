@@ -11,9 +11,8 @@ import onnx
 import onnx_ir as ir
 from onnx import parser
 
-from hetc.errors import InvalidInputError
-from hetc.operators.activations import ACTIVATIONS
-from hetc.operators.schemas import ATTRIBUTES, DOMAIN, INPUTS, VERSION
+from hetc.operators.activations import combine
+from hetc.operators.schemas import ATTRIBUTES, DOMAIN, INPUTS, VERSION, attribute_types
 
 __all__ = ["analog_expert_function", "analog_matmul_function"]
 
@@ -218,10 +217,8 @@ def analog_expert_function(
             ``mid_range``), bound and scale.
 
     Raises:
-        InvalidInputError: for an activation that has no body.
+        InvalidInputError: for an activation that has no body, or none without a gate.
     """
-    if activation not in ACTIVATIONS:
-        raise InvalidInputError(f"activation {activation!r} has no body; known are {', '.join(ACTIVATIONS)}")
     biases = {"gate": gate_bias, "up": up_bias, "down": down_bias}
     ranges = {"gate": "in_range", "up": "in_range", "down": "mid_range"}
     used = {"x"}
@@ -254,22 +251,20 @@ def analog_expert_function(
 
     text = "\n    x_wide = Cast <to = 1> (x)"
     if gated:
-        text += project("x_wide", "gate") + project("x_wide", "up")
-        text += "\n    z = Identity (gate_y)" + ACTIVATIONS[activation] + "\n    h = Mul (z_activated, up_y)"
-    else:
-        text += project("x_wide", "up")
-        text += "\n    z = Identity (up_y)" + ACTIVATIONS[activation] + "\n    h = Identity (z_activated)"
+        text += project("x_wide", "gate")
+    text += project("x_wide", "up") + combine(activation, gated=gated)
     text += project("h", "down") + "\n    y = CastLike (down_y, x)"
-    return _function("AnalogExpert", opset, used, text)
+    return _function("AnalogExpert", opset, used, text, activation)
 
 
-def _function(operator: str, opset: int, used: set[str], body: str) -> ir.Function:
+def _function(operator: str, opset: int, used: set[str], body: str, activation: str = "") -> ir.Function:
     names = list(INPUTS[operator])
     while names[-1] not in used:
         names.pop()
+    attributes = ", ".join(attribute_types(operator, activation))
     text = (
         f'<opset_import: ["" : {opset}, "{DOMAIN}" : {VERSION}], domain: "{DOMAIN}">\n'
-        f"{operator} <{', '.join(ATTRIBUTES[operator])}> ({', '.join(names)}) => (y)\n{{{body}\n}}"
+        f"{operator} <{attributes}> ({', '.join(names)}) => (y)\n{{{body}\n}}"
     )
     function: onnx.FunctionProto = parser.parse_function(text)
     return ir.serde.deserialize_function(function)

@@ -9,9 +9,8 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx import parser
 
-from hetc.errors import InvalidInputError
-from hetc.operators.activations import ACTIVATIONS
-from hetc.operators.schemas import ATTRIBUTES, DOMAIN, INPUTS, VERSION
+from hetc.operators.activations import combine
+from hetc.operators.schemas import DOMAIN, INPUTS, VERSION, attribute_types
 
 __all__ = ["expert_function"]
 
@@ -37,10 +36,8 @@ def expert_function(
             that is used are not declared, those before it are.
 
     Raises:
-        InvalidInputError: for an activation that has no body.
+        InvalidInputError: for an activation that has no body, or none without a gate.
     """
-    if activation not in ACTIVATIONS:
-        raise InvalidInputError(f"activation {activation!r} has no body; known are {', '.join(ACTIVATIONS)}")
     biases = {"gate": gate_bias, "up": up_bias, "down": down_bias}
     used = ["x", "gate", "up", "down"] if gated else ["x", "up", "down"]
     used += [f"{name}_bias" for name in used[1:] if biases[name]]
@@ -56,24 +53,17 @@ def expert_function(
         return f"{name}_y = Gemm <transB: int = @transpose_weight> ({', '.join(operands)})"
 
     x = f"x{suffix}"
-    if gated:
-        lines += [project(x, "gate"), project(x, "up"), "z = Identity (gate_y)", ACTIVATIONS[activation]]
-        lines += ["h = Mul (z_activated, up_y)"]
-    else:
-        lines += [
-            project(x, "up"),
-            "z = Identity (up_y)",
-            ACTIVATIONS[activation],
-            "h = Identity (z_activated)",
-        ]
+    lines += [project(x, name) for name in (("gate", "up") if gated else ("up",))]
+    lines += [combine(activation, gated=gated)]
     lines += [project("h", "down"), "y = CastLike (down_y, x)" if suffix else "y = Identity (down_y)"]
 
     names = list(INPUTS[operator])
     while names[-1] not in used:
         names.pop()
     body = "\n".join(lines)
+    attributes = ", ".join(attribute_types(operator, activation))
     function = parser.parse_function(
         f'<opset_import: ["" : {opset}, "{DOMAIN}" : {VERSION}], domain: "{DOMAIN}">\n'
-        f"{operator} <{', '.join(ATTRIBUTES[operator])}> ({', '.join(names)}) => (y)\n{{{body}\n}}"
+        f"{operator} <{attributes}> ({', '.join(names)}) => (y)\n{{{body}\n}}"
     )
     return ir.serde.deserialize_function(function)

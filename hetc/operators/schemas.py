@@ -10,7 +10,17 @@ from onnx import TypeProto
 from onnx.defs import OpSchema
 from onnx.shape_inference import InferenceContext
 
-__all__ = ["ATTRIBUTES", "DOMAIN", "INPUTS", "VERSION", "register"]
+from hetc.operators.activations import CLAMPED_SWISH
+
+__all__ = [
+    "ATTRIBUTES",
+    "CLAMPED_SWISH_ATTRIBUTES",
+    "DOMAIN",
+    "INPUTS",
+    "VERSION",
+    "attribute_types",
+    "register",
+]
 
 DOMAIN = "hetc"
 VERSION = 1
@@ -64,6 +74,13 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
     "RequireLibrary": {},
 }
 
+#: What nodes with the activation `clamped_swish` have besides, and no other node.
+CLAMPED_SWISH_ATTRIBUTES = {
+    "activation_alpha": "float",
+    "activation_beta": "float",
+    "activation_limit": "float",
+}
+
 EXPERT_INPUTS = {
     "x": "T",
     "gate": "W?",
@@ -91,6 +108,12 @@ INPUTS: dict[str, dict[str, str]] = {
 FLOAT32 = ["tensor(float)"]
 FLOAT16 = ["tensor(float16)", "tensor(bfloat16)"]
 ANALOG_TYPES = {"T": FLOAT32 + FLOAT16, "W": FLOAT32 + FLOAT16, "B": FLOAT32 + FLOAT16, "F": FLOAT32}
+
+
+def attribute_types(operator: str, activation: str = "") -> dict[str, str]:
+    """The attributes of an operator's nodes with this activation, and their types."""
+    own = CLAMPED_SWISH_ATTRIBUTES if activation == CLAMPED_SWISH else {}
+    return {**ATTRIBUTES[operator], **own}
 
 
 def register() -> None:
@@ -122,6 +145,11 @@ def _schema(operator: str) -> OpSchema:
         attributes=[
             OpSchema.Attribute(name, getattr(OpSchema.AttrType, kind.upper()), required=True)
             for name, kind in ATTRIBUTES[operator].items()
+        ]
+        + [
+            OpSchema.Attribute(name, getattr(OpSchema.AttrType, kind.upper()), required=False)
+            for name, kind in CLAMPED_SWISH_ATTRIBUTES.items()
+            if "activation" in ATTRIBUTES[operator]
         ],
     )
     schema.set_type_and_shape_inference_function(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hetc.errors import InvalidInputError
+from hetc.operators.activations import CLAMPED_SWISH
 from hetc.runtimes.reference.crossbar import Crossbar, analog_matmul
 from hetc.runtimes.reference.noise import Float32
 
@@ -36,7 +37,8 @@ def activate(h: Float32, activation: str) -> Float32:
         y = np.maximum(z, 0) ** 2
     else:
         raise InvalidInputError(
-            f"activation is {activation!r}; known are silu, gelu, gelu_tanh, relu and relu2"
+            f"activation is {activation!r}; known are silu, gelu, gelu_tanh, relu and relu2, "
+            "and clamped_swish for experts with a gate"
         )
     return y.astype(np.float32)
 
@@ -62,6 +64,9 @@ def analog_expert(
     gate_weight_scale: Float32 | None = None,
     up_weight_scale: Float32 | None = None,
     down_weight_scale: Float32 | None = None,
+    activation_alpha: float = 1.0,
+    activation_beta: float = 0.0,
+    activation_limit: float = np.inf,
 ) -> NDArray[Any]:
     """Operator `AnalogExpert`, and `Expert` in mode ``exact``, as `docs/operators.md` defines them.
 
@@ -71,12 +76,13 @@ def analog_expert(
         down: ``[H, I]`` if transpose_weight, else ``[I, H]``.
         crossbar: mode, geometry, converters, noise.
         streams: random streams of gate (-1 without one), up and down.
-        activation: see `activate`.
+        activation: see `activate`; ``clamped_swish`` for experts with a gate.
         transpose_weight: orientation of the three weights.
         gate_bias, up_bias, down_bias: ``[I]``, ``[I]``, ``[H]``, added digitally.
         in_range, mid_range: input ranges of gate and up, and of down, per K-slice.
         gate_adc_bound, up_adc_bound, down_adc_bound: see `analog_matmul`.
         gate_weight_scale, up_weight_scale, down_weight_scale: see `analog_matmul`.
+        activation_alpha, activation_beta, activation_limit: of ``clamped_swish`` alone.
 
     Returns:
         ``[..., H]`` of x's type; everything between is float32.
@@ -113,7 +119,16 @@ def analog_expert(
         h = activate(h, activation)
     else:
         gated = project(wide, gate, streams[0], gate_bias, in_range, gate_adc_bound, gate_weight_scale)
-        h = activate(gated, activation) * h
+        if activation == CLAMPED_SWISH:
+            scaled = np.float32(activation_alpha) * np.minimum(gated, np.float32(activation_limit))
+            bounded = np.clip(h, -np.float32(activation_limit), np.float32(activation_limit))
+            h = (
+                activate(scaled, "silu")
+                / np.float32(activation_alpha)
+                * (bounded + np.float32(activation_beta))
+            )
+        else:
+            h = activate(gated, activation) * h
     y = project(h, down, streams[2], down_bias, mid_range, down_adc_bound, down_weight_scale)
     return y.astype(x.dtype)
 
@@ -129,6 +144,9 @@ def expert(
     gate_bias: NDArray[Any] | None = None,
     up_bias: NDArray[Any] | None = None,
     down_bias: NDArray[Any] | None = None,
+    activation_alpha: float = 1.0,
+    activation_beta: float = 0.0,
+    activation_limit: float = np.inf,
 ) -> NDArray[Any]:
     """Operators `Expert` and `Expert16`; arguments as for `analog_expert`."""
     return analog_expert(
@@ -143,4 +161,7 @@ def expert(
         gate_bias=gate_bias,
         up_bias=up_bias,
         down_bias=down_bias,
+        activation_alpha=activation_alpha,
+        activation_beta=activation_beta,
+        activation_limit=activation_limit,
     )

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "attributes.h"
 #include "vector_code.h"
 
 namespace hetc {
@@ -45,14 +46,35 @@ float relu2(float x) { return relu(x) * relu(x); }
 
 }  // namespace
 
-Activation find_activation(const std::string& name) {
-  if (name == "silu") return silu;
-  if (name == "gelu") return each<gelu>;
-  if (name == "gelu_tanh") return gelu_tanh;
-  if (name == "relu") return each<relu>;
-  if (name == "relu2") return each<relu2>;
-  throw Error("attribute 'activation': '" + name +
-              "' is not allowed; allowed: silu, gelu, gelu_tanh, relu, relu2");
+Activation read_activation(const KernelInfo& info) {
+  static constexpr Choice<Activation> kActivations[] = {
+      {"silu", {silu}},       {"gelu", {each<gelu>}},   {"gelu_tanh", {gelu_tanh}},
+      {"relu", {each<relu>}}, {"relu2", {each<relu2>}}, {"clamped_swish", {silu, true}},
+  };
+  Activation activation = choose_attribute(info, kActivations, "activation");
+  if (activation.clamped) {
+    activation.alpha = real_at_least(info, "activation_alpha", 0.0f, true);
+    activation.beta = real_at_least(info, "activation_beta", 0.0f);
+    activation.limit = real_at_least(info, "activation_limit", 0.0f, true);
+  }
+  return activation;
+}
+
+void activate(const Activation& activation, size_t count, float* gate, float* values) {
+  if (gate == nullptr) return activation.apply(values, count);
+  if (!activation.clamped) {
+    activation.apply(gate, count);
+    for (size_t i = 0; i < count; ++i) values[i] *= gate[i];
+    return;
+  }
+  // alpha z sigmoid(alpha z) is silu of alpha z. Comparisons keep NaN.
+  const float alpha = activation.alpha, beta = activation.beta, limit = activation.limit;
+  for (size_t i = 0; i < count; ++i) gate[i] = alpha * (gate[i] > limit ? limit : gate[i]);
+  activation.apply(gate, count);
+  for (size_t i = 0; i < count; ++i) {
+    const float up = values[i] > limit ? limit : values[i] < -limit ? -limit : values[i];
+    values[i] = gate[i] / alpha * (up + beta);
+  }
 }
 
 }  // namespace hetc

@@ -70,7 +70,7 @@ class AnalogExpert : public Kernel {
       if (gate_) gate_->multiply(context, codes, gate.get());
       up_.multiply(context, codes, up.get());
     }
-    activate(context, expert_, rows, expert_.gate ? gate.get() : nullptr, up.get());
+    activate_rows(context, expert_, rows, expert_.gate ? gate.get() : nullptr, up.get());
     if (mid_recorder_) mid_recorder_->add(up.get(), rows, expert_.intermediate());
     if (settings_.mode == Mode::kExact) {
       multiply_exact(context, expert_.down, up.get(), rows, y.data());

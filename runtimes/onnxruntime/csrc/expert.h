@@ -28,8 +28,8 @@ ExpertParameters read_expert(const KernelInfo& info, bool transpose_weight);
 
 // up[rows, intermediate] = act(gate + gate_bias) * (up + up_bias), or act(up + up_bias) if gate is null.
 // Changes gate.
-void activate(const KernelContext& context, const ExpertParameters& expert, size_t rows, float* gate,
-              float* up);
+void activate_rows(const KernelContext& context, const ExpertParameters& expert, size_t rows, float* gate,
+                   float* up);
 
 void add_bias(const std::vector<float>& bias, size_t rows, float* y);
 

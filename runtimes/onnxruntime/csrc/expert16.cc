@@ -28,7 +28,7 @@ class Expert16 : public Kernel {
     const std::unique_ptr<float[]> up(new float[x.rows() * expert_.intermediate()]);
     if (expert_.gate) multiply_exact(context, *expert_.gate, x.data(), x.rows(), gate.get());
     multiply_exact(context, expert_.up, x.data(), x.rows(), up.get());
-    activate(context, expert_, x.rows(), expert_.gate ? gate.get() : nullptr, up.get());
+    activate_rows(context, expert_, x.rows(), expert_.gate ? gate.get() : nullptr, up.get());
     multiply_exact(context, expert_.down, up.get(), x.rows(), y.data());
     add_bias(expert_.down_bias, x.rows(), y.data());
     y.finish();

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from single_node import ANALOG_ATTRIBUTES, run_in_evaluator, run_in_onnxruntime, single_node_model
 
 from hetc.errors import InvalidInputError
-from hetc.operators.activations import ACTIVATIONS
+from hetc.operators.activations import ACTIVATIONS, CLAMPED_SWISH
 from hetc.operators.analog import analog_expert_function, analog_matmul_function
 from hetc.operators.schemas import register
 from hetc.runtimes.reference import Crossbar, analog_expert, split
@@ -43,6 +43,7 @@ def check_expert(
     x_type: Any = np.float32,
     w_type: Any = np.float32,
     shape: tuple[int, ...] = (6, 40),
+    **parameters: float,
 ) -> None:
     """Run the body of an expert with H = 40, I = 24 and 16 rows a tile, and compare it with the reference."""
     random = np.random.default_rng(4)
@@ -81,6 +82,7 @@ def check_expert(
         "tile_rows": 16,
         "activation": activation,
         "transpose_weight": transpose_weight,
+        **parameters,
     }
     model = single_node_model("AnalogExpert", x, constants, attributes, functions, 21)
     onnx.checker.check_model(model, full_check=True)
@@ -91,6 +93,7 @@ def check_expert(
         activation=activation,
         transpose_weight=bool(transpose_weight),
         **{"gate": None, **constants},
+        **parameters,
     )
     y = run(model, x)
     assert y.shape == shape
@@ -99,9 +102,15 @@ def check_expert(
 
 @RUNTIMES
 @pytest.mark.parametrize("gated", [True, False])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", sorted(set(ACTIVATIONS) - {CLAMPED_SWISH}))
 def test_expert_activations(run: Run, gated: bool, activation: str) -> None:
     check_expert(run, gated=gated, activation=activation)
+
+
+@RUNTIMES
+def test_clamped_swish(run: Run) -> None:
+    parameters = {"activation_alpha": 1.7, "activation_beta": 1.0, "activation_limit": 0.5}
+    check_expert(run, activation="clamped_swish", biases=("gate_bias", "up_bias", "down_bias"), **parameters)
 
 
 @RUNTIMES

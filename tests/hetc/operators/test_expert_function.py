@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from single_node import run_in_evaluator, run_in_onnxruntime, single_node_model
 
 from hetc.errors import InvalidInputError
-from hetc.operators.activations import ACTIVATIONS
+from hetc.operators.activations import ACTIVATIONS, CLAMPED_SWISH
 from hetc.operators.expert import expert_function
 from hetc.operators.schemas import register
 from hetc.runtimes.reference import expert
@@ -44,6 +44,7 @@ def check_expert(
     hidden: int = 5,
     intermediate: int = 4,
     opset: int = 18,
+    **parameters: float,
 ) -> None:
     random = np.random.default_rng(0)
     x = random.normal(size=(rows, hidden)).astype(x_type)
@@ -59,7 +60,7 @@ def check_expert(
     function = expert_function(
         operator, opset=opset, gated=gated, activation=activation, **dict.fromkeys(biases, True)
     )
-    attributes = {"activation": activation, "transpose_weight": int(transpose_weight)}
+    attributes = {"activation": activation, "transpose_weight": int(transpose_weight), **parameters}
     model = single_node_model(operator, x, constants, attributes, [function], opset)
     onnx.checker.check_model(model, full_check=True)
 
@@ -72,6 +73,7 @@ def check_expert(
         activation,
         transpose_weight=transpose_weight,
         **{name: wide[name] for name in biases},
+        **parameters,
     )
     actual = run(model, x)
     assert actual.shape == expected.shape == (rows, hidden)
@@ -80,10 +82,25 @@ def check_expert(
 
 
 @RUNTIMES
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", sorted(set(ACTIVATIONS) - {CLAMPED_SWISH}))
 @pytest.mark.parametrize("gated", [True, False])
 def test_activation(run: Run, activation: str, gated: bool) -> None:
     check_expert(run, activation=activation, gated=gated)
+
+
+@RUNTIMES
+@pytest.mark.parametrize("operator", ["Expert", "Expert16"])
+def test_clamped_swish(run: Run, operator: str) -> None:
+    check_expert(
+        run,
+        operator=operator,
+        weight_type=np.float32 if operator == "Expert" else np.float16,
+        activation="clamped_swish",
+        biases=BIASES,
+        activation_alpha=1.7,
+        activation_beta=1.0,
+        activation_limit=0.5,
+    )
 
 
 @RUNTIMES
@@ -128,6 +145,11 @@ def test_shapes(rows: int, hidden: int, intermediate: int, transpose: bool) -> N
         intermediate=intermediate,
         transpose_weight=transpose,
     )
+
+
+def test_clamped_swish_needs_a_gate() -> None:
+    with pytest.raises(InvalidInputError, match="'clamped_swish' needs experts with a gate"):
+        expert_function("Expert", opset=18, gated=False, activation="clamped_swish")
 
 
 def test_unknown_activation() -> None:

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from single_node import ANALOG_ATTRIBUTES, single_node_model
 
-from hetc.operators.schemas import ATTRIBUTES, DOMAIN, INPUTS, register
+from hetc.operators.schemas import ATTRIBUTES, CLAMPED_SWISH_ATTRIBUTES, DOMAIN, INPUTS, register
 
 SPECIFICATION = (Path(__file__).parents[3] / "docs" / "operators.md").read_text()
 EXPERT_WEIGHTS = {
@@ -104,6 +104,7 @@ def test_attributes_are_those_of_the_specification() -> None:
     added = {"stream": "int"}, {"gate_stream": "int", "up_stream": "int", "down_stream": "int"}
     assert ATTRIBUTES["AnalogMatMul"] == {**table, **added[0]}
     assert ATTRIBUTES["AnalogExpert"] == {**table, **added[1], "activation": "string"}
+    assert all(f"`{name}`" in SPECIFICATION for name in CLAMPED_SWISH_ATTRIBUTES)
 
 
 @pytest.mark.parametrize("operator", ["AnalogMatMul", "AnalogExpert", "Expert"])

@@ -15,6 +15,7 @@ from hetc.runtimes.reference import Crossbar, activate, analog_expert, expert
 
 STREAMS = {"gate_stream": 4, "up_stream": 5, "down_stream": 6}
 ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "relu", "relu2")
+CLAMPED = {"activation_alpha": 1.7, "activation_beta": 1.0, "activation_limit": 0.5}
 HIDDEN, INTERMEDIATE = 90, 70
 
 
@@ -65,6 +66,7 @@ def reference(x: np.ndarray, values: dict[str, Any], attributes: dict[str, Any],
         attributes["activation"],
         transpose_weight=bool(attributes["transpose_weight"]),
         **{name: value for name, value in values.items() if name not in ("gate", "up", "down")},
+        **{name: attributes[name] for name in CLAMPED if name in attributes},
     )
 
 
@@ -80,6 +82,26 @@ def test_analog_expert(mode: str, gated: bool, activation: str) -> None:
         np.testing.assert_allclose(y, expected, atol=2e-5 * np.abs(expected).max())
     else:
         assert_mostly_equal(y, expected)
+
+
+@pytest.mark.parametrize("mode", ["exact", "converters", "noisy"])
+def test_clamped_swish(mode: str) -> None:
+    x, values = vectors(40), parameters(biased=True)
+    attributes = analog_attributes("clamped_swish", mode=mode, **CLAMPED)
+    y = run_kernel(single_node_model("AnalogExpert", x, values, attributes), x, {"hetc.store": "float32"}, 2)
+    expected = reference(x, values, attributes, "float32")
+    if mode == "exact":
+        np.testing.assert_allclose(y, expected, atol=2e-5 * np.abs(expected).max())
+    else:
+        assert_mostly_equal(y, expected)
+
+
+def test_clamped_swish_of_16_bit_weights() -> None:
+    x, values = vectors(7), parameters(dtype=ml_dtypes.bfloat16, biased=True)
+    attributes = {"activation": "clamped_swish", "transpose_weight": 1, **CLAMPED}
+    y = run_kernel(single_node_model("Expert16", x, values, attributes), x)
+    expected = expert(x, **values, **attributes)
+    np.testing.assert_allclose(y, expected, atol=2e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
@@ -182,7 +204,11 @@ def test_activations_far_from_zero(activation: str) -> None:
 @pytest.mark.parametrize(
     ("operator", "changes", "fragment"),
     [
-        ("AnalogExpert", {"activation": "swish"}, "allowed: silu, gelu, gelu_tanh, relu, relu2"),
+        (
+            "AnalogExpert",
+            {"activation": "swish"},
+            "allowed: silu, gelu, gelu_tanh, relu, relu2, clamped_swish",
+        ),
         ("AnalogExpert", {"gate_stream": -1}, "attribute 'gate_stream' is -1; allowed: 0.."),
         ("AnalogExpert", {"down": np.ones((HIDDEN, 3), np.float32)}, "down must be its reverse"),
         ("AnalogExpert", {"gate": np.ones((3, HIDDEN), np.float32)}, "they must agree"),
@@ -191,7 +217,13 @@ def test_activations_far_from_zero(activation: str) -> None:
         ("AnalogExpert", {"down_bias": np.ones(HIDDEN, np.float64)}, "down_bias is float64"),
         ("AnalogExpert", {"mid_range": np.ones(3, np.float32)}, "mid_range has shape [3]; allowed: [2]"),
         ("AnalogExpert", {"down_adc_bound": np.ones((3, 1), np.float32)}, "down_adc_bound has shape [3, 1]"),
-        ("Expert16", {"activation": "swish"}, "allowed: silu, gelu, gelu_tanh, relu, relu2"),
+        ("AnalogExpert", {"activation": "clamped_swish"}, "activation_alpha"),
+        (
+            "Expert16",
+            {"activation": "clamped_swish", **CLAMPED, "activation_limit": 0.0},
+            "'activation_limit' is 0.000000; allowed: finite, > 0",
+        ),
+        ("Expert16", {"activation": "swish"}, "allowed: silu, gelu, gelu_tanh, relu, relu2, clamped_swish"),
         ("Expert16", {"up": np.ones((INTERMEDIATE, HIDDEN), np.float32)}, "allowed: float16, bfloat16"),
         ("Expert16", {"gate_bias": np.ones(INTERMEDIATE, np.float32), "gate": None}, "but gate is not"),
     ],
@@ -201,7 +233,7 @@ def test_refusals(operator: str, changes: dict[str, Any], fragment: str) -> None
     values = parameters(dtype=np.float32 if analog else np.float16)
     attributes = analog_attributes() if analog else {"activation": "silu", "transpose_weight": 1}
     for name, change in changes.items():
-        (attributes if name in attributes else values)[name] = change
+        (attributes if isinstance(change, (str, int, float)) else values)[name] = change
     wide = {name: value for name, value in values.items() if value is None or value.dtype != np.float64}
     model = single_node_model(operator, vectors(1), wide, attributes)
     add_float64(model, {name: value for name, value in values.items() if name not in wide})

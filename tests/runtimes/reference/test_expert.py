@@ -45,6 +45,31 @@ def test_an_unknown_activation_is_refused() -> None:
         activate(np.zeros(1, np.float32), "swish")
 
 
+def test_clamped_swish_is_its_formula() -> None:
+    p = weights()
+    x = np.random.default_rng(1).normal(size=(5, 16)).astype(np.float32)
+    gate = np.minimum(x @ p["gate"].T + p["gate_bias"], 0.5)
+    up = np.clip(x @ p["up"].T + p["up_bias"], -0.5, 0.5)
+    assert (gate == 0.5).any() and (up == -0.5).any()
+    h = gate / (1 + np.exp(-1.7 * gate)) * (up + 1)
+    got = expert(
+        x,
+        activation="clamped_swish",
+        transpose_weight=True,
+        activation_alpha=1.7,
+        activation_beta=1.0,
+        activation_limit=0.5,
+        **p,
+    )
+    np.testing.assert_allclose(got, h @ p["down"].T + p["down_bias"], rtol=1e-5, atol=1e-5)
+
+
+def test_clamped_swish_needs_a_gate() -> None:
+    p = {name: value for name, value in weights().items() if not name.startswith("gate")}
+    with pytest.raises(InvalidInputError, match="with a gate"):
+        expert(np.zeros((1, 16), np.float32), None, activation="clamped_swish", transpose_weight=True, **p)
+
+
 @pytest.mark.parametrize("gated", [True, False])
 @pytest.mark.parametrize("transpose_weight", [True, False])
 def test_the_digital_expert_is_its_formula(gated: bool, transpose_weight: bool) -> None:
