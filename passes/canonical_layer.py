@@ -10,8 +10,9 @@ The rows return by the inverse permutation and a sum: `ScatterND(add)` on repeat
 ONNX Runtime.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
@@ -82,6 +83,7 @@ def build_canonical_layer(
     top_k: int,
     hidden_size: int,
     activation: str,
+    activation_attributes: Mapping[str, float] = MappingProxyType({}),
     transpose_weight: bool = True,
 ) -> CanonicalLayer:
     """Build the layer; the caller inserts the nodes and registers the constants as initializers.
@@ -95,6 +97,7 @@ def build_canonical_layer(
         top_k: K.
         hidden_size: H.
         activation: a name in `hetc.operators.activations.ACTIVATIONS`.
+        activation_attributes: those that nodes with this activation have besides.
         transpose_weight: whether weights are `[out, in]`.
 
     Raises:
@@ -141,7 +144,11 @@ def build_canonical_layer(
         tape.op(
             expert_operator(weights),
             [row, *weights.inputs],
-            {"activation": activation, "transpose_weight": int(transpose_weight)},
+            {
+                "activation": activation,
+                "transpose_weight": int(transpose_weight),
+                **activation_attributes,
+            },
             domain=DOMAIN,
             name=f"{prefix}.{index}",
             output=output,
