@@ -39,8 +39,9 @@ def first_step(session: onnxruntime.InferenceSession, tokens: np.ndarray) -> dic
         elif value.name == "position_ids":
             feeds[value.name] = np.tile(np.arange(sequence, dtype=kind), (batch, 1))
         elif value.name.startswith("past_key_values."):
-            heads, width = value.shape[1], value.shape[3]
-            feeds[value.name] = np.zeros((batch, heads, 0, width), kind)
+            # The batch comes first; another free dimension counts the tokens seen, of which there are none.
+            sizes = [size if isinstance(size, int) else 0 for size in value.shape[1:]]
+            feeds[value.name] = np.zeros((batch, *sizes), kind)
         else:
             shape = [size if isinstance(size, int) else 2 for size in value.shape]
             feeds[value.name] = random.standard_normal(shape).astype(kind)

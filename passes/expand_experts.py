@@ -1,8 +1,9 @@
 """hetc::Experts(x, top_k_index, top_k_weight) -> the canonical MoE layer.
 
 `Experts` is the placeholder that an exporter leaves where a framework's stacked experts stood. It carries
-`path` (the module's name, such as `model.layers.3.mlp.experts`), `activation`, `top_k` and `hidden_size`; the
-pass holds the weights by path.
+`path` (the module's name, such as `model.layers.3.mlp.experts`), `top_k`, `hidden_size`, and what it hands to
+every expert: `transpose_weight`, `activation` and the activation's own attributes. The pass holds the weights
+by path.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import onnx_ir as ir
 
 from hetc.errors import InvalidInputError
-from hetc.operators.schemas import DOMAIN
+from hetc.operators.schemas import CLAMPED_SWISH_ATTRIBUTES, DOMAIN
 from hetc.passes.add_expert_bodies import AddExpertBodies
 from hetc.passes.canonical_layer import ExpertWeights, build_canonical_layer, expert_operator
 
@@ -63,6 +64,12 @@ class ExpandExperts(ir.passes.InPlacePass):
             top_k=node.attributes["top_k"].as_int(),
             hidden_size=node.attributes["hidden_size"].as_int(),
             activation=node.attributes["activation"].as_string(),
+            activation_attributes={
+                name: node.attributes[name].as_float()
+                for name in CLAMPED_SWISH_ATTRIBUTES
+                if name in node.attributes
+            },
+            transpose_weight=bool(node.attributes["transpose_weight"].as_int()),
         )
         for expert in experts:
             for value in expert.inputs:

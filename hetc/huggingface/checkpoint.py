@@ -14,7 +14,14 @@ from hetc.errors import InvalidInputError, UsageError
 
 __all__ = ["StoredTensor", "read_checkpoint", "read_json", "resolve_source"]
 
-DTYPES = {"F32": ir.DataType.FLOAT, "F16": ir.DataType.FLOAT16, "BF16": ir.DataType.BFLOAT16}
+DTYPES = {
+    "F32": ir.DataType.FLOAT,
+    "F16": ir.DataType.FLOAT16,
+    "BF16": ir.DataType.BFLOAT16,
+    "I64": ir.DataType.INT64,
+    "I32": ir.DataType.INT32,
+    "BOOL": ir.DataType.BOOL,
+}
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class StoredTensor:
         """The tensor as ONNX external data of a model in `directory`, in a file of this tensor's file name.
 
         Raises:
-            InvalidInputError: a type other than float32, float16 and bfloat16.
+            InvalidInputError: a type that hetc doesn't read, such as float8.
         """
         if self.dtype not in DTYPES:
             raise InvalidInputError(

@@ -1,7 +1,7 @@
 """`export`: a Hugging Face MoE checkpoint becomes an ONNX model in the canonical MoE layer.
 
-The weights are neither loaded nor rewritten: the checkpoint's safetensors files are copied or
-hard-linked, and the graph's initializers are places in them.
+The checkpoint's safetensors files are copied or hard-linked, and the graph's initializers are places in them.
+Only what a graph cannot refer to there is written anew, see `tensor_files`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ import onnx_ir as ir
 from transformers import PreTrainedModel
 
 from hetc.errors import InvalidInputError, UsageError
-from hetc.huggingface.checkpoint import StoredTensor, read_checkpoint, resolve_source
+from hetc.huggingface.cache import find_cache
+from hetc.huggingface.checkpoint import read_checkpoint, resolve_source
 from hetc.huggingface.generation import genai_config
-from hetc.huggingface.placeholder import experts_modules
-from hetc.huggingface.skeleton import build_skeleton, cache_shapes, fill_with_zeros
+from hetc.huggingface.placeholder import SHAPES_ONLY, TRACED, experts_modules
+from hetc.huggingface.skeleton import build_skeleton, fill_with_zeros
+from hetc.huggingface.tensor_files import TensorFiles
 from hetc.huggingface.tracing import trace
-from hetc.huggingface.weight_names import WeightNames, find_weight_names
+from hetc.huggingface.weight_names import WeightPlaces, find_weights
 from hetc.huggingface.weights import AttachWeights, expert_weights
 from hetc.operators.schemas import DOMAIN
 from hetc.output import bring_files
@@ -61,40 +63,41 @@ def export(source: str | Path, output: str | Path, *, link: bool = False, force:
     folder = resolve_source(source)
     tensors = read_checkpoint(folder)
     skeleton = build_skeleton(folder)
-    names = find_weight_names(skeleton, tensors)
     staging = output.with_name(f".{output.name}.{secrets.token_hex(4)}")
     try:
         staging.mkdir(parents=True)
     except OSError as error:
         raise UsageError(f"{output}: cannot be written ({error.strerror}); choose another folder") from error
     try:
-        files = sorted({tensor.file for tensor in tensors.values()})
-        bring_files({file: staging / file.name for file in files}, link=link)
+        with TensorFiles(staging) as files:
+            places = find_weights(skeleton, tensors, files)
+        brought = sorted(file for file in places.files if file.parent != staging)
+        bring_files({file: staging / file.name for file in brought}, link=link)
         for name in TEXT_FILES:
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, staging / name)
-        _write_model(skeleton, names, tensors, staging)
+        _write_model(skeleton, places, staging)
         _publish(staging, output)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return output / MODEL_FILE
 
 
-def _write_model(
-    skeleton: PreTrainedModel, names: WeightNames, tensors: dict[str, StoredTensor], directory: Path
-) -> None:
+def _write_model(skeleton: PreTrainedModel, places: WeightPlaces, directory: Path) -> None:
     family = skeleton.config.model_type
     logger.info("tracing %s", family)
     try:
-        cache = cache_shapes(skeleton)
+        skeleton.set_experts_implementation(SHAPES_ONLY)
+        cache = find_cache(skeleton)
+        skeleton.set_experts_implementation(TRACED)
         fill_with_zeros(skeleton)
         with progress(f"tracing {family}"):
             model = trace(skeleton, cache)
     except Exception as error:  # whatever the family's code and the tracer raise
-        reason = str(error).strip().split("\n")[0]
+        reason = " ".join(str(error).split("\n")[:2]).strip()
         raise InvalidInputError(f"PyTorch cannot trace {family}: {reason}") from error
-    ExpandExperts(expert_weights(names, tensors, directory))(model)
-    AttachWeights(names, tensors, directory)(model)
+    ExpandExperts(expert_weights(places, directory))(model)
+    AttachWeights(places.parameters, directory)(model)
     expected = sum(module.num_experts for _, module in experts_modules(skeleton))
     found = sum(node.domain == DOMAIN for node in model.graph)
     if found != expected:

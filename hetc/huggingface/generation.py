@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from transformers import PretrainedConfig
 
-from hetc.huggingface.skeleton import CacheShape
+from hetc.huggingface.cache import CachedTensor
 
 __all__ = ["genai_config"]
 
@@ -16,23 +17,21 @@ logger = logging.getLogger(__name__)
 
 
 def genai_config(
-    config: PretrainedConfig, cache: list[tuple[CacheShape, CacheShape]], model_file: Path
+    config: PretrainedConfig, cache: Sequence[CachedTensor], model_file: Path
 ) -> dict[str, Any] | None:
     """Configuration for onnxruntime-genai, or None if it cannot hold this model's cache.
 
     Args:
         config: the model's.
-        cache: heads and width of each layer's cached key and value.
+        cache: the tensors that it carries from one step to the next.
         model_file: the ONNX file, in the same folder.
     """
-    if len({shape for pair in cache for shape in pair}) > 1:
-        logger.info(
-            "no genai_config.json: it needs key and value caches of one shape, %s has keys %s, values %s",
-            config.model_type,
-            *cache[0],
-        )
+    config = config.get_text_config()
+    reason = _reason_against(cache, config.num_hidden_layers)
+    if reason:
+        logger.warning("no genai_config.json: %s", reason)
         return None
-    heads, width = cache[0][0]
+    heads, _, width = cache[0].shape
     return {
         "model": {
             # genai knows few families by name; `decoder` takes any with these inputs and outputs.
@@ -47,7 +46,7 @@ def genai_config(
                 "head_size": width,
                 "num_attention_heads": config.num_attention_heads,
                 "num_key_value_heads": heads,
-                "num_hidden_layers": len(cache),
+                "num_hidden_layers": config.num_hidden_layers,
                 "inputs": {
                     "input_ids": "input_ids",
                     "attention_mask": "attention_mask",
@@ -64,6 +63,26 @@ def genai_config(
         },
         "search": {"max_length": config.max_position_embeddings, "do_sample": False, "num_beams": 1},
     }
+
+
+def _reason_against(cache: Sequence[CachedTensor], layers: int) -> str:
+    """Why onnxruntime-genai cannot carry this cache; empty if it can."""
+    others = sorted({one.part for one in cache} - {"key", "value"})
+    if others:
+        return (
+            f"layer {next(one.layer for one in cache if one.part == others[0])} carries {', '.join(others)}"
+        )
+    if len(cache) != 2 * layers:
+        return f"{len(cache) // 2} of {layers} layers keep keys and values"
+    shapes = {one.shape: one for one in cache}
+    if len(shapes) > 1:
+        (heads, _, width), (other_heads, _, other_width) = list(shapes)[:2]
+        first, second = list(shapes.values())[:2]
+        return (
+            f"{first.name} has {heads} heads of width {width}, "
+            f"{second.name} {other_heads} of width {other_width}; onnxruntime-genai holds all in one shape"
+        )
+    return ""
 
 
 def _special_tokens(config: PretrainedConfig) -> dict[str, int | list[int]]:

@@ -11,15 +11,26 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+import hetc.huggingface.deepseek  # noqa: F401 - registers the family
 from hetc.errors import InvalidInputError
-from hetc.huggingface.placeholder import SHAPES_ONLY, TRACED, prepare_experts
+from hetc.huggingface.placeholder import prepare_experts
 
-__all__ = ["CacheShape", "build_skeleton", "cache_shapes"]
+__all__ = ["build_skeleton", "fill_with_zeros"]
 
-CacheShape = tuple[int, int]
-"""Heads and width of a cached tensor `[batch, heads, sequence, width]`."""
+
+UNTRACEABLE = {
+    **dict.fromkeys(
+        ("bailing_hybrid", "kimi_linear", "qwen3_5_moe_text", "qwen3_next"),
+        "its linear attention traces for one chunk of 64 tokens; longer prompts would fail",
+    ),
+    **dict.fromkeys(
+        ("granitemoehybrid", "nemotron_h"),
+        "its state-space layers trace for one number of chunks; longer prompts would fail",
+    ),
+}
+"""Model types whose graphs would not serve every prompt, and why."""
 
 
 def build_skeleton(folder: Path) -> PreTrainedModel:
@@ -30,11 +41,15 @@ def build_skeleton(folder: Path) -> PreTrainedModel:
             whose experts hetc cannot express.
     """
     try:
-        config = AutoConfig.from_pretrained(folder)
+        # The code that some checkpoints bring is not run.
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise InvalidInputError(f"{folder}: transformers cannot read the configuration: {error}") from error
     if getattr(config, "quantization_config", None):
         raise InvalidInputError(f"{folder}: a quantised {config.model_type} checkpoint; export the float one")
+    text_type = config.get_text_config().model_type
+    if text_type in UNTRACEABLE:
+        raise InvalidInputError(f"{folder}: {text_type}: {UNTRACEABLE[text_type]}")
     # Configurations from training ask for the router's loss, which generation does not use.
     config.output_router_logits = False
     try:
@@ -50,36 +65,20 @@ def build_skeleton(folder: Path) -> PreTrainedModel:
     return model
 
 
-def cache_shapes(model: PreTrainedModel) -> list[tuple[CacheShape, CacheShape]]:
-    """Shapes of each layer's cached key and value, found by a run on `meta` (MLA caches latents)."""
-    model.set_experts_implementation(SHAPES_ONLY)
-    cache = DynamicCache()
-    ids = torch.zeros(2, 3, dtype=torch.int64, device="meta")
-    with torch.no_grad():
-        model(input_ids=ids, attention_mask=ids, position_ids=ids, past_key_values=cache, use_cache=True)
-    model.set_experts_implementation(TRACED)
-    layers: list[Any] = cache.layers
-    return [(_heads_and_width(layer.keys), _heads_and_width(layer.values)) for layer in layers]
-
-
-def _heads_and_width(cached: torch.Tensor) -> CacheShape:
-    _, heads, _, width = cached.shape
-    return heads, width
-
-
 def fill_with_zeros(model: PreTrainedModel) -> None:
-    """Move the model off `meta`: parameters become zeros without memory, buffers get their initial values."""
+    """Move the model off `meta`: parameters become zeros without memory, buffers get their first values."""
+    for module in model.modules():
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = torch.zeros(buffer.shape, dtype=buffer.dtype)
+        # Persistent buffers come from the checkpoint; the others are computed where transformers does it.
+        # It would fill parameters too, so these are still on `meta`.
+        if module._non_persistent_buffers_set:
+            initialize: Any = model._init_weights
+            initialize(module)
     for module in model.modules():
         for name, parameter in module._parameters.items():
             if parameter is not None:
                 zero: Any = torch.zeros(()).expand(parameter.shape)
                 module._parameters[name] = nn.Parameter(zero, requires_grad=False)
-        for name, buffer in module._buffers.items():
-            if buffer is not None:
-                module._buffers[name] = torch.zeros(buffer.shape, dtype=buffer.dtype)
     model.tie_weights()
-    for module in model.modules():
-        # Persistent buffers come from the checkpoint; the others are computed where transformers does it.
-        if module._non_persistent_buffers_set:
-            initialize: Any = model._init_weights
-            initialize(module)

@@ -17,9 +17,9 @@ import onnx_ir as ir
 import torch
 from onnxscript import optimizer
 from torch import nn
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
-from hetc.huggingface.skeleton import CacheShape
+from hetc.huggingface.cache import CachedTensor, empty_cache, fill_cache, read_cache
 
 __all__ = ["OPSET", "trace"]
 
@@ -30,32 +30,38 @@ IR_VERSION = 10
 BATCH, SEQUENCE, PAST = 2, 3, 5
 
 
-def trace(model: PreTrainedModel, cache: list[tuple[CacheShape, CacheShape]]) -> ir.Model:
+def trace(model: PreTrainedModel, cache: list[CachedTensor]) -> ir.Model:
     """Trace `model`; initializers have the names of its parameters and no values.
 
     Args:
         model: from `skeleton`, off the device `meta`.
-        cache: heads and width of each layer's cached key and value.
+        cache: the tensors that it carries from one step to the next.
     """
-    past = [torch.zeros(BATCH, heads, PAST, width) for pair in cache for heads, width in pair]
+    past = [torch.zeros(BATCH, *(PAST if size is None else size for size in one.shape)) for one in cache]
     # Each input is a tensor of its own: the tracer takes one tensor given twice for one input.
     ids, positions = (torch.zeros(BATCH, SEQUENCE, dtype=torch.int64) for _ in range(2))
     mask = torch.ones(BATCH, PAST + SEQUENCE, dtype=torch.int64)
     dynamic = torch.export.Dim.DYNAMIC
     token = {0: dynamic, 1: dynamic}
-    names = [f"past_key_values.{layer}.{part}" for layer in range(len(cache)) for part in ("key", "value")]
+    axes = [[0, *(axis for axis, size in enumerate(one.shape, 1) if size is None)] for one in cache]
+    names = [one.name for one in cache]
     with torch.no_grad(), _quiet(), _real_rotary_embedding():
         program = torch.export.export(
-            _Decoder(model),
+            _Decoder(model, cache),
             (ids, mask, positions, past),
-            dynamic_shapes=(token, token, token, [{0: dynamic, 2: dynamic}] * len(past)),
+            dynamic_shapes=(token, token, token, [dict.fromkeys(each, dynamic) for each in axes]),
             strict=False,
             prefer_deferred_runtime_asserts_over_guards=True,
         )
         exported = torch.onnx.export(
             program,
-            input_names=["input_ids", "attention_mask", "position_ids", *names],
-            output_names=["logits", *(name.replace("past_key_values", "present") for name in names)],
+            input_names=[
+                "input_ids",
+                "attention_mask",
+                "position_ids",
+                *(f"past_key_values.{name}" for name in names),
+            ],
+            output_names=["logits", *(f"present.{name}" for name in names)],
             opset_version=OPSET,
             dynamo=True,
             optimize=False,
@@ -77,9 +83,11 @@ def trace(model: PreTrainedModel, cache: list[tuple[CacheShape, CacheShape]]) ->
 class _Decoder(nn.Module):
     """The model as a function of tensors: the cache goes in and comes out as a flat list."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, cache: list[CachedTensor]) -> None:
         super().__init__()
         self.model = model
+        self.cache = cache
+        self.keys = next((index for index, one in enumerate(cache) if one.part == "key"), None)
 
     def forward(
         self,
@@ -88,12 +96,11 @@ class _Decoder(nn.Module):
         position_ids: torch.Tensor,
         past: list[torch.Tensor],
     ) -> list[torch.Tensor]:
-        check: Any = torch._check
-        check(attention_mask.shape[1] == past[0].shape[2] + input_ids.shape[1])
-        # Without a configuration every layer keeps its whole past; sliding windows are left to the mask.
-        cache = DynamicCache()
-        for layer, (key, value) in enumerate(zip(past[::2], past[1::2], strict=True)):
-            cache.update(key, value, layer)
+        if self.keys is not None:
+            check: Any = torch._check
+            check(attention_mask.shape[1] == past[self.keys].shape[2] + input_ids.shape[1])
+        cache = empty_cache(self.model.config)
+        fill_cache(cache, self.cache, past)
         output = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -101,8 +108,7 @@ class _Decoder(nn.Module):
             past_key_values=cache,
             use_cache=True,
         )
-        layers: list[Any] = cache.layers
-        return [output.logits, *(tensor for layer in layers for tensor in (layer.keys, layer.values))]
+        return [output.logits, *read_cache(cache)]
 
 
 def _persistent_buffers(model: PreTrainedModel) -> set[str]:
@@ -126,14 +132,14 @@ def _forget_parameters(traced: ir.Model, names: set[str]) -> None:
 def _name_dimensions(traced: ir.Model) -> None:
     """Replace the tracer's symbols (`s43`) by `batch`, `sequence`, `past_sequence` and `total_sequence`."""
     inputs = {value.name: value for value in traced.graph.inputs}
-    past = next(value for name, value in inputs.items() if name and name.startswith("past_key_values"))
+    keys = [value for name, value in inputs.items() if name and re.match(r"past_key_values\.\d+\.key", name)]
     readable = {
         str(value.shape[axis]): name
         for value, axis, name in (
             (inputs["attention_mask"], 0, "batch"),
             (inputs["attention_mask"], 1, "total_sequence"),
-            (past, 0, "batch"),
-            (past, 2, "past_sequence"),
+            *((past, 0, "batch") for past in keys),
+            *((past, 2, "past_sequence") for past in keys),
             (inputs["input_ids"], 0, "batch"),
             (inputs["input_ids"], 1, "sequence"),
         )

@@ -8,28 +8,19 @@ from pathlib import Path
 import onnx_ir as ir
 
 from hetc.huggingface.checkpoint import StoredTensor
-from hetc.huggingface.weight_names import WeightNames
+from hetc.huggingface.weight_names import WeightPlaces
 from hetc.passes.canonical_layer import ExpertWeights
 
 __all__ = ["AttachWeights", "expert_weights"]
 
 
-def expert_weights(
-    names: WeightNames, tensors: Mapping[str, StoredTensor], directory: Path
-) -> dict[str, list[ExpertWeights]]:
-    """Every expert's matrices as initializers that lie in the checkpoint's files, by experts module."""
+def expert_weights(places: WeightPlaces, directory: Path) -> dict[str, list[ExpertWeights]]:
+    """Every expert's constants as initializers that lie in files of `directory`, by experts module."""
 
-    def value(found: Mapping[str, str], projection: str) -> ir.Value | None:
-        return _value(tensors[found[projection]], directory) if projection in found else None
+    def expert(found: Mapping[str, StoredTensor]) -> ExpertWeights:
+        return ExpertWeights(**{name: _value(stored, directory) for name, stored in found.items()})
 
-    experts: dict[str, list[ExpertWeights]] = {}
-    for path, found in names.experts.items():
-        experts[path] = []
-        for one in found:
-            up, down = value(one, "up"), value(one, "down")
-            assert up is not None and down is not None
-            experts[path].append(ExpertWeights(gate=value(one, "gate"), up=up, down=down))
-    return experts
+    return {path: [expert(found) for found in experts] for path, experts in places.experts.items()}
 
 
 class AttachWeights(ir.passes.InPlacePass):
@@ -38,22 +29,21 @@ class AttachWeights(ir.passes.InPlacePass):
     If it is 16 bits wide, `Gather(W, i) -> Cast(Gather(W, i))`, and any other `f(W) -> f(Cast(W))`.
     """
 
-    def __init__(self, names: WeightNames, tensors: Mapping[str, StoredTensor], directory: Path) -> None:
-        """Take the names, the tensors, and the folder that the model and its weights will lie in."""
+    def __init__(self, parameters: Mapping[str, StoredTensor], directory: Path) -> None:
+        """Take the place of each parameter, and the folder that the model and its weights will lie in."""
         super().__init__()
-        self.names = names
-        self.tensors = tensors
+        self.parameters = parameters
         self.directory = directory
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         initializers = model.graph.initializers
         for parameter in [value for value in initializers.values() if value.const_value is None]:
             name = parameter.name or ""
-            key = self.names.parameters[name]
+            stored = self.parameters[name]
             del initializers[name]
-            weight = initializers.get(key)
+            weight = initializers.get(stored.name)
             if weight is None:
-                weight = _value(self.tensors[key], self.directory)
+                weight = _value(stored, self.directory)
                 model.graph.register_initializer(weight)
             parameter.replace_all_uses_with(weight)
         for weight in list(initializers.values()):

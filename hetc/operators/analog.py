@@ -143,9 +143,10 @@ def _function(operator: str, opset: int, used: set[str], body: str, activation: 
     names = list(INPUTS[operator])
     while names[-1] not in used:
         names.pop()
+    attributes = ", ".join(attribute_types(operator, activation))
     text = (
         f'<opset_import: ["" : {opset}, "{DOMAIN}" : {VERSION}], domain: "{DOMAIN}">\n'
-        f"{operator} <{', '.join(attribute_types(operator, activation))}> ({', '.join(names)}) => (y)\n{{{body}\n}}"
+        f"{operator} <{attributes}> ({', '.join(names)}) => (y)\n{{{body}\n}}"
     )
     function: onnx.FunctionProto = parser.parse_function(text)
     return ir.serde.deserialize_function(function)

@@ -61,8 +61,9 @@ def expert_function(
     while names[-1] not in used:
         names.pop()
     body = "\n".join(lines)
+    attributes = ", ".join(attribute_types(operator, activation))
     function = parser.parse_function(
         f'<opset_import: ["" : {opset}, "{DOMAIN}" : {VERSION}], domain: "{DOMAIN}">\n'
-        f"{operator} <{', '.join(attribute_types(operator, activation))}> ({', '.join(names)}) => (y)\n{{{body}\n}}"
+        f"{operator} <{attributes}> ({', '.join(names)}) => (y)\n{{{body}\n}}"
     )
     return ir.serde.deserialize_function(function)

@@ -54,7 +54,13 @@ def placeholder_model(top_k: int, paths: tuple[str, ...] = (PATH,), activation: 
     nodes = []
     value = x
     for path in paths:
-        attributes = {"path": path, "activation": activation, "top_k": top_k, "hidden_size": HIDDEN}
+        attributes = {
+            "path": path,
+            "activation": activation,
+            "transpose_weight": 1,
+            "top_k": top_k,
+            "hidden_size": HIDDEN,
+        }
         node = ir.node("Experts", [value, index, weight], attributes, domain="hetc")
         value = node.outputs[0]
         value.name, value.dtype, value.shape = f"{path}.y", ir.DataType.FLOAT, x.shape

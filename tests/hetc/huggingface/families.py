@@ -97,6 +97,8 @@ def save_random_model(
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config).eval()
     for name, tensor in model.state_dict().items():
+        if not tensor.is_floating_point():
+            continue
         if tensor.dim() > 1:
             tensor.normal_(std=0.15)
         else:

@@ -16,11 +16,13 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from families import EXPERTS, FAMILIES, VOCABULARY, olmoe, save_random_model  # noqa: E402
+from model_types import tiny_config  # noqa: E402
 
 from hetc.errors import InvalidInputError, UsageError  # noqa: E402
 from hetc.huggingface.export import export  # noqa: E402
 
 TOLERANCE = 1e-4
+PROJECTIONS = ("gate", "up", "down")
 # Two sequences, the first padded on the left.
 MASK = np.ones((2, 7), np.int64)
 MASK[0, :3] = 0
@@ -36,18 +38,27 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path, Path]
     return model, folder / "checkpoint", export(folder / "checkpoint", folder / "exported")
 
 
-def reference(model: Any, ids: np.ndarray) -> np.ndarray:
+def reference(
+    model: Any, ids: np.ndarray, mask: np.ndarray = MASK, positions: np.ndarray = POSITIONS
+) -> np.ndarray:
     with torch.no_grad():
-        tensors = (torch.from_numpy(array) for array in (ids, MASK, POSITIONS))
+        tensors = (torch.from_numpy(array) for array in (ids, mask, positions))
         names = ("input_ids", "attention_mask", "position_ids")
         return model(**dict(zip(names, tensors, strict=True))).logits.numpy()
 
 
-def run(path: Path, ids: np.ndarray, chunks: list[int]) -> np.ndarray:
+def run(
+    path: Path,
+    ids: np.ndarray,
+    chunks: list[int],
+    mask: np.ndarray = MASK,
+    positions: np.ndarray = POSITIONS,
+) -> np.ndarray:
     """Logits of `ids`, fed in chunks of these lengths with the cache carried between."""
     session = onnxruntime.InferenceSession(path)
+    sizes = {"batch": len(ids), "past_sequence": 0}
     cache = {
-        one.name: np.zeros([len(ids), one.shape[1], 0, one.shape[3]], np.float32)
+        one.name: np.zeros([sizes.get(size, size) for size in one.shape], np.float32)
         for one in session.get_inputs()
         if one.name.startswith("past_key_values")
     }
@@ -56,8 +67,8 @@ def run(path: Path, ids: np.ndarray, chunks: list[int]) -> np.ndarray:
         end = start + chunk
         feeds = {
             "input_ids": ids[:, start:end],
-            "attention_mask": MASK[:, :end],
-            "position_ids": POSITIONS[:, start:end],
+            "attention_mask": mask[:, :end],
+            "position_ids": positions[:, start:end],
         }
         first, *present = session.run(None, {**feeds, **cache})
         cache = dict(zip(cache, present, strict=True))
@@ -205,10 +216,44 @@ def test_link(exported: tuple[Any, Path, Path], tmp_path: Path, monkeypatch: pyt
     assert not [file for file in tmp_path.iterdir() if file.name.startswith(".")]
 
 
-def test_stacked_checkpoint_is_refused(exported: tuple[Any, Path, Path], tmp_path: Path) -> None:
+def external_files(path: Path) -> set[str]:
+    """The files that a model's initializers lie in."""
+    proto = onnx.load(path, load_external_data=False)
+    return {
+        entry.value
+        for one in proto.graph.initializer
+        for entry in one.external_data
+        if entry.key == "location"
+    }
+
+
+def test_stacked_checkpoint_is_cut_where_it_is(exported: tuple[Any, Path, Path], tmp_path: Path) -> None:
     exported[0].save_pretrained(tmp_path / "checkpoint", save_original_format=False)
-    with pytest.raises(InvalidInputError, match="all experts in one tensor"):
-        export(tmp_path / "checkpoint", tmp_path / "exported")
+    path = export(tmp_path / "checkpoint", tmp_path / "exported")
+    assert external_files(path) == {"model.safetensors"}
+    assert_same_logits(path, exported[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_interleaved_gate_and_up_are_written_apart(dtype: Any, tmp_path: Path) -> None:
+    config = tiny_config("gpt_oss", num_hidden_layers=2)
+    model = save_random_model(config, tmp_path / "checkpoint", dtype)
+    path = export(tmp_path / "checkpoint", tmp_path / "exported")
+    assert external_files(path) == {"model.safetensors", "converted.data"}
+    assert_same_logits(path, model)
+    proto = onnx.load(path, load_external_data=False)
+    tensors = {one.name: one for one in proto.graph.initializer}
+    for node in experts_of(proto):
+        expert = f"model.{node.name.replace('.experts', '.mlp.experts')}"
+        names = [
+            f"{expert}.{projection}_proj.{kind}" for kind in ("weight", "bias") for projection in PROJECTIONS
+        ]
+        assert list(node.input[1:]) == names
+        files = [{entry.key: entry.value for entry in tensors[name].external_data} for name in names]
+        # down needs no change: it is a view of the stack, as are its biases.
+        assert [file["location"] == "converted.data" for file in files] == [True, True, False] * 2
+        sizes = {onnx.TensorProto.FLOAT: 4, onnx.TensorProto.BFLOAT16: 2}
+        assert int(files[0]["length"]) == 32 * 48 * sizes[tensors[names[0]].data_type]
 
 
 def test_output_that_cannot_be_written(exported: tuple[Any, Path, Path], tmp_path: Path) -> None:

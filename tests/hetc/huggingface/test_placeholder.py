@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from families import olmoe  # noqa: E402
+from model_types import tiny_config  # noqa: E402
 
 from hetc.errors import InvalidInputError  # noqa: E402
 from hetc.huggingface.placeholder import prepare_experts  # noqa: E402
@@ -20,17 +21,24 @@ def build(config: Any) -> Any:
         return transformers.AutoModelForCausalLM.from_config(config)
 
 
-def test_gpt_oss_is_refused_for_its_layout() -> None:
-    config = transformers.GptOssConfig(
-        hidden_size=32,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        num_local_experts=4,
-    )
-    with pytest.raises(InvalidInputError, match=r"gpt_oss: model\.layers\.0\.mlp\.experts .*transposed"):
-        prepare_experts(build(config), "gpt_oss")
+def test_gpt_oss_clamps_gate_and_up() -> None:
+    model = build(tiny_config("gpt_oss", swiglu_limit=3.0))
+    prepare_experts(model, "gpt_oss")
+    assert model.model.layers[0].mlp.experts.hetc_attributes == {
+        "transpose_weight": 0,
+        "activation": "clamped_swish",
+        "activation_alpha": 1.702,
+        "activation_beta": 1.0,
+        "activation_limit": 3.0,
+    }
+
+
+@pytest.mark.parametrize("limit", [7.0, 30.0])
+def test_limit_is_found_wherever_it_lies(limit: float) -> None:
+    model = build(tiny_config("hy_v4", swiglu_limit=limit))
+    prepare_experts(model, "hy_v4")
+    attributes = model.model.layers[-1].mlp.experts.hetc_attributes
+    assert (attributes["activation_beta"], attributes["activation_limit"]) == (0.0, limit)
 
 
 def test_dense_model_is_refused() -> None:
@@ -48,9 +56,6 @@ def test_dense_model_is_refused() -> None:
 @pytest.mark.parametrize(
     ("flag", "value", "reason"),
     [
-        ("is_transposed", True, "is_transposed"),
-        ("is_concatenated", False, "interleaves gate and up"),
-        ("has_bias", True, "has_bias"),
         ("has_post_expert_norm", True, "has_post_expert_norm"),
         ("act_fn", torch.nn.Mish(), "activation Mish"),
     ],
@@ -74,4 +79,5 @@ def test_supported_model_is_noted() -> None:
     model = build(olmoe(hidden_act="gelu_pytorch_tanh"))
     prepare_experts(model, "olmoe")
     experts = model.model.layers[1].mlp.experts
-    assert (experts.hetc_path, experts.hetc_activation) == ("model.layers.1.mlp.experts", "gelu_tanh")
+    assert experts.hetc_path == "model.layers.1.mlp.experts"
+    assert experts.hetc_attributes == {"transpose_weight": 1, "activation": "gelu_tanh"}

@@ -1,0 +1,95 @@
+"""Writes docs/models.md: what `hetc export` does with each model type that transformers has experts for.
+
+Run as `PYTHONPATH=tests:tests/hetc/huggingface python benchmarks/model_table.py`; takes about half an hour.
+Each model type is checked as tests/hetc/huggingface/test_model_types.py checks it, in a process of its own,
+whose memory ends with it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+import transformers
+from model_types import UNTESTED, causal_model_types
+from test_model_types import TOLERANCE, check_model_type
+
+OUTPUT = Path(__file__).parent.parent / "docs" / "models.md"
+TIME = 300
+"""Seconds that a model type may take."""
+
+TEXT = """# Model types
+
+Written by `benchmarks/model_table.py` with transformers {transformers} and torch {torch}.
+
+{count} model types have a causal language model behind transformers' experts interface. {equal_count} of them
+are equal to transformers: tiny random models, logits within {tolerance:g}, for two prompts of which one is
+padded, whole, token by token and in chunks with the cache, and for a prompt of 70 tokens.
+
+{equal}
+
+Outside the interface: `deepseek` (DeepSeekMoE-16B), equal to an implementation in plain torch
+(`tests/hetc/huggingface/test_deepseek.py`).
+
+| not supported | why |
+|---|---|
+{refused}
+
+Checkpoints of float32, float16 and bfloat16 are read, one tensor per expert or all experts of a layer in one.
+Quantised checkpoints are refused.
+"""
+
+
+def check(model_type: str, queue: multiprocessing.Queue[str]) -> None:
+    """Put the outcome for a model type into `queue`: empty if equal, else what was in the way."""
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            queue.put(check_model_type(model_type, Path(folder)))
+        except AssertionError as error:
+            queue.put(f"exported, but differs from transformers: {error}")
+        except Exception as error:  # whatever transformers or the runtime raises
+            queue.put(f"failed: {type(error).__name__}: {error}")
+
+
+def outcome(model_type: str) -> str:
+    """Check a model type in a new process."""
+    queue: multiprocessing.Queue[str] = multiprocessing.Queue()
+    process = multiprocessing.Process(target=check, args=(model_type, queue))
+    process.start()
+    process.join(TIME)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        return f"not tested: takes more than {TIME} s"
+    return queue.get(timeout=10)
+
+
+def main() -> None:
+    """Check all model types and write the table."""
+    reasons = {}
+    for model_type in sorted(causal_model_types()):
+        untested = UNTESTED.get(model_type)
+        reason = f"not tested: {untested}" if untested else outcome(model_type)
+        reasons[model_type] = " ".join(reason.split()).replace("|", "\\|")
+        print(model_type, reasons[model_type] or "equal", flush=True)
+    equal = [model_type for model_type, reason in reasons.items() if not reason]
+    refused = [f"| `{model_type}` | {reason} |" for model_type, reason in reasons.items() if reason]
+    text = TEXT.format(
+        transformers=version("transformers"),
+        torch=version("torch"),
+        count=len(reasons),
+        equal_count=len(equal),
+        tolerance=TOLERANCE,
+        equal=", ".join(f"`{model_type}`" for model_type in equal),
+        refused="\n".join(refused),
+    )
+    OUTPUT.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""A checkpoint's tensors as torch tensors in the memory of its files, and the places of what they become.
+
+transformers converts many checkpoints on loading: it splits, joins, transposes or interleaves tensors. Run on
+tensors that share a file's memory map, its own conversions show what a graph can refer to: a result that is
+still a contiguous piece of the map is a place in the checkpoint, and only what isn't is written anew. ONNX
+external data is offset and length, so that rows which alternate between two matrices (gpt-oss' gate and up),
+or halves of a matrix's columns, cannot stay where they are.
+"""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+import torch
+
+from hetc.huggingface.checkpoint import StoredTensor
+
+__all__ = ["CONVERTED_FILE", "TensorFiles"]
+
+CONVERTED_FILE = "converted.data"
+"""The file for tensors that no checkpoint file holds as the graph needs them."""
+
+ALIGNMENT = 64
+
+TORCH_TYPES = {
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "BOOL": torch.bool,
+}
+STORED_TYPES = {theirs: ours for ours, theirs in TORCH_TYPES.items()}
+
+
+class TensorFiles:
+    """Maps a checkpoint's files, and writes what they lack to `CONVERTED_FILE`; a context manager.
+
+    Reading happens through the map, page by page: a tensor costs no memory until something computes with it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """Take the folder that `CONVERTED_FILE` is written to, if anything has to be."""
+        self._converted = directory / CONVERTED_FILE
+        self._stream: BinaryIO | None = None
+        # By file: the map, and all of its bytes as a tensor, which knows where in memory it begins.
+        self._maps: dict[Path, tuple[mmap.mmap, torch.Tensor]] = {}
+
+    def __enter__(self) -> TensorFiles:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stream is not None:
+            self._stream.close()
+        self._maps.clear()
+
+    def read(self, stored: StoredTensor) -> torch.Tensor:
+        """The tensor, in the memory of its file's map."""
+        if stored.file not in self._maps:
+            with stored.file.open("rb") as stream:
+                # A private map: torch takes it for writable and doesn't warn; nothing writes to it.
+                mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
+            self._maps[stored.file] = mapped, torch.frombuffer(mapped, dtype=torch.uint8)
+        dtype = TORCH_TYPES[stored.dtype]
+        if stored.length == 0:
+            return torch.empty(stored.shape, dtype=dtype)
+        mapped, _ = self._maps[stored.file]
+        count = stored.length // dtype.itemsize
+        return torch.frombuffer(mapped, dtype=dtype, offset=stored.offset, count=count).reshape(stored.shape)
+
+    def place(self, name: str, tensor: torch.Tensor) -> StoredTensor:
+        """Where `tensor` is: in a file of the checkpoint, else written to `CONVERTED_FILE` now."""
+        found = StoredTensor(
+            name, self._converted, STORED_TYPES[tensor.dtype], tuple(tensor.shape), 0, tensor.nbytes
+        )
+        if tensor.is_contiguous():
+            for file, (_, content) in self._maps.items():
+                offset = tensor.data_ptr() - content.data_ptr()
+                if 0 <= offset < content.nbytes:
+                    return replace(found, file=file, offset=offset)
+        if self._stream is None:
+            self._stream = self._converted.open("wb")
+        self._stream.write(bytes(-self._stream.tell() % ALIGNMENT))
+        offset = self._stream.tell()
+        self._stream.write(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+        return replace(found, offset=offset)

@@ -1,0 +1,163 @@
+"""Tiny configurations of every model type in transformers that uses its experts interface."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from families import EXPERTS, VOCABULARY
+from transformers import AutoModelForCausalLM, PretrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+__all__ = ["REFUSED", "UNTESTED", "causal_model_types", "tiny_config"]
+
+LAYERS = 4
+
+# Fields of configurations, by the name that families share, and their value in a tiny model. A family has
+# few of them; those that it lacks are left out.
+SMALL: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "vocab_size_per_layer_input": VOCABULARY,
+    "unpadded_vocab_size": VOCABULARY,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+    "max_position_embeddings": 128,
+    "model_max_length": 128,
+    "hidden_size": 32,
+    "logit_scale": 1.0,
+    "logits_mup_width_multiplier": 1.0,
+    "hidden_size_per_layer_input": 8,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "swa_num_attention_heads": 4,
+    "swa_num_key_value_heads": 2,
+    "head_dim": 8,
+    "swa_head_dim": 8,
+    "sliding_window": 4,
+    "sliding_window_size": 4,
+    # Latent attention.
+    "q_lora_rank": 12,
+    "kv_lora_rank": 8,
+    "o_lora_rank": 8,
+    "o_groups": 2,
+    "qk_rope_head_dim": 4,
+    "qk_nope_head_dim": 8,
+    "qk_head_dim": 12,
+    "v_head_dim": 8,
+    # Sparse attention, with fewer choices than the test has tokens.
+    "index_head_dim": 8,
+    "index_n_heads": 8,
+    "index_topk": 4,
+    # Linear attention and state spaces.
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_head_dim": 8,
+    "linear_num_heads": 4,
+    "mamba_d_state": 8,
+    "mamba_dt_rank": 4,
+    "mamba_n_heads": 4,
+    "mamba_d_head": 16,
+    "mamba_chunk_size": 4,
+    "ssm_state_size": 8,
+    "mamba_num_heads": 4,
+    "mamba_head_dim": 16,
+    "n_groups": 2,
+    "chunk_size": 4,
+    # MLPs and experts.
+    "intermediate_size": 48,
+    "dense_intermediate_size": 48,
+    "moe_intermediate_size": 16,
+    "shared_intermediate_size": 24,
+    "shared_expert_intermediate_size": 24,
+    "shared_experts_intermediate_size": 24,
+    "moe_shared_expert_intermediate_size": 24,
+    "num_experts": EXPERTS,
+    "n_routed_experts": EXPERTS,
+    "num_local_experts": EXPERTS,
+    "moe_num_experts": EXPERTS,
+    "num_experts_per_tok": 2,
+    "num_experts_per_token": 2,
+    "moe_topk": 2,
+    "moe_k": 2,
+    "top_k_experts": 2,
+    "n_group": 4,
+    "num_expert_group": 4,
+    "topk_group": 2,
+    "n_shared_experts": 1,
+    "num_shared_experts": 1,
+    "moe_num_shared_experts": 1,
+    "first_k_dense_replace": 1,
+    "num_dense_layers": 1,
+    "num_nextn_predict_layers": 0,
+    "router_hidden_size": 8,
+}
+
+
+def causal_model_types() -> Iterator[str]:
+    """Model types whose code uses the experts interface and that have a causal language model.
+
+    Models of text and images are left out: their text model is a model type of its own.
+    """
+    for model_type, config in CONFIG_MAPPING.items():
+        if config not in AutoModelForCausalLM._model_mapping or "text_config" in config.sub_configs:
+            continue
+        model = AutoModelForCausalLM._model_mapping[config]
+        model = model[0] if isinstance(model, tuple) else model
+        if "use_experts_implementation" in inspect.getsource(sys.modules[model.__module__]):
+            yield model_type
+
+
+# What the names alone don't tell.
+OVERRIDES: dict[str, dict[str, Any]] = {
+    "jamba": {"attn_layer_period": 4, "attn_layer_offset": 2},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention", "conv", "full_attention"]},
+    "zaya": {"num_experts_per_tok": 1},
+    "dots1": {"n_routed_experts": EXPERTS, "n_shared_experts": 1, "num_experts_per_tok": 2},
+    "hunyuan_v1_moe": {"head_dim": 8},
+    "deepseek_v2": {"n_group": 4, "topk_group": 2, "num_experts_per_tok": 2},
+    "gemma4_text": {
+        "enable_moe_block": True,
+        "num_experts": EXPERTS,
+        "top_k_experts": 2,
+        "moe_intermediate_size": 16,
+    },
+    "granitemoehybrid": {"layer_types": ["linear_attention", "full_attention"] * 2},
+    "kimi_linear": {"num_hidden_layers": 2, "layer_types": ["linear_attention", "full_attention"]},
+}
+
+# Model types that `export` refuses, and part of the reason that it gives.
+REFUSED = {
+    "bailing_hybrid": "one chunk of 64 tokens",
+    "deepseek_v4": "which hetc cannot carry",
+    "granitemoehybrid": "one number of chunks",
+    "inkling2_text": "Inkling2SoftcappedSwiGLU",
+    "jamba": "inferred a static shape",
+    "kimi_linear": "one chunk of 64 tokens",
+    "minimax": "cache of its own",
+    "nemotron_h": "one number of chunks",
+    "qwen3_5_moe_text": "one chunk of 64 tokens",
+    "qwen3_next": "one chunk of 64 tokens",
+}
+UNTESTED = {"qwen4_exp_text": "transformers cannot build it from its default configuration"}
+
+
+def tiny_config(model_type: str, **changes: Any) -> PretrainedConfig:
+    """A configuration of a few thousand parameters."""
+    build = CONFIG_MAPPING[model_type]
+    default = build()
+    text = default.get_text_config()
+    present = vars(text)
+    fields = {name: value for name, value in SMALL.items() if present.get(name) is not None}
+    if "kv_lora_rank" in fields:
+        # Latent attention has as many keys as queries, and derives the width of a head.
+        fields["num_key_value_heads"] = SMALL["num_attention_heads"]
+        fields.pop("head_dim", None)
+    fields.update(OVERRIDES.get(text.model_type, {}))
+    fields.update(changes)
+    return build(**fields) if text is default else build(text_config=type(text)(**fields).to_dict())
