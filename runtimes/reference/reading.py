@@ -13,7 +13,7 @@ from hetc.runtimes.reference.noise import Float32, normals
 from hetc.runtimes.reference.philox import philox
 from hetc.runtimes.reference.settings import Crossbar
 
-__all__ = ["disturb", "hash_values", "round_randomly"]
+__all__ = ["disturb", "hash_values", "product_normals", "round_randomly", "squared_products"]
 
 PURPOSE_PRODUCT, PURPOSE_DAC = 2, 4
 WIRE = 571428.57
@@ -44,6 +44,34 @@ def _words(
     digest = hash_values(values, first_row)[:, None]
     low, high = digest & np.uint64(0xFFFFFFFF), digest >> np.uint64(32)
     return philox((low, high, positions[None, :], purpose), key)
+
+
+def product_normals(q: Float32, first_row: int, columns: int, crossbar: Crossbar, stream: int) -> Float32:
+    """One standard normal ``[M, columns]`` for each output of the vectors ``q``.
+
+    The four normals of one counter belong to columns 16 apart: a counter for every four columns, and a vector
+    register of counters for a stretch of columns.
+    """
+    n = np.arange(columns)
+    counters = 16 * (n // 64) + n % 16
+    words = _words(q, first_row, counters, PURPOSE_PRODUCT, (crossbar.read_seed, stream))
+    four = np.stack([*normals(words[0], words[1]), *normals(words[2], words[3])])
+    picked: Float32 = four[n % 64 // 16, :, n].T
+    return picked
+
+
+def squared_products(q: Float32, weights: Float32) -> Float64:
+    """``[M, N]``: the sums of |w| q^2 of PCM read noise.
+
+    Each |w| is rounded to 127 levels of the largest in its column of ``weights``, which leaves these sums
+    within a few parts in a thousand: a standard deviation needs no more.
+    """
+    magnitudes = np.abs(weights)
+    largest = magnitudes.max(axis=0)
+    gain = np.float32(127) / np.where(largest > 0, largest, np.float32(1))
+    codes = q.astype(np.float64)
+    sums: Float64 = (codes**2 @ np.rint(magnitudes * gain).astype(np.float64)) * (largest / np.float32(127))
+    return sums
 
 
 def round_randomly(v: Float32, first_row: int, crossbar: Crossbar, stream: int) -> Float32:
@@ -91,16 +119,15 @@ def disturb(
         ramp = 1 - (1 - np.arange(rows) / rows) ** 2
         delta -= crossbar.ir_drop * loss * ((codes * ramp) @ w)
     if crossbar.output_noise or crossbar.weight_noise:
-        words = _words(q, first_row, np.arange(a.shape[1]), PURPOSE_PRODUCT, (crossbar.read_seed, stream))
-        z0, z1 = normals(words[0], words[1])
-        delta += crossbar.output_noise * levels * unit * z0
+        variance = np.square(crossbar.output_noise * levels * unit)
         if crossbar.weight_noise_form == "additive":
-            spread = unit * np.sqrt((codes**2).sum(axis=1, keepdims=True))
+            spread = np.square(unit) * (codes**2).sum(axis=1, keepdims=True)
         elif crossbar.weight_noise_form == "pcm-read":
-            spread = np.sqrt(unit * (codes**2 @ np.abs(w)))
+            spread = unit * squared_products(q, weights)
         else:
             raise InvalidInputError(
                 f"weight_noise_form is {crossbar.weight_noise_form!r}; known are additive and pcm-read"
             )
-        delta += crossbar.weight_noise * spread * z1
+        variance = variance + crossbar.weight_noise**2 * spread
+        delta += np.sqrt(variance) * product_normals(q, first_row, a.shape[1], crossbar, stream)
     return a + np.where(scale < 1e-30, 0.0, delta)

@@ -91,18 +91,25 @@ CrossbarMatrix::CrossbarMatrix(const KernelInfo& info, const Settings& settings,
       weight_scale_(
           read_column_scales(info, weight_scale, prefix + "weight_scale", slices_.size(), weight.columns)) {}
 
+const std::vector<float>& CrossbarMatrix::clean_maxima(const KernelContext& context) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (maxima_.empty()) maxima_ = column_maxima(context, name_, weight_, slices_);
+  return maxima_;
+}
+
 const std::vector<float>& CrossbarMatrix::clean_scale(const KernelContext& context) {
   if (!weight_scale_.empty()) return weight_scale_;
+  const std::vector<float>& maxima = clean_maxima(context);
+  if (!settings_.scale_per_tile) return maxima;
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (!maxima_.empty()) return maxima_;
-  maxima_ = column_maxima(context, name_, weight_, slices_);
-  if (!settings_.scale_per_tile) return maxima_;
+  if (!tile_maxima_.empty()) return tile_maxima_;
+  tile_maxima_ = maxima;
   for (size_t s = 0; s < slices_.size(); ++s) {
-    float* row = maxima_.data() + s * padded(weight_.columns);
+    float* row = tile_maxima_.data() + s * padded(weight_.columns);
     for (const auto [begin, end] : split(weight_.columns, settings_.tile_columns))
       std::fill(row + begin, row + end, *std::max_element(row + begin, row + end));
   }
-  return maxima_;
+  return tile_maxima_;
 }
 
 std::shared_ptr<const ProgrammedMatrix> CrossbarMatrix::programmed(const KernelContext& context) {
@@ -134,27 +141,24 @@ CrossbarMatrix::GroupConstants CrossbarMatrix::constants(const ProgrammedMatrix*
   return group;
 }
 
-namespace {
-
-// value[rows][kGroupColumns] = sums of weights, with what the crossbar adds.
-void disturb(const DisturbedProducts& products, const float* column_scale, const float* alpha, size_t slice,
-             size_t row, size_t rows, size_t column, size_t columns, const float* sums, float* values) {
-  for (size_t m = 0; m < rows; ++m)
-    for (size_t n = 0; n < columns; ++n)
-      values[m * kGroupColumns + n] = sums[m * kGroupColumns + n] * column_scale[n];
-  products.add(slice, row, rows, column, columns, alpha, values);
+std::optional<DisturbedProducts> CrossbarMatrix::disturbance(const KernelContext& context,
+                                                             const ProgrammedMatrix* matrix,
+                                                             const Codes& codes) {
+  if (!settings_.disturbs()) return {};
+  const Disturbance& wanted = settings_.disturbance;
+  const bool squares = wanted.weight_noise > 0 && wanted.weight_noise_form == WeightNoise::kPcmRead;
+  const std::vector<float>& largest = matrix ? matrix->largest : squares ? clean_maxima(context) : maxima_;
+  return std::optional<DisturbedProducts>(std::in_place, context, settings_, weight_, matrix, largest,
+                                          slices_, codes, stream_);
 }
 
-}  // namespace
-
 Codes CrossbarMatrix::manage_bounds(const KernelContext& context, const ProgrammedMatrix* matrix,
-                                    const std::vector<float>& alpha, Codes codes) const {
+                                    const std::vector<float>& alpha, Codes codes) {
   // aihwkit's limits: a factor of 1000, and a quarter of the DAC's levels.
   const float most = settings_.dac_bits == 0 ? 1000.0f : std::min(1000.0f, settings_.levels() / 4);
   const float limit = settings_.adc_limit();
   for (float factor = 2; factor <= most; factor *= 2) {
-    std::optional<DisturbedProducts> products;
-    if (settings_.disturbs()) products.emplace(context, settings_, weight_, matrix, slices_, codes, stream_);
+    const std::optional<DisturbedProducts> products = disturbance(context, matrix, codes);
     const size_t groups = (weight_.columns + kGroupColumns - 1) / kGroupColumns;
     std::vector<unsigned char> clips(groups * codes.ranges.size());
     const auto take = [&](size_t slice, size_t row, size_t rows, size_t column, size_t columns,
@@ -162,8 +166,8 @@ Codes CrossbarMatrix::manage_bounds(const KernelContext& context, const Programm
       GroupConstants group = constants(matrix, alpha, slice, column, columns);
       std::vector<float> values(rows * kGroupColumns);
       if (products) {
-        disturb(*products, group.column_scale, alpha.data() + slice * padded(weight_.columns) + column, slice,
-                row, rows, column, columns, sums, values.data());
+        products->disturb(slice, row, rows, column, columns, group.column_scale,
+                          alpha.data() + slice * padded(weight_.columns) + column, sums, values.data());
         std::fill_n(group.column_scale, columns, 1.0f);
         sums = values.data();
       }
@@ -198,15 +202,14 @@ void CrossbarMatrix::multiply(const KernelContext& context, const Codes& given, 
   std::optional<Codes> managed;
   if (settings_.manages_bounds) managed = manage_bounds(context, matrix, alpha, given);
   const Codes& codes = managed ? *managed : given;
-  std::optional<DisturbedProducts> products;
-  if (settings_.disturbs()) products.emplace(context, settings_, weight_, matrix, slices_, codes, stream_);
+  const std::optional<DisturbedProducts> products = disturbance(context, matrix, codes);
   const auto take = [&](size_t slice, size_t row, size_t rows, size_t column, size_t columns,
                         const float* sums) {
     GroupConstants group = constants(matrix, alpha, slice, column, columns);
     std::vector<float> values(products ? rows * kGroupColumns : 0);
     if (products) {
-      disturb(*products, group.column_scale, alpha.data() + slice * padded(weight_.columns) + column, slice,
-              row, rows, column, columns, sums, values.data());
+      products->disturb(slice, row, rows, column, columns, group.column_scale,
+                        alpha.data() + slice * padded(weight_.columns) + column, sums, values.data());
       std::fill_n(group.column_scale, columns, 1.0f);
       sums = values.data();
     }

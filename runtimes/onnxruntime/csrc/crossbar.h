@@ -44,6 +44,7 @@ class CrossbarMatrix {
   uint32_t stream() const { return stream_; }
 
  private:
+  const std::vector<float>& clean_maxima(const KernelContext& context);
   const std::vector<float>& clean_scale(const KernelContext& context);
   std::shared_ptr<const ProgrammedMatrix> programmed(const KernelContext& context);
 
@@ -54,9 +55,13 @@ class CrossbarMatrix {
   GroupConstants constants(const ProgrammedMatrix* matrix, const std::vector<float>& alpha, size_t slice,
                            size_t column, size_t columns) const;
 
+  // The disturbance of products with `codes`, if there is one.
+  std::optional<DisturbedProducts> disturbance(const KernelContext& context, const ProgrammedMatrix* matrix,
+                                               const Codes& codes);
+
   // Doubles the range of every slice of a vector that clips, until none does or the limit is reached.
   Codes manage_bounds(const KernelContext& context, const ProgrammedMatrix* matrix,
-                      const std::vector<float>& alpha, Codes codes) const;
+                      const std::vector<float>& alpha, Codes codes);
 
   const Settings& settings_;
   Weight weight_;
@@ -66,8 +71,9 @@ class CrossbarMatrix {
   std::vector<float> adc_bound_;     // [slices, padded columns]; empty: out_bound times the scale
   std::vector<float> weight_scale_;  // likewise; empty: max|w|
 
-  std::mutex mutex_;  // guards what is made at the first Compute
-  std::vector<float> maxima_;
+  std::mutex mutex_;                // guards what is made at the first Compute
+  std::vector<float> maxima_;       // max|w| of the column slices
+  std::vector<float> tile_maxima_;  // of the tiles, likewise per column
   std::shared_ptr<const ProgrammedMatrix> programmed_;
 };
 

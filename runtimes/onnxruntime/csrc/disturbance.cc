@@ -1,5 +1,6 @@
 #include "disturbance.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "product.h"
@@ -7,7 +8,6 @@
 namespace hetc {
 namespace {
 
-constexpr uint32_t kPurpose = 2;
 // Conductance of one segment of wire over g_max, as in aihwkit.
 constexpr float kWire = 571428.57f;
 constexpr float kTiny = 1e-30f;
@@ -16,7 +16,8 @@ constexpr float kTiny = 1e-30f;
 
 DisturbedProducts::DisturbedProducts(const KernelContext& context, const Settings& settings,
                                      const Weight& weight, const ProgrammedMatrix* programmed,
-                                     const std::vector<Slice>& slices, const Codes& codes, uint32_t stream)
+                                     const std::vector<float>& largest, const std::vector<Slice>& slices,
+                                     const Codes& codes, uint32_t stream)
     : settings_(settings),
       slices_(slices),
       columns_(weight.columns),
@@ -24,7 +25,8 @@ DisturbedProducts::DisturbedProducts(const KernelContext& context, const Setting
   const Disturbance& wanted = settings.disturbance;
   const size_t rows = codes.rows, inputs = codes.inputs;
   const bool additive = wanted.weight_noise > 0 && wanted.weight_noise_form == WeightNoise::kAdditive;
-  const bool pcm_read = wanted.weight_noise > 0 && wanted.weight_noise_form == WeightNoise::kPcmRead;
+  if (wanted.weight_noise > 0 && !additive)
+    squared_.emplace(context, weight, programmed, largest, slices, codes);
   if (wanted.draws()) hashes_.resize(rows * slices.size());
   if (additive) norms_.resize(rows * slices.size());
   if (wanted.draws())
@@ -33,9 +35,7 @@ DisturbedProducts::DisturbedProducts(const KernelContext& context, const Setting
         const auto [begin, end] = slices[s];
         const float* q = codes.values.data() + row * inputs + begin;
         hashes_[row * slices.size() + s] = vector_code().hash_values(q, end - begin, begin);
-        double squares = 0;
-        for (size_t k = 0; additive && k < end - begin; ++k) squares += static_cast<double>(q[k]) * q[k];
-        if (additive) norms_[row * slices.size() + s] = static_cast<float>(std::sqrt(squares));
+        if (additive) norms_[row * slices.size() + s] = vector_code().sum_of_squares(q, end - begin);
       }
     });
 
@@ -63,7 +63,6 @@ DisturbedProducts::DisturbedProducts(const KernelContext& context, const Setting
       multiply_slices(context, weight, programmed, slices, changed.data(), rows, false, take);
     }
   };
-  if (pcm_read) product(true, &squares_, [](float q, size_t, size_t) { return q * q; });
   if (wanted.ir_drop > 0) {
     product(true, &currents_, [](float q, size_t, size_t) { return std::fabs(q); });
     product(false, &ramps_, [](float q, size_t j, size_t n) {
@@ -73,28 +72,41 @@ DisturbedProducts::DisturbedProducts(const KernelContext& context, const Setting
   }
 }
 
-void DisturbedProducts::add(size_t slice, size_t row, size_t rows, size_t column, size_t columns,
-                            const float* alpha, float* sums) const {
-  const Disturbance& wanted = settings_.disturbance;
-  const float levels = settings_.levels();
+// Subtracts the IR drop of one row from values[kGroupColumns].
+void DisturbedProducts::drop_voltage(size_t slice, size_t row, size_t column, size_t columns,
+                                     const float* alpha, float* values) const {
   const float length = static_cast<float>(slices_[slice].end - slices_[slice].begin);
-  float z0[kGroupColumns], z1[kGroupColumns];
+  for (size_t n = 0; n < columns; ++n) {
+    if (alpha[n] < kTiny) continue;
+    const size_t at = entry(slice, row, column + n);
+    const float i = length / kWire * currents_[at] / (settings_.levels() * alpha[n]);
+    values[n] -= settings_.disturbance.ir_drop * (i * (i * (0.05f * i - 0.2f) + 0.5f)) * ramps_[at];
+  }
+}
+
+void DisturbedProducts::disturb(size_t slice, size_t row, size_t rows, size_t column, size_t columns,
+                                const float* column_scale, const float* alpha, const float* sums,
+                                float* values) const {
+  const Disturbance& wanted = settings_.disturbance;
+  const float output = wanted.output_noise * settings_.levels(), weight = wanted.weight_noise;
+  float scale[kGroupColumns] = {}, noisy[kGroupColumns] = {};  // what is missing to a full group is 0
+  std::copy(column_scale, column_scale + columns, scale);
+  for (size_t n = 0; n < columns; ++n) noisy[n] = alpha[n] < kTiny ? 0.0f : alpha[n];
+  std::vector<float> squares(squared_ ? rows * kGroupColumns : 0);
+  if (squared_) squared_->multiply(slice, row, rows, column, columns, squares.data());
   for (size_t m = 0; m < rows; ++m) {
-    const size_t vector = (row + m) * slices_.size() + slice;
-    if (wanted.draws()) vector_code().draw_normals(key_, hashes_[vector], kPurpose, column, columns, z0, z1);
-    for (size_t n = 0; n < columns; ++n) {
-      if (alpha[n] < kTiny) continue;
-      float delta = 0;
-      const size_t at = entry(slice, row + m, column + n);
-      if (wanted.ir_drop > 0) {
-        const float a = length / kWire * currents_[at] / (levels * alpha[n]);
-        delta -= wanted.ir_drop * (a * (a * (0.05f * a - 0.2f) + 0.5f)) * ramps_[at];
-      }
-      if (wanted.output_noise > 0) delta += wanted.output_noise * levels * alpha[n] * z0[n];
-      if (!norms_.empty()) delta += wanted.weight_noise * alpha[n] * norms_[vector] * z1[n];
-      if (!squares_.empty()) delta += wanted.weight_noise * std::sqrt(alpha[n] * squares_[at]) * z1[n];
-      sums[m * kGroupColumns + n] += delta;
+    float* target = values + m * kGroupColumns;
+    const float* source = sums + m * kGroupColumns;
+    if (wanted.draws()) {
+      const size_t vector = (row + m) * slices_.size() + slice;
+      const float fixed = output * output + (norms_.empty() ? 0.0f : weight * weight * norms_[vector]);
+      vector_code().add_noise({key_, hashes_[vector], column, scale, noisy, fixed, weight * weight,
+                               squared_ ? squares.data() + m * kGroupColumns : nullptr},
+                              source, target);
+    } else {
+      for (size_t n = 0; n < kGroupColumns; ++n) target[n] = source[n] * scale[n];
     }
+    if (wanted.ir_drop > 0) drop_voltage(slice, row + m, column, columns, alpha, target);
   }
 }
 

@@ -2,26 +2,29 @@
 #ifndef HETC_DISTURBANCE_H_
 #define HETC_DISTURBANCE_H_
 
+#include <optional>
 #include <vector>
 
 #include "codes.h"
 #include "programmed.h"
 #include "settings.h"
+#include "squared_products.h"
 
 namespace hetc {
 
 // The disturbance of the products of some vectors with one matrix.
 class DisturbedProducts {
  public:
-  // Runs the further products that the disturbance needs. `programmed` may be null: the clean weights.
+  // `programmed` may be null: the clean weights. `largest`: max|stored value| of the column slices, or of
+  // clean weights; read for PCM read noise only.
   DisturbedProducts(const KernelContext& context, const Settings& settings, const Weight& weight,
-                    const ProgrammedMatrix* programmed, const std::vector<Slice>& slices, const Codes& codes,
-                    uint32_t stream);
+                    const ProgrammedMatrix* programmed, const std::vector<float>& largest,
+                    const std::vector<Slice>& slices, const Codes& codes, uint32_t stream);
 
-  // Adds to sums[rows][kGroupColumns] of weights (not of stored values), for columns of one slice with weight
-  // scales `alpha`.
-  void add(size_t slice, size_t row, size_t rows, size_t column, size_t columns, const float* alpha,
-           float* sums) const;
+  // values[rows][kGroupColumns] = sums of stored values as sums of weights, disturbed, for the columns of one
+  // group in one slice, with factors `column_scale` and weight scales `alpha`.
+  void disturb(size_t slice, size_t row, size_t rows, size_t column, size_t columns,
+               const float* column_scale, const float* alpha, const float* sums, float* values) const;
 
  private:
   size_t entry(size_t slice, size_t row, size_t column) const {
@@ -29,13 +32,16 @@ class DisturbedProducts {
   }
 
   const Settings& settings_;
+  void drop_voltage(size_t slice, size_t row, size_t column, size_t columns, const float* alpha,
+                    float* values) const;
+
   const std::vector<Slice>& slices_;
   size_t columns_;
   uint64_t key_;
   std::vector<uint64_t> hashes_;  // [rows][slices], of the codes
-  std::vector<float> norms_;      // [rows][slices], of the codes; additive noise
-  // [rows][slices][columns]; empty where they aren't needed.
-  std::vector<float> squares_;   // sum |w| q^2
+  std::vector<float> norms_;      // [rows][slices], sum q^2; additive noise
+  std::optional<SquaredProducts> squared_;
+  // [rows][slices][columns]; empty without IR drop.
   std::vector<float> currents_;  // sum |w q|
   std::vector<float> ramps_;     // sum w q (1 - (1 - j/n)^2)
 };

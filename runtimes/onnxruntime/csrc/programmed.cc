@@ -97,6 +97,23 @@ struct Magnitudes {
   std::vector<double> before, now;  // [slices][padded columns]; empty: not wanted
 };
 
+// Rounds the largest conductances of a column slice as the store does; int8 has its unit in `scale` instead.
+void round_largest(Store store, float* largest, float* scale) {
+  uint16_t halves[kPanelColumns];
+  switch (store) {
+    case Store::kFloat32:
+      return;
+    case Store::kBfloat16:
+      vector_code().from_float(ElementType::kBfloat16, largest, kPanelColumns, halves);
+      return vector_code().to_float(ElementType::kBfloat16, halves, kPanelColumns, largest);
+    case Store::kInt8:
+      for (size_t n = 0; n < kPanelColumns; ++n) {
+        scale[n] *= largest[n] / 127.0f;
+        largest[n] = 127.0f;
+      }
+  }
+}
+
 // Programs the 16 columns of one panel, slice by slice.
 void program_panel(const ProgrammingRequest& request, size_t panel, ProgrammedMatrix* matrix,
                    Magnitudes* magnitudes) {
@@ -122,14 +139,12 @@ void program_panel(const ProgrammingRequest& request, size_t panel, ProgrammedMa
         magnitudes->now[entry + i % kPanelColumns] += static_cast<double>(std::fabs(block[i]));
     }
     std::copy(alpha, alpha + kPanelColumns, scale);
-    float largest[kPanelColumns] = {};
-    if (request.store == Store::kInt8) {
-      code.column_maxima(block.data(), end - begin, largest);
-      for (size_t n = 0; n < kPanelColumns; ++n) scale[n] = alpha[n] * (largest[n] / 127.0f);
-    }
+    float* largest = matrix->largest.data() + s * padded(weight.columns) + column;
+    code.column_maxima(block.data(), end - begin, largest);
     const size_t offset =
         (panel * matrix->begins.back() + matrix->begins[s]) * kPanelColumns * element_bytes(request.store);
     code.store_block(request.store, block.data(), end - begin, largest, matrix->panels.get() + offset);
+    round_largest(request.store, largest, scale);
   }
 }
 
@@ -167,6 +182,7 @@ std::unique_ptr<const ProgrammedMatrix> program(const KernelContext& context,
   matrix->alpha = request.weight_scale;
   matrix->alpha.resize(request.slices.size() * columns);
   matrix->column_scale.resize(matrix->alpha.size());
+  matrix->largest.resize(matrix->alpha.size());
   Magnitudes magnitudes;
   if (request.noise.drifts && request.compensation != Compensation::kNone) {
     magnitudes.before.resize(matrix->alpha.size());

@@ -27,6 +27,7 @@ struct ProgrammedMatrix {
   std::vector<size_t> begins;       // [slices + 1]; the last entry is the number of rows of a panel
   std::vector<float> alpha;         // [slices][padded columns], the weight scale
   std::vector<float> column_scale;  // likewise; stored value times this is the weight
+  std::vector<float> largest;       // likewise; of the stored values' magnitudes
   std::vector<float> compensation;  // likewise; the digital factor against drift; empty: 1
 };
 

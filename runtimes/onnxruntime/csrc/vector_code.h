@@ -85,6 +85,17 @@ struct Digitiser {
   float levels;               // L
 };
 
+// What one product adds to the outputs of one group of columns in one K-slice.
+struct ProductNoise {
+  uint64_t key, hash;         // of the random words: see docs/operators.md
+  size_t column;              // the first of the group
+  const float* column_scale;  // [kGroupColumns]; multiplies the sums of stored weights
+  const float* alpha;         // [kGroupColumns], the weight scale; 0: no noise
+  float fixed;                // variance over alpha^2
+  float read;                 // variance over alpha times squares
+  const float* squares;       // [kGroupColumns], sum |W| q^2; may be null
+};
+
 struct VectorCode {
   const char* name;
 
@@ -98,11 +109,6 @@ struct VectorCode {
   // Noise that drifts or flickers adds to before[16] the magnitudes at programming.
   void (*program_block)(const Noise& noise, size_t row, size_t rows, size_t column, const float* scale,
                         float* block, double* before);
-
-  // Two standard normals of one vector for each of `count` columns from `column`; writes up to the next
-  // multiple of kPanelColumns.
-  void (*draw_normals)(uint64_t key, uint64_t hash, uint32_t purpose, size_t column, size_t count,
-                       float* first, float* second);
 
   // Converts conductances to the store and its order of rows; `largest` (max|g| per column) is read by int8
   // only.
@@ -125,6 +131,22 @@ struct VectorCode {
 
   // The hash of values of rows from `row` (docs/operators.md, Random numbers).
   uint64_t (*hash_values)(const float* values, size_t count, size_t row);
+
+  float (*sum_of_squares)(const float* values, size_t count);
+
+  // codes^2 = 128 high + low, of codes that are integers in -127..127.
+  void (*split_squares)(const float* codes, size_t count, float* high, float* low);
+
+  // sums[rows][kGroupColumns] += 128 digits[rows][0][kGroupColumns] + digits[rows][1][kGroupColumns]
+  void (*join_digits)(const float* digits, size_t rows, float* sums);
+
+  // A panel in `store` (int8 or float32) of |values of panel| * 127 / largest[16], rounded. `next`: the panel
+  // that is going to be read, for the caches; any address will do.
+  void (*magnitudes)(const Panels& panel, size_t rows, const float* largest, const void* next, Store store,
+                     void* target);
+
+  // values[kGroupColumns] = sums[kGroupColumns] in units of weights, and noise.
+  void (*add_noise)(const ProductNoise& noise, const float* sums, float* values);
 
   // y[rows][columns] += the ADC's reading of sums, row m in units of ranges[m * range_stride].
   void (*digitise)(const Digitiser& digitiser, const float* sums, size_t rows, size_t columns,

@@ -9,6 +9,7 @@ import pytest
 
 from hetc.errors import InvalidInputError
 from hetc.runtimes.reference import Crossbar, analog_matmul, convert, hash_values
+from hetc.runtimes.reference.reading import product_normals, squared_products
 
 PLAIN: dict[str, Any] = {"dac_bits": 0, "adc_bits": 0}
 
@@ -45,6 +46,39 @@ def test_additive_noise_grows_with_the_norm() -> None:
 def test_pcm_read_noise_grows_with_weights_and_inputs() -> None:
     x, w, error = noise(weight_noise=0.0175, weight_noise_form="pcm-read")
     assert_standard(error / (0.0175 * np.sqrt(x.astype(np.float64) ** 2 @ np.abs(w))))
+
+
+@pytest.mark.parametrize("outlier", [1, 8])
+@pytest.mark.parametrize("freedom", [np.inf, 5.0])
+def test_weights_of_7_bits_leave_the_spread_of_pcm_read_noise(freedom: float, outlier: int) -> None:
+    """Also where weights have heavy tails (Student's t), and one input is 8 times the range of the rest."""
+    random = np.random.default_rng(5)
+    w = random.normal(size=(512, 256))
+    if np.isfinite(freedom):
+        w = w / np.sqrt(random.chisquare(freedom, w.shape) / freedom)
+    q = np.rint(np.clip(random.normal(size=(64, 512)) * 40, -127, 127) / outlier)
+    q[:, 17] = 127
+    q, w = q.astype(np.float32), w.astype(np.float32)
+    exact = np.sqrt(q.astype(np.float64) ** 2 @ np.abs(w))
+    error = np.sqrt(squared_products(q, w)) / exact - 1
+    assert np.sqrt((error**2).mean()) < (0.002 if outlier == 1 else 0.01)
+
+
+def test_every_output_draws_its_own_normal() -> None:
+    q = np.arange(12, dtype=np.float32).reshape(3, 4)
+    z = product_normals(q, 0, 200, Crossbar("noisy"), 1)
+    assert z.shape == (3, 200)
+    assert len(np.unique(z)) == z.size
+    np.testing.assert_array_equal(z[:, :70], product_normals(q, 0, 70, Crossbar("noisy"), 1))
+    many = product_normals(np.arange(8192, dtype=np.float32)[:, None], 0, 128, Crossbar("noisy"), 1)
+    assert_standard(many)
+    assert np.abs(np.corrcoef(many.T) - np.eye(128)).max() < 0.06
+
+
+def test_two_noises_add_their_variances() -> None:
+    x, w, error = noise(output_noise=0.1, weight_noise=0.0175, weight_noise_form="pcm-read")
+    variance = 0.1**2 + 0.0175**2 * (x.astype(np.float64) ** 2 @ np.abs(w))
+    assert_standard(error / np.sqrt(variance))
 
 
 def test_ir_drop_formula() -> None:
