@@ -157,7 +157,7 @@ struct NarrowProduct {
 constexpr size_t kNarrowDepth = 131072;
 
 // The fastest of the compiled variants that this processor runs, or the fastest up to the one that the
-// environment variable HETC_INSTRUCTIONS names: portable, avx2, avx512 or amx. It is read once.
+// environment variable HETC_INSTRUCTIONS names: portable, avx2, avxvnni, avx512 or amx. It is read once.
 const VectorCode& vector_code();
 
 // Nothing if `vector_code().multiply` is as fast.
