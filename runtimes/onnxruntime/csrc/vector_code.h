@@ -68,12 +68,16 @@ struct Noise {
   uint32_t reading;  // the purpose in the counter of the reading's draws
 };
 
-// Up to kGroupPanels panels of stored weights; `stride` is the distance between panels in elements.
+// Up to kGroupPanels panels of stored weights; `stride` is the distance between panels in elements. What is
+// read after them, `count` times `next_stride` bytes apart from `next` on, is fetched into the cache
+// meanwhile.
 struct Panels {
   Store store;
   const void* data;
   size_t stride;
   size_t count;
+  const void* next;
+  size_t next_stride;
 };
 
 // The converter constants of one K-slice for the columns of one group.
