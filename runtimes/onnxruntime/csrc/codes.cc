@@ -28,7 +28,7 @@ Codes convert(const KernelContext& context, const Settings& settings, const floa
   Codes codes{rows,
               inputs,
               settings.dac_bits >= 2 && settings.dac_bits <= 8,
-              std::vector<float>(rows * inputs),
+              std::vector<float, UninitialisedFloats>(rows * inputs),
               std::vector<float>(rows * slices.size()),
               std::vector<unsigned char>(rows),
               x,

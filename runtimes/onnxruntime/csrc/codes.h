@@ -3,6 +3,9 @@
 #define HETC_CODES_H_
 
 #include <cstdint>
+#include <memory>
+#include <new>
+#include <utility>
 #include <vector>
 
 #include "ort.h"
@@ -11,16 +14,32 @@
 
 namespace hetc {
 
+// Leaves the elements of a new vector as they are: the DAC writes every one of them.
+struct UninitialisedFloats : std::allocator<float> {
+  template <typename Other>
+  struct rebind {
+    using other = UninitialisedFloats;
+  };
+  template <typename Element>
+  void construct(Element* element) {
+    ::new (static_cast<void*>(element)) Element;
+  }
+  template <typename Element, typename... Arguments>
+  void construct(Element* element, Arguments&&... arguments) {
+    ::new (static_cast<void*>(element)) Element(std::forward<Arguments>(arguments)...);
+  }
+};
+
 // The DAC's view of [rows, inputs] vectors.
 struct Codes {
   size_t rows;
   size_t inputs;
-  bool small;                          // the values are integers in -127..127
-  std::vector<float> values;           // [rows, inputs]
-  std::vector<float> ranges;           // [rows, slices]; 0: the slice is off
-  std::vector<unsigned char> spoiled;  // [rows]; 1: a value was NaN or infinite
-  const float* x;                      // the vectors themselves
-  uint32_t stream;                     // of the matrix that the DAC belongs to
+  bool small;                                      // the values are integers in -127..127
+  std::vector<float, UninitialisedFloats> values;  // [rows, inputs]
+  std::vector<float> ranges;                       // [rows, slices]; 0: the slice is off
+  std::vector<unsigned char> spoiled;              // [rows]; 1: a value was NaN or infinite
+  const float* x;                                  // the vectors themselves
+  uint32_t stream;                                 // of the matrix that the DAC belongs to
 };
 
 // `input_range`: per slice; empty: the largest of each vector's slice.

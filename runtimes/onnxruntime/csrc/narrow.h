@@ -8,7 +8,7 @@
 
 namespace hetc {
 
-extern const NarrowProduct kAmxBfloat16, kAmxInt8, kAvx512Int8, kAvx2Int8;
+extern const NarrowProduct kAmxBfloat16, kAmxInt8, kAvx512Int8, kAvxVnniInt8, kAvx2Int8;
 
 namespace {
 

@@ -7,7 +7,7 @@
 namespace hetc {
 namespace {
 
-constexpr size_t kRowChunk = 128;
+constexpr size_t kRowChunk = 96;
 // Panels of this many rows stay in the nearest cache while the rows of a chunk pass.
 constexpr size_t kDepthChunk = 128;
 
@@ -39,12 +39,15 @@ Scratch& scratch() {
   return *memory;
 }
 
-// The stored panels of a group of columns from row `row` of slice `slice` on.
-Panels stored_panels(const ProgrammedMatrix& matrix, size_t slice, size_t row, const Block& block) {
+// The stored panels of a group of columns, `depth` rows from row `row` of slice `slice` on.
+Panels stored_panels(const ProgrammedMatrix& matrix, size_t slice, size_t row, size_t depth,
+                     const Block& block) {
   const size_t stride = matrix.begins.back() * kPanelColumns;
   const size_t first = block.column * matrix.begins.back() + (matrix.begins[slice] + row) * kPanelColumns;
-  return {matrix.store, matrix.panels.get() + first * element_bytes(matrix.store), stride,
-          panel_count(block.columns)};
+  const size_t bytes = element_bytes(matrix.store);
+  const unsigned char* data = matrix.panels.get() + first * bytes;
+  return {matrix.store,  data, stride, panel_count(block.columns), data + depth * kPanelColumns * bytes,
+          stride * bytes};
 }
 
 // From kWideRows rows on, widening stored values once is cheaper than at every use; the values, and so the
@@ -56,7 +59,7 @@ Panels widened(const Panels& panels, size_t depth, float* block) {
   for (size_t panel = 0; panel < panels.count; ++panel)
     vector_code().widen(panels.store, stored + panel * panels.stride * element_bytes(panels.store), depth,
                         block + panel * kDepthChunk * kPanelColumns);
-  return {Store::kFloat32, block, kDepthChunk * kPanelColumns, panels.count};
+  return {Store::kFloat32, block, kDepthChunk * kPanelColumns, panels.count, panels.next, panels.next_stride};
 }
 
 Panels loaded(const Weight& weight, size_t row, size_t depth, const Block& part, float* block) {
@@ -64,7 +67,7 @@ Panels loaded(const Weight& weight, size_t row, size_t depth, const Block& part,
   for (size_t panel = 0; panel < count; ++panel)
     vector_code().load_block(weight, row, depth, part.column + panel * kPanelColumns,
                              block + panel * kDepthChunk * kPanelColumns);
-  return {Store::kFloat32, block, kDepthChunk * kPanelColumns, count};
+  return {Store::kFloat32, block, kDepthChunk * kPanelColumns, count, block, 0};
 }
 
 // With `magnitudes` the weights count without their sign.
@@ -82,7 +85,7 @@ void multiply_any(const KernelContext& context, const Weight& weight, const Prog
         if (programmed == nullptr) {
           panels = loaded(weight, k, depth, block, memory.block);
         } else {
-          panels = stored_panels(*programmed, slice, k - begin, block);
+          panels = stored_panels(*programmed, slice, k - begin, depth, block);
           if (magnitudes || (programmed->store != Store::kFloat32 && block.rows >= kWideRows))
             panels = widened(panels, depth, memory.block);
         }
@@ -119,7 +122,7 @@ void multiply_narrow(const KernelContext& context, const Weight& weight, const P
     for (size_t slice = 0; slice < slices.size(); ++slice) {
       const size_t depth = (offsets[slice + 1] - offsets[slice]) / product.code_bytes;
       product.multiply(packed + block.row * stride + offsets[slice], stride, block.rows,
-                       stored_panels(programmed, slice, 0, block), depth, sums);
+                       stored_panels(programmed, slice, 0, depth, block), depth, sums);
       take(slice, block.row, block.rows, block.column, block.columns, sums);
     }
   });

@@ -29,7 +29,7 @@ extern const VectorCode code;
 
 namespace {
 
-enum class Instructions { kPortable, kAvx2, kAvx512, kAmx };
+enum class Instructions { kPortable, kAvx2, kAvxVnni, kAvx512, kAmx };
 
 // The most that the environment allows; a name that is not known allows everything.
 Instructions upper_bound() {
@@ -37,6 +37,7 @@ Instructions upper_bound() {
   const std::string name = variable == nullptr ? "" : variable;
   if (name == "portable") return Instructions::kPortable;
   if (name == "avx2") return Instructions::kAvx2;
+  if (name == "avxvnni") return Instructions::kAvxVnni;
   if (name == "avx512") return Instructions::kAvx512;
   return Instructions::kAmx;
 }
@@ -55,6 +56,13 @@ bool amx_runs() {
 #endif
 }
 
+// Not every compiler that builds this knows the feature by name.
+bool avx_vnni_runs() {
+  constexpr unsigned kAvxVnni = 1u << 4;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & kAvxVnni) != 0;
+}
+
 Instructions find_instructions() {
   const Instructions bound = upper_bound();
   const bool avx2_runs = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -63,6 +71,7 @@ Instructions find_instructions() {
                            __builtin_cpu_supports("avx512vl");
   if (bound >= Instructions::kAmx && avx512_runs && amx_runs()) return Instructions::kAmx;
   if (bound >= Instructions::kAvx512 && avx512_runs) return Instructions::kAvx512;
+  if (bound >= Instructions::kAvxVnni && avx2_runs && avx_vnni_runs()) return Instructions::kAvxVnni;
   return bound >= Instructions::kAvx2 && avx2_runs ? Instructions::kAvx2 : Instructions::kPortable;
 }
 
@@ -71,25 +80,35 @@ Instructions instructions() {
   return found;
 }
 
-const NarrowProduct* find_narrow(bool integers) {
-  if (instructions() == Instructions::kAmx) return integers ? &kAmxInt8 : &kAmxBfloat16;
-  if (!integers || instructions() < Instructions::kAvx2) return nullptr;
-  const bool dot_products = instructions() == Instructions::kAvx512 && __builtin_cpu_supports("avx512vnni");
-  return dot_products ? &kAvx512Int8 : &kAvx2Int8;
+const NarrowProduct* find_narrow_int8() {
+  switch (instructions()) {
+    case Instructions::kAmx:
+      return &kAmxInt8;
+    case Instructions::kAvx512:
+      return __builtin_cpu_supports("avx512vnni") ? &kAvx512Int8 : &kAvx2Int8;
+    case Instructions::kAvxVnni:
+      return &kAvxVnniInt8;
+    case Instructions::kAvx2:
+      return &kAvx2Int8;
+    case Instructions::kPortable:
+      break;
+  }
+  return nullptr;
 }
 
 }  // namespace
 
 const VectorCode& vector_code() {
   static const VectorCode& chosen = instructions() >= Instructions::kAvx512 ? avx512::code
-                                    : instructions() == Instructions::kAvx2 ? avx2::code
+                                    : instructions() >= Instructions::kAvx2 ? avx2::code
                                                                             : portable::code;
   return chosen;
 }
 
 const NarrowProduct* narrow_product(Store store) {
-  static const NarrowProduct *const bfloat16 = find_narrow(false), *const int8 = find_narrow(true);
-  return store == Store::kBfloat16 ? bfloat16 : store == Store::kInt8 ? int8 : nullptr;
+  static const NarrowProduct* const int8 = find_narrow_int8();
+  if (store == Store::kInt8) return int8;
+  return store == Store::kBfloat16 && instructions() == Instructions::kAmx ? &kAmxBfloat16 : nullptr;
 }
 #else
 const VectorCode& vector_code() { return portable::code; }

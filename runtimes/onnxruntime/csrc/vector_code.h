@@ -68,12 +68,16 @@ struct Noise {
   uint32_t reading;  // the purpose in the counter of the reading's draws
 };
 
-// Up to kGroupPanels panels of stored weights; `stride` is the distance between panels in elements.
+// Up to kGroupPanels panels of stored weights; `stride` is the distance between panels in elements. What is
+// read after them, `count` times `next_stride` bytes apart from `next` on, is fetched into the cache
+// meanwhile.
 struct Panels {
   Store store;
   const void* data;
   size_t stride;
   size_t count;
+  const void* next;
+  size_t next_stride;
 };
 
 // The converter constants of one K-slice for the columns of one group.
@@ -179,7 +183,7 @@ struct NarrowProduct {
 constexpr size_t kNarrowDepth = 131072;
 
 // The fastest of the compiled variants that this processor runs, or the fastest up to the one that the
-// environment variable HETC_INSTRUCTIONS names: portable, avx2, avx512 or amx. It is read once.
+// environment variable HETC_INSTRUCTIONS names: portable, avx2, avxvnni, avx512 or amx. It is read once.
 const VectorCode& vector_code();
 
 // Nothing if `vector_code().multiply` is as fast.

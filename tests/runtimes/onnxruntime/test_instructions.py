@@ -15,7 +15,7 @@ from hetc.runtimes.reference import Crossbar, analog_matmul
 
 STORES = ("float32", "bfloat16", "int8")
 DAC_BITS = (0, 3, 8, 12)
-INSTRUCTIONS = ("portable", "avx2", "avx512", "amx")
+INSTRUCTIONS = ("portable", "avx2", "avxvnni", "avx512", "amx")
 # Slices of 77 and 76 rows: no multiple of any step. Columns: one full group of panels, one panel in part.
 ROWS, INPUTS, OUTPUTS = 39, 229, 70
 # Without programming noise the store's rounding is all that happens to a weight.
