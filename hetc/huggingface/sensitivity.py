@@ -73,7 +73,8 @@ def measure_scores(
         InvalidInputError: Not a model with experts behind transformers' interface, or tokens it doesn't know.
     """
     folder = resolve_source(source)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device).eval()
+    load: Any = AutoModelForCausalLM.from_pretrained
+    model = load(folder, dtype=torch.float32).to(device).eval()
     if not any(True for _ in experts_modules(model)):
         raise InvalidInputError(f"{folder}: {model.config.model_type} has no experts that hetc knows")
     if windows.max() >= model.get_input_embeddings().num_embeddings:
@@ -102,12 +103,14 @@ def _expected_loss(
     for unit, parameter, transposed in _analog_parameters(model):
         parameter.requires_grad_(True)
         error = _by_outputs(lambda weight: mean_square_error(weight, profile), parameter, transposed)
-        parameter.register_post_accumulate_grad_hook(_fisher_hook(unit, error, totals))
+        hooked: Any = parameter
+        hooked.register_post_accumulate_grad_hook(_fisher_hook(unit, error, totals))
     generator = torch.Generator(tokens.device).manual_seed(seed)
     for index, window in enumerate(tokens):
         logits = model(window[None]).logits[0, :-1].float()
         labels = torch.multinomial(logits.detach().softmax(-1), 1, generator=generator)[:, 0]
-        nn.functional.cross_entropy(logits, labels, reduction="sum").backward()
+        loss: Any = nn.functional.cross_entropy(logits, labels, reduction="sum")
+        loss.backward()
         report(index + 1)
     return {unit: total / (2 * tokens.numel()) for unit, total in totals.items()}
 
@@ -187,7 +190,7 @@ def _noise_gain(
         for draw in module.hetc_draws:
             with _weights_of(module, draw):
                 error = (grouped_mm_experts_forward(module, *rows) - clean).square().sum(1).double()
-            for expert in index.unique().tolist():
+            for expert in set(index.flatten().tolist()):
                 chosen = float(error[index.reshape(-1) == expert].sum())
                 gains[f"{module.hetc_layer}.experts.{expert}"] += chosen
         return clean.reshape(*index.shape, -1).sum(1)
