@@ -14,8 +14,8 @@ import onnx_ir as ir
 
 from hetc.errors import InvalidInputError, UsageError
 from hetc.external_tensors import external_tensors
-from hetc.model_checks import check_graph, check_model, check_proto
 from hetc.finding import Finding
+from hetc.model_checks import check_graph, check_model, check_proto
 
 __all__ = ["LoadedModel", "load_model", "sha256"]
 

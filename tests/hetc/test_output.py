@@ -83,7 +83,7 @@ def test_a_link_across_file_systems_names_the_other_way(
 
     (tmp_path / "weights").write_bytes(b"weights")
     monkeypatch.setattr("os.link", refuse)
-    with pytest.raises(UsageError, match="cross-device link.*without --link"):
+    with pytest.raises(UsageError, match=r"cross-device link.*without --link"):
         bring_files({tmp_path / "weights": tmp_path / "out"}, link=True)
 
 
