@@ -1,10 +1,12 @@
 """Measure export, compile and run on a model as large as real ones: time and anonymous memory.
 
     python benchmarks/large.py FOLDER
+    python benchmarks/large.py FOLDER --growth
 
 Writes a random bfloat16 checkpoint of OLMoE-1B-7B's shape (13.8 GB) to FOLDER/checkpoint in Hugging Face
 layout, unless one is there, and works beside it. Prints a Markdown table; Linux only. Weight files are
-dropped from the page cache before each measurement, so that every one of them reads the disk.
+dropped from the page cache before each measurement, so that every one of them reads the disk. `--growth`
+compares small models instead, with their weights in the page cache.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ SHARD = 4 << 30
 """Bytes of a shard, about."""
 MIB = 1 << 20
 PROMPT = "The crossbar"
+HETC = (sys.executable, "-m", "hetc.cli.main")
 
 
 @dataclass(frozen=True)
@@ -227,6 +230,29 @@ def row(name: str, seconds: float, anonymous: int | None = None, note: str = "")
     print(f"| {name} | {seconds:.1f} s | {used} | {note} |", flush=True)
 
 
+def measure_growth(folder: Path) -> None:
+    """Prints how `compile --link` grows with layers, width and experts; the last with equal weights."""
+    base = {"layers": 4, "experts": 16, "hidden": 1024, "intermediate": 512, "vocabulary": 512}
+    steps: list[dict[str, int]] = [{}, {"layers": 8}, {"layers": 16}]
+    steps += [{"hidden": 2048}, {"hidden": 4096}]
+    steps += [{"experts": 32, "intermediate": 256}, {"experts": 64, "intermediate": 128}]
+    print("| changed | weights | compile --link | anonymous | again |\n|---|---|---|---|---|")
+    for step in steps:
+        here = folder / "growth"
+        write_checkpoint(Shape(**{**base, **step}), here / "checkpoint")
+        size = sum(file.stat().st_size for file in here.rglob("*.safetensors"))
+        time.sleep(2)  # younger files are not cached
+        os.environ["XDG_CACHE_HOME"] = str(here / "cache")
+        measure(*HETC, "export", here / "checkpoint", "-o", here / "onnx", "--link")
+        compile_ = (*HETC, "compile", here / "onnx" / "model.onnx", "-o", here / "model.hetc", "--link")
+        first = measure(*compile_)
+        again = measure(*compile_, "--force")
+        changed = ", ".join(f"{name} {value}" for name, value in (step or base).items())
+        used = f"{first.anonymous / MIB:,.0f} MiB | {again.seconds:.2f} s"
+        print(f"| {changed} | {size / 1e6:,.0f} MB | {first.seconds:.2f} s | {used} |", flush=True)
+        shutil.rmtree(here)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -236,7 +262,11 @@ def main() -> None:
         parser.add_argument(f"--{size}", type=int, default=getattr(Shape, size))
     parser.add_argument("--tokens", type=int, default=32, help="to generate")
     parser.add_argument("--generate", action="store_true", help="FOLDER is a bundle: generate with it alone")
+    parser.add_argument("--growth", action="store_true", help="compare small models")
     options = parser.parse_args()
+    if options.growth:
+        measure_growth(options.folder)
+        return
     if options.generate:
         generate(options.folder, options.tokens)
         return
@@ -255,10 +285,9 @@ def measure_all(shape: Shape, folder: Path, tokens: int) -> None:
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
     for leftover in (exported, bundle, folder / "cache"):
         shutil.rmtree(leftover, ignore_errors=True)
-    hetc = (sys.executable, "-m", "hetc.cli.main")
-    compile_ = (*hetc, "compile", exported / "model.onnx", "-o", bundle)
+    compile_ = (*HETC, "compile", exported / "model.onnx", "-o", bundle)
 
-    taken = measure(*hetc, "export", checkpoint, "-o", exported, "--link")
+    taken = measure(*HETC, "export", checkpoint, "-o", exported, "--link")
     row("export --link", taken.seconds, taken.anonymous)
     for threads in (1, 2):
         forget(checkpoint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hetc.errors import UsageError
-from hetc.output import whole_folder
+from hetc.output import bring_files, whole_folder
 
 
 def make(path: Path, text: str, *, force: bool = False) -> None:
@@ -52,7 +53,7 @@ def test_a_killed_process_leaves_no_bundle_and_the_next_one_cleans_up(tmp_path: 
     script = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from hetc.output import whole_folder\n"
+        "from hetc.output import bring_files, whole_folder\n"
         "with whole_folder(Path(sys.argv[1]), marker='done') as folder:\n"
         "    (folder / 'half').write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -62,3 +63,38 @@ def test_a_killed_process_leaves_no_bundle_and_the_next_one_cleans_up(tmp_path: 
     assert len(list(tmp_path.iterdir())) == 1
     make(tmp_path / "out", "whole")
     assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+
+
+def test_links_go_to_what_a_symbolic_link_means(tmp_path: Path) -> None:
+    """As in the hub's cache, where a snapshot's files lead to blobs."""
+    (tmp_path / "blob").write_bytes(b"weights")
+    (tmp_path / "model.safetensors").symlink_to("blob")
+    bring_files({tmp_path / "model.safetensors": tmp_path / "out" / "model.safetensors"}, link=True)
+    target = tmp_path / "out" / "model.safetensors"
+    assert not target.is_symlink()
+    assert target.samefile(tmp_path / "blob")
+
+
+def test_a_link_across_file_systems_names_the_other_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    (tmp_path / "weights").write_bytes(b"weights")
+    monkeypatch.setattr("os.link", refuse)
+    with pytest.raises(UsageError, match=r"cross-device link.*without --link"):
+        bring_files({tmp_path / "weights": tmp_path / "out"}, link=True)
+
+
+@pytest.mark.parametrize("within", [True, False])
+def test_copies_with_and_without_the_kernels_help(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, within: bool
+) -> None:
+    if not within:
+        monkeypatch.delattr("os.copy_file_range", raising=False)
+    monkeypatch.setattr("hetc.output.COPY_BLOCK", 1000)
+    data = bytes(range(256)) * 99
+    (tmp_path / "weights").write_bytes(data)
+    bring_files({tmp_path / "weights": tmp_path / "out"}, link=False)
+    assert (tmp_path / "out").read_bytes() == data
