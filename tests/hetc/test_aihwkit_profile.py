@@ -13,6 +13,7 @@ from lightning import INSTALL
 
 from hetc.aihwkit_profile import from_aihwkit, read_aihwkit
 from hetc.cli.main import hetc
+from hetc.cost_profile import built_in_costs
 from hetc.errors import InvalidInputError
 from hetc.noise_models import NOISE_MODELS
 from hetc.profile import built_in_profiles, load_profile
@@ -202,7 +203,8 @@ def test_commands(tmp_path: Path) -> None:
     assert load_profile(target).output_noise == 0.04
     assert 'name = "mine"' in run(hetc, ["profiles", "show", str(target)]).output
     assert "pcm-512" in run(hetc, ["profiles", "list"]).output
-    assert set(json.loads(run(hetc, ["profiles", "list", "--json"]).output)) == set(built_in_profiles())
+    listed = json.loads(run(hetc, ["profiles", "list", "--json"]).output)
+    assert set(listed) == {*built_in_profiles(), *built_in_costs()}
     again = run(hetc, ["profiles", "from-aihwkit", str(source), "-o", str(target)])
     assert again.exit_code != 0 and "--force" in str(again.exception)
 

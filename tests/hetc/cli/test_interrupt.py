@@ -11,8 +11,9 @@ import pytest
 from command_line import SAMPLE
 
 SCRIPT = """
-import os, sys, time
+import os, signal, sys, time
 from importlib import import_module
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
 module, name, number, *arguments = sys.argv[1:]
 owner = import_module(module)
 wrapped = getattr(owner, name)
@@ -66,6 +67,7 @@ def test_reading_weights_stops_at_once(tmp_path: Path) -> None:
     """The hashing threads are in the middle of files when the signal comes."""
     script = (
         "import os, signal, sys, threading, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from pathlib import Path\n"
         "from hetc.weights import _read_files\n"
         "threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
