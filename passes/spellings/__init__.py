@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from hetc.passes.spellings import dense_loop, moe_operator, qmoe_operator
+from hetc.passes.spellings import (
+    dense_loop,
+    gathered_experts,
+    grouped_experts,
+    moe_operator,
+    qmoe_operator,
+    separate_experts,
+)
 from hetc.passes.spellings.spelling import Spelling
 
 __all__ = ["SPELLINGS"]
 
-SPELLINGS: tuple[Spelling, ...] = (moe_operator, qmoe_operator, dense_loop)
+SPELLINGS: tuple[Spelling, ...] = (
+    moe_operator,
+    qmoe_operator,
+    dense_loop,
+    gathered_experts,
+    grouped_experts,
+    separate_experts,
+)
 """In the order in which they are tried: the more specific ones first."""

@@ -1,0 +1,387 @@
+"""MoE layers as people and exporters write them, in standard operators, small and random."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnx_ir as ir
+
+__all__ = ["SEPARATE", "STACKED", "Layer", "spell"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What to build.
+
+    Attributes:
+        experts, top_k, hidden, inter: sizes.
+        gated: whether experts have a gate.
+        activation: as hetc names it.
+        bias: whether products have biases.
+        transposed: whether weights are `[out, in]`.
+        fused: whether gate and up are one weight, the gate first.
+        dtype: type of the expert weights; a Cast widens the others.
+        leading: leading dimensions of x.
+        order: in which experts are written.
+        seed: of the numbers.
+    """
+
+    experts: int = 4
+    top_k: int = 2
+    hidden: int = 6
+    inter: int = 5
+    gated: bool = True
+    activation: str = "silu"
+    bias: bool = False
+    transposed: bool = True
+    fused: bool = False
+    dtype: Any = np.float32
+    leading: tuple[str, ...] = ("batch", "patches")
+    order: tuple[int, ...] = ()
+    seed: int = 0
+
+
+@dataclass
+class Builder:
+    """Writes nodes into a graph."""
+
+    layer: Layer
+    graph: ir.Graph = field(
+        default_factory=lambda: ir.Graph([], [], nodes=[], opset_imports={"": 18}, name="g")
+    )
+
+    def __post_init__(self) -> None:
+        self.random = np.random.default_rng(self.layer.seed)
+        self.body = self.graph
+        self.count = 0
+
+    def op(self, operator: str, *inputs: ir.Value | None, outputs: int = 1, **attributes: Any) -> Any:
+        node = ir.node(operator, inputs, attributes, num_outputs=outputs)
+        for output in node.outputs:
+            self.count += 1
+            output.name = f"{operator.lower()}_{self.count}"
+        self.body.append(node)
+        return node.outputs[0] if outputs == 1 else node.outputs
+
+    def constant(self, numbers: Any, name: str = "") -> ir.Value:
+        self.count += 1
+        array = np.asarray(numbers)
+        tensor = ir.tensor(array, name=name or f"constant_{self.count}")
+        value = ir.val(tensor.name, tensor.dtype, tensor.shape, const_value=tensor)
+        self.graph.register_initializer(value)
+        return value
+
+    def weight(self, name: str, *shape: int) -> ir.Value:
+        numbers = self.random.standard_normal(shape) / np.sqrt(shape[-1])
+        return self.constant(numbers.astype(self.layer.dtype), name)
+
+    @contextlib.contextmanager
+    def subgraph(self) -> Iterator[ir.Graph]:
+        outer, self.body = self.body, ir.Graph([], [], nodes=[], name="body")
+        try:
+            yield self.body
+        finally:
+            self.body = outer
+
+    def wide(self, value: ir.Value) -> ir.Value:
+        return value if value.dtype == ir.DataType.FLOAT else self.op("Cast", value, to=1)
+
+    def product(self, x: ir.Value, weight: ir.Value, bias: ir.Value | None) -> ir.Value:
+        if self.layer.transposed and self.random.integers(2) and x.shape is not None and len(x.shape) == 2:
+            return self.op("Gemm", x, self.wide(weight), bias and self.wide(bias), transB=1)
+        turned = self.op("Transpose", weight, perm=[1, 0]) if self.layer.transposed else weight
+        product = self.op("MatMul", x, self.wide(turned))
+        return self.op("Add", product, self.wide(bias)) if bias is not None else product
+
+    def activate(self, z: ir.Value) -> ir.Value:
+        kind = self.layer.activation
+        if kind == "silu":
+            return self.op("Mul", z, self.op("Sigmoid", z))
+        if kind == "relu":
+            return self.op("Relu", z)
+        if kind == "relu2":
+            return self.op("Pow", self.op("Relu", z), self.constant(np.float32(2)))
+        half, one = self.constant(np.float32(0.5)), self.constant(np.float32(1))
+        if kind == "gelu":
+            inner = self.op("Erf", self.op("Div", z, self.constant(np.float32(np.sqrt(2)))))
+        else:
+            cubic = self.op(
+                "Mul", self.op("Pow", z, self.constant(np.float32(3))), self.constant(np.float32(0.044715))
+            )
+            inner = self.op(
+                "Tanh",
+                self.op("Mul", self.op("Add", z, cubic), self.constant(np.float32(np.sqrt(2 / np.pi)))),
+            )
+        return self.op("Mul", self.op("Mul", z, half), self.op("Add", inner, one))
+
+    def feed_forward(self, x: ir.Value, weights: dict[str, ir.Value]) -> ir.Value:
+        if "gate_up" in weights:
+            both = self.product(x, weights["gate_up"], weights.get("gate_up_bias"))
+            gate, up = self.op("Split", both, outputs=2, axis=-1, num_outputs=2)
+            hidden = self.op("Mul", self.activate(gate), up)
+        else:
+            up = self.product(x, weights["up"], weights.get("up_bias"))
+            hidden = up
+            if "gate" in weights:
+                gate = self.product(x, weights["gate"], weights.get("gate_bias"))
+                hidden = self.op("Mul", up, self.activate(gate))
+            else:
+                hidden = self.activate(up)
+        return self.product(hidden, weights["down"], weights.get("down_bias"))
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        layer = self.layer
+        parts = {"up": (layer.inter, layer.hidden), "down": (layer.hidden, layer.inter)}
+        if layer.gated and layer.fused:
+            parts["gate_up"] = (2 * layer.inter, parts.pop("up")[1])
+        elif layer.gated:
+            parts["gate"] = parts["up"]
+        return {name: shape if layer.transposed else shape[::-1] for name, shape in sorted(parts.items())} | (
+            {f"{name}_bias": (shape[0],) for name, shape in parts.items()} if layer.bias else {}
+        )
+
+    def expert(self, index: int) -> dict[str, ir.Value]:
+        """Separate weights of one expert."""
+        return {
+            name: self.weight(f"model.layers.7.mlp.experts.{index}.{name}", *shape)
+            for name, shape in self.shapes().items()
+        }
+
+    def stacks(self) -> dict[str, ir.Value]:
+        """The weights of all experts."""
+        return {
+            name: self.weight(f"model.layers.7.mlp.experts.{name}", self.layer.experts, *shape)
+            for name, shape in self.shapes().items()
+        }
+
+    @property
+    def order(self) -> Sequence[int]:
+        return self.layer.order or range(self.layer.experts)
+
+
+Spelling = Callable[[Builder, ir.Value, ir.Value, ir.Value, ir.Value], ir.Value]
+
+
+def dense_mask(b: Builder, x: ir.Value, index: ir.Value, weight: ir.Value, scores: ir.Value) -> ir.Value:
+    """Every expert on every token, times the weight where it was chosen."""
+    total = None
+    for e in b.order:
+        chosen = b.op("Cast", b.op("Equal", index, b.constant(np.int64(e))), to=1)
+        share = b.op("ReduceSum", b.op("Mul", chosen, weight), b.constant([-1]), keepdims=1)
+        term = b.op("Mul", share, b.feed_forward(x, b.expert(e)))
+        total = term if total is None else b.op("Add", total, term)
+    assert total is not None
+    return total
+
+
+def dense_scatter(b: Builder, x: ir.Value, index: ir.Value, weight: ir.Value, scores: ir.Value) -> ir.Value:
+    """Weights scattered into a row for each token, one column for each expert; stacked results."""
+    zeros = b.op("Expand", b.constant(np.float32(0)), b.op("Shape", scores))
+    columns = b.op("ScatterElements", zeros, index, weight, axis=-1)
+    terms = [None] * b.layer.experts
+    for e in b.order:
+        terms[e] = b.op("Unsqueeze", b.feed_forward(x, b.expert(e)), b.constant([-2]))
+    stacked = b.op("Concat", *terms, axis=-2)
+    weighted = b.op("Mul", stacked, b.op("Unsqueeze", columns, b.constant([-1])))
+    return b.op("ReduceSum", weighted, b.constant([-2]), keepdims=0)
+
+
+def non_zero(b: Builder, x: ir.Value, index: ir.Value, weight: ir.Value, scores: ir.Value) -> ir.Value:
+    """The rows that chose an expert, gathered and added back."""
+    total = b.op("Mul", x, b.constant(np.float32(0)))
+    for e in b.order:
+        total = _add_rows(b, total, x, index, weight, b.constant(np.int64(e)), b.expert(e))
+    return total
+
+
+def _add_rows(
+    b: Builder,
+    total: ir.Value,
+    x: ir.Value,
+    index: ir.Value,
+    weight: ir.Value,
+    number: ir.Value,
+    weights: dict[str, ir.Value],
+) -> ir.Value:
+    where = b.op("Transpose", b.op("NonZero", b.op("Equal", index, number)), perm=[1, 0])
+    rows, _ = b.op("Split", where, outputs=2, axis=1, num_outputs=2)
+    y = b.feed_forward(b.op("GatherND", x, rows), weights)
+    share = b.op("Unsqueeze", b.op("GatherND", weight, where), b.constant([1]))
+    old = b.op("GatherND", total, rows)
+    return b.op("ScatterND", total, rows, b.op("Add", old, b.op("Mul", y, share)))
+
+
+def branches(b: Builder, x: ir.Value, index: ir.Value, weight: ir.Value, scores: ir.Value) -> ir.Value:
+    """As `non_zero`, each expert inside of an If that is taken where any row chose it."""
+    total = b.op("Mul", x, b.constant(np.float32(0)))
+    for e in b.order:
+        number, weights = b.constant(np.int64(e)), b.expert(e)
+        chosen = b.op("Cast", b.op("Equal", index, number), to=7)
+        taken = b.op("Greater", b.op("ReduceMax", chosen, keepdims=0), b.constant(np.int64(0)))
+        with b.subgraph() as then:
+            then.outputs.append(_add_rows(b, total, x, index, weight, number, weights))
+        with b.subgraph() as otherwise:
+            otherwise.outputs.append(b.op("Identity", total))
+        total = b.op("If", taken, then_branch=then, else_branch=otherwise)
+    return total
+
+
+def sorted_split(b: Builder, x: ir.Value, index: ir.Value, weight: ir.Value, scores: ir.Value) -> ir.Value:
+    """Rows sorted by expert, cut into pieces, and brought back by the inverse permutation."""
+    flat = b.op("Reshape", index, b.constant([-1]))
+    count = b.op("Shape", flat)
+    _, order = b.op("TopK", flat, count, outputs=2, axis=0, largest=0, sorted=1)
+    _, inverse = b.op("TopK", order, count, outputs=2, axis=0, largest=0, sorted=1)
+    equal = b.op("Equal", b.op("Unsqueeze", flat, b.constant([1])), b.constant([np.arange(b.layer.experts)]))
+    sizes = b.op("ReduceSum", b.op("Cast", equal, to=7), b.constant([0]), keepdims=0)
+    rows = b.op("Gather", x, b.op("Div", order, b.constant(np.int64(b.layer.top_k))), axis=0)
+    pieces = b.op("Split", rows, sizes, outputs=b.layer.experts, axis=0)
+    pieces = [pieces] if b.layer.experts == 1 else pieces
+    terms: list[Any] = [None] * b.layer.experts
+    for e in b.order:
+        terms[e] = b.feed_forward(pieces[e], b.expert(e))
+    restored = b.op("Gather", b.op("Concat", *terms, axis=0), inverse, axis=0)
+    shape = b.constant([-1, b.layer.top_k, b.layer.hidden])
+    weighted = b.op("Mul", b.op("Reshape", restored, shape), b.op("Unsqueeze", weight, b.constant([2])))
+    return b.op("ReduceSum", weighted, b.constant([1]), keepdims=0)
+
+
+def stacked_parts(b: Builder, x: ir.Value, index: ir.Value, weight: ir.Value, scores: ir.Value) -> ir.Value:
+    """As `non_zero`, the weights being parts of stacks."""
+    stacks = b.stacks()
+    total = b.op("Mul", x, b.constant(np.float32(0)))
+    for e in b.order:
+        weights = {
+            name: b.op("Gather", stack, b.constant(np.int64(e)), axis=0) for name, stack in stacks.items()
+        }
+        total = _add_rows(b, total, x, index, weight, b.constant(np.int64(e)), weights)
+    return total
+
+
+def loop(b: Builder, x: ir.Value, index: ir.Value, weight: ir.Value, scores: ir.Value) -> ir.Value:
+    """A Loop over experts that picks its weights from the stacks."""
+    stacks = b.stacks()
+    zeros = b.op("Mul", x, b.constant(np.float32(0)))
+    with b.subgraph() as body:
+        number = ir.val("number", ir.DataType.INT64, [])
+        going = ir.val("going", ir.DataType.BOOL, [])
+        total = ir.val("total", ir.DataType.FLOAT)
+        body.inputs.extend([number, going, total])
+        weights = {name: b.op("Gather", stack, number, axis=0) for name, stack in stacks.items()}
+        result = _add_rows(b, total, x, index, weight, number, weights)
+        body.outputs.extend([b.op("Identity", going), result])
+    return b.op("Loop", b.constant(np.int64(b.layer.experts)), b.constant(np.bool_(True)), zeros, body=body)
+
+
+def gathered(b: Builder, x: ir.Value, index: ir.Value, weight: ir.Value, scores: ir.Value) -> ir.Value:
+    """Each row multiplied with the weights of its expert."""
+    stacks = b.stacks()
+    flat = b.op("Reshape", index, b.constant([-1]))
+    repeated = b.op("Expand", b.op("Unsqueeze", x, b.constant([1])), b.constant([1, b.layer.top_k, 1]))
+    rows = b.op("Reshape", repeated, b.constant([-1, 1, b.layer.hidden]))
+
+    def product(rows: ir.Value, name: str) -> ir.Value:
+        chosen = b.op("Gather", stacks[name], flat, axis=0)
+        if b.layer.transposed:
+            chosen = b.op("Transpose", chosen, perm=[0, 2, 1])
+        y = b.op("MatMul", rows, b.wide(chosen))
+        if f"{name}_bias" not in stacks:
+            return y
+        bias = b.op("Unsqueeze", b.op("Gather", stacks[f"{name}_bias"], flat, axis=0), b.constant([1]))
+        return b.op("Add", y, b.wide(bias))
+
+    if "gate_up" in stacks:
+        gate, up = b.op("Split", product(rows, "gate_up"), outputs=2, axis=-1, num_outputs=2)
+        hidden = b.op("Mul", b.activate(gate), up)
+    elif "gate" in stacks:
+        hidden = b.op("Mul", b.activate(product(rows, "gate")), product(rows, "up"))
+    else:
+        hidden = b.activate(product(rows, "up"))
+    shape = b.constant([-1, b.layer.top_k, b.layer.hidden])
+    y = b.op("Reshape", product(hidden, "down"), shape)
+    return b.op(
+        "ReduceSum", b.op("Mul", y, b.op("Unsqueeze", weight, b.constant([2]))), b.constant([1]), keepdims=0
+    )
+
+
+def grouped(b: Builder, x: ir.Value, index: ir.Value, weight: ir.Value, scores: ir.Value) -> ir.Value:
+    """Rows sorted by expert, a product for each part of a stack, the activation on all rows at once."""
+    stacks, experts = b.stacks(), b.layer.experts
+    flat = b.op("Reshape", index, b.constant([-1]))
+    ids, order = b.op("TopK", flat, b.op("Shape", flat), outputs=2, axis=-1, largest=0, sorted=1)
+    _, inverse = b.op("TopK", order, b.op("Shape", flat), outputs=2, axis=-1, largest=0, sorted=1)
+    equal = b.op("Equal", b.op("Unsqueeze", flat, b.constant([1])), b.constant([np.arange(experts)]))
+    sizes = b.op("ReduceSum", b.op("Cast", equal, to=7), b.constant([0]), keepdims=0)
+    ends = b.op("CumSum", sizes, b.constant(np.int64(0)))
+    zero, one = b.constant(np.int64(0)), b.constant(np.int64(1))
+
+    def product(rows: ir.Value, name: str) -> ir.Value:
+        turned = b.op("Transpose", stacks[name], perm=[0, 2, 1]) if b.layer.transposed else stacks[name]
+        parts = b.op("Split", b.wide(turned), outputs=experts, axis=0, num_outputs=experts)
+        terms, start = [], zero
+        for e in range(experts):
+            end = b.op("Gather", ends, b.constant(np.int64(e)), axis=0)
+            chosen = b.op("Gather", rows, b.op("Range", start, end, one), axis=0)
+            terms.append(b.op("MatMul", chosen, b.op("Squeeze", parts[e], b.constant([0]))))
+            start = end
+        y = b.op("Concat", *terms, axis=0)
+        bias = stacks.get(f"{name}_bias")
+        return y if bias is None else b.op("Add", y, b.wide(b.op("Gather", bias, ids, axis=0)))
+
+    rows = b.op("Gather", x, b.op("Div", order, b.constant(np.int64(b.layer.top_k))), axis=0)
+    if "gate_up" in stacks:
+        gate, up = b.op("Split", product(rows, "gate_up"), outputs=2, axis=-1, num_outputs=2)
+        hidden = b.op("Mul", b.activate(gate), up)
+    elif "gate" in stacks:
+        hidden = b.op("Mul", b.activate(product(rows, "gate")), product(rows, "up"))
+    else:
+        hidden = b.activate(product(rows, "up"))
+    shape = b.constant([-1, b.layer.top_k, b.layer.hidden])
+    y = b.op("Reshape", b.op("Gather", product(hidden, "down"), inverse, axis=0), shape)
+    weighted = b.op("Mul", y, b.op("Unsqueeze", weight, b.constant([2])))
+    return b.op("ReduceSum", weighted, b.constant([1]), keepdims=0)
+
+
+SEPARATE: dict[str, Spelling] = {
+    spelling.__name__: spelling
+    for spelling in (dense_mask, dense_scatter, non_zero, branches, sorted_split, stacked_parts)
+}
+STACKED: dict[str, Spelling] = {spelling.__name__: spelling for spelling in (gathered, loop, grouped)}
+
+
+def spell(
+    spelling: str, layer: Layer = Layer(), change: Callable[[ir.Model], None] | None = None
+) -> tuple[ir.Model, dict[str, Any]]:
+    """A model `x + moe(norm(x))` with one layer of the spelling, and feeds for it."""
+    b = Builder(layer)
+    x = ir.val("x", ir.DataType.FLOAT, [*layer.leading, layer.hidden])
+    b.graph.inputs.append(x)
+    tokens = b.op("Tanh", x)
+    tokens.shape, tokens.dtype = x.shape, x.dtype
+    rows = b.op("Reshape", tokens, b.constant([-1, layer.hidden]))
+    rows.shape, rows.dtype = ir.Shape(["rows", layer.hidden]), ir.DataType.FLOAT
+    router = b.constant(
+        b.random.standard_normal((layer.hidden, layer.experts)).astype(np.float32), "gate.weight"
+    )
+    scores = b.op("Softmax", b.op("MatMul", rows, router), axis=-1)
+    scores.shape, scores.dtype = ir.Shape(["rows", layer.experts]), ir.DataType.FLOAT
+    chosen, index = b.op("TopK", scores, b.constant([layer.top_k]), outputs=2, axis=-1, largest=1, sorted=1)
+    weight = b.op("Div", chosen, b.op("ReduceSum", chosen, b.constant([-1]), keepdims=1))
+    y = {**SEPARATE, **STACKED}[spelling](b, rows, index, weight, scores)
+    back = b.op("Reshape", y, b.op("Shape", x))
+    result = b.op("Add", x, back)
+    result.shape, result.dtype = x.shape, x.dtype
+    b.graph.outputs.append(result)
+    model = ir.Model(b.graph, ir_version=10)
+    if change is not None:
+        change(model)
+    feed = b.random.standard_normal((*(2 + n for n in range(len(layer.leading))), layer.hidden))
+    return model, {"x": feed.astype(np.float32)}
+
+
+BFLOAT16 = ml_dtypes.bfloat16
