@@ -9,7 +9,7 @@ SOURCES := hetc passes runtimes tests samples benchmarks
 NATIVE := $(wildcard CMakeLists.txt runtimes/onnxruntime/csrc/*)
 FORMATTED := $(wildcard runtimes/onnxruntime/csrc/*.cc runtimes/onnxruntime/csrc/*.h runtimes/onnxruntime/csrc/*.inc samples/embed_c/*.[ch])
 
-.PHONY: demo test test-all lint bench bench-table clean
+.PHONY: demo test test-all lint bench bench-table bench-large models-table clean
 
 demo: $(VENV)/installed
 	rm -rf build/demo && mkdir -p build/demo
@@ -33,8 +33,16 @@ lint: $(VENV)/test-installed
 	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml hetc
 
 bench: $(VENV)/test-installed
-	for set in amx avx512 avx2; do HETC_INSTRUCTIONS=$$set PYTHONPATH=tests $(BIN)/python benchmarks/kernel_speed.py || exit 1; done
-	PYTHONPATH=tests $(BIN)/python benchmarks/moe_layer.py
+	for set in amx avx512 avxvnni avx2; do HETC_INSTRUCTIONS=$$set PYTHONPATH=tests $(BIN)/python benchmarks/kernel_speed.py || exit 1; done
+	for name in product_noise store_error moe_layer raising; do PYTHONPATH=tests $(BIN)/python benchmarks/$$name.py || exit 1; done
+	$(BIN)/pip install -q --no-deps aihwkit-lightning==2.1.0 tqdm && PYTHONPATH=tests $(BIN)/python benchmarks/against_lightning.py
+
+bench-large: $(VENV)/test-installed
+	$(BIN)/python benchmarks/large.py build/large
+	$(BIN)/python benchmarks/large.py build/large --growth
+
+models-table: $(VENV)/test-installed
+	PYTHONPATH=tests:tests/hetc/huggingface $(BIN)/python benchmarks/model_table.py
 
 bench-table: $(VENV)/installed
 	$(BIN)/python benchmarks/noise_table.py

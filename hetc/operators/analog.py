@@ -48,7 +48,7 @@ def analog_matmul_function(
     """Body of `AnalogMatMul`: a Loop over K-slices that serves every shape, orientation and type.
 
     Args:
-        opset: version of the standard operators in the model, 18 to 21; a body must have the same.
+        opset: version of the standard operators in the model, 18 to 24; a body must have the same.
         input_range, adc_bound, weight_scale: whether the model's nodes have this input. Inputs after the last
             one that is used are not declared, those before it are.
         scale_per_tile: whether the nodes have ``scale_mode`` ``tile``.

@@ -29,7 +29,7 @@ def expert_function(
 
     Args:
         operator: `Expert` (float32 throughout) or `Expert16` (everything cast to float32 at its use).
-        opset: version of the standard operators in the model, 18 to 21; a body must have the same.
+        opset: version of the standard operators in the model, 18 to 24; a body must have the same.
         gated: whether the experts have a gate.
         activation: a key of `hetc.operators.activations.ACTIVATIONS`.
         gate_bias, up_bias, down_bias: whether the model's nodes have this input. Inputs after the last one
