@@ -12,7 +12,7 @@ import os
 from typing import Any
 
 import numpy as np
-from kernels import ATTRIBUTES, ROWS, SHAPES, matmul_model, programming_speed, runner
+from kernel_speed import ATTRIBUTES, ROWS, SHAPES, matmul_model, programming_speed, runner
 from numpy.typing import NDArray
 from single_node import single_node_model
 from timing import machine, medians
