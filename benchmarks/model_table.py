@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 import transformers
-from model_types import UNTESTED, causal_model_types
+from model_types import OWN_EXPERTS, UNTESTED, causal_model_types
 from test_model_types import TOLERANCE, check_model_type
 
 OUTPUT = Path(__file__).parent.parent / "docs" / "models.md"
@@ -31,8 +31,8 @@ padded, whole, token by token and in chunks with the cache, and for a prompt of 
 
 {equal}
 
-Outside the interface: `deepseek` (DeepSeekMoE-16B), equal to an implementation in plain torch
-(`tests/hetc/huggingface/test_deepseek.py`).
+Outside the interface: {own}, checked in the same way, and `deepseek` (DeepSeekMoE-16B), equal to an
+implementation in plain torch (`tests/hetc/huggingface/test_deepseek.py`).
 
 | not supported | why |
 |---|---|
@@ -72,20 +72,23 @@ def outcome(model_type: str) -> str:
 def main() -> None:
     """Check all model types and write the table."""
     reasons = {}
-    for model_type in sorted(causal_model_types()):
+    interface = set(causal_model_types())
+    for model_type in sorted(interface | set(OWN_EXPERTS)):
         untested = UNTESTED.get(model_type)
         reason = f"not tested: {untested}" if untested else outcome(model_type)
         reasons[model_type] = " ".join(reason.split()).replace("|", "\\|")
         print(model_type, reasons[model_type] or "equal", flush=True)
-    equal = [model_type for model_type, reason in reasons.items() if not reason]
+    equal = [model_type for model_type, reason in reasons.items() if not reason and model_type in interface]
+    own = [model_type for model_type in OWN_EXPERTS if not reasons[model_type]]
     refused = [f"| `{model_type}` | {reason} |" for model_type, reason in reasons.items() if reason]
     text = TEXT.format(
         transformers=version("transformers"),
         torch=version("torch"),
-        count=len(reasons),
+        count=len(interface),
         equal_count=len(equal),
         tolerance=TOLERANCE,
         equal=", ".join(f"`{model_type}`" for model_type in equal),
+        own=", ".join(f"`{model_type}`" for model_type in own),
         refused="\n".join(refused),
     )
     OUTPUT.write_text(text, encoding="utf-8")

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 import hetc.huggingface.deepseek  # noqa: F401 - registers the family
 from hetc.errors import InvalidInputError
+from hetc.huggingface.own_experts import OWN_EXPERTS
 from hetc.huggingface.placeholder import prepare_experts
 
 __all__ = ["build_skeleton", "fill_with_zeros"]
@@ -29,8 +30,9 @@ UNTRACEABLE = {
         ("granitemoehybrid", "nemotron_h"),
         "its state-space layers trace for one number of chunks; longer prompts would fail",
     ),
+    "llama4_text": "its router scales what goes into an expert, not what comes out of it",
 }
-"""Model types whose graphs would not serve every prompt, and why."""
+"""Model types that hetc has no graph for, and why."""
 
 
 def build_skeleton(folder: Path) -> PreTrainedModel:
@@ -54,7 +56,8 @@ def build_skeleton(folder: Path) -> PreTrainedModel:
     config.output_router_logits = False
     try:
         with torch.device("meta"):
-            build: Any = AutoModelForCausalLM.from_config
+            own: Any = OWN_EXPERTS.get(text_type)
+            build: Any = own._from_config if own else AutoModelForCausalLM.from_config
             model: PreTrainedModel = build(config, dtype=torch.float32, attn_implementation="eager")
     except ValueError as error:
         raise InvalidInputError(

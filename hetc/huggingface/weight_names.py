@@ -33,7 +33,12 @@ from hetc.huggingface.tensor_files import TensorFiles
 
 __all__ = ["WeightPlaces", "find_weights"]
 
-STACKED = {"gate_up_proj": ("gate", "up"), "up_proj": ("up",), "down_proj": ("down",)}
+STACKED = {
+    "gate_up_proj": ("gate", "up"),
+    "gate_proj": ("gate",),
+    "up_proj": ("up",),
+    "down_proj": ("down",),
+}
 """Stacked parameter of an experts module -> the projections that it is made of, in order."""
 
 

@@ -11,7 +11,7 @@ from families import EXPERTS, VOCABULARY
 from transformers import AutoModelForCausalLM, PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-__all__ = ["REFUSED", "UNTESTED", "causal_model_types", "tiny_config"]
+__all__ = ["OWN_EXPERTS", "REFUSED", "UNTESTED", "causal_model_types", "tiny_config"]
 
 LAYERS = 4
 
@@ -129,7 +129,18 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     },
     "granitemoehybrid": {"layer_types": ["linear_attention", "full_attention"] * 2},
     "kimi_linear": {"num_hidden_layers": 2, "layer_types": ["linear_attention", "full_attention"]},
+    "dbrx": {
+        "d_model": 32,
+        "n_heads": 4,
+        "n_layers": 2,
+        "max_seq_len": 128,
+        "attn_config": {"kv_n_heads": 2, "clip_qkv": 2.0, "rope_theta": 10000.0},
+        "ffn_config": {"ffn_hidden_size": 16, "moe_num_experts": EXPERTS, "moe_top_k": 2},
+    },
 }
+
+# Model types outside the experts interface that `export` knows, or refuses by name.
+OWN_EXPERTS = ("dbrx", "jetmoe", "llama4_text")
 
 # Model types that `export` refuses, and part of the reason that it gives.
 REFUSED = {
@@ -139,6 +150,7 @@ REFUSED = {
     "inkling2_text": "Inkling2SoftcappedSwiGLU",
     "jamba": "inferred a static shape",
     "kimi_linear": "one chunk of 64 tokens",
+    "llama4_text": "goes into an expert",
     "minimax": "cache of its own",
     "nemotron_h": "one number of chunks",
     "qwen3_5_moe_text": "one chunk of 64 tokens",

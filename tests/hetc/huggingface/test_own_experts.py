@@ -1,0 +1,54 @@
+"""Families whose experts are code of their own, against transformers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from families import EXPERTS, save_random_model  # noqa: E402
+from model_types import OWN_EXPERTS, REFUSED, tiny_config  # noqa: E402
+from test_export import experts_of  # noqa: E402
+from test_model_types import check_model_type  # noqa: E402
+
+from hetc.errors import InvalidInputError  # noqa: E402
+from hetc.huggingface.export import export  # noqa: E402
+from hetc.huggingface.tensor_files import CONVERTED_FILE  # noqa: E402
+
+# The projections of each family that lie in the checkpoint's file as a graph can refer to them.
+IN_PLACE = {"dbrx": {"gate", "up"}, "jetmoe": {"gate", "up", "down"}}
+
+
+@pytest.mark.parametrize("model_type", IN_PLACE)
+def test_family_equals_transformers(model_type: str, tmp_path: Path) -> None:
+    assert check_model_type(model_type, tmp_path) == ""
+    path = tmp_path / "exported" / "model.onnx"
+    onnx.checker.check_model(path)
+    proto = onnx.load(path, load_external_data=False)
+    files = {one.name: one.external_data[0].value for one in proto.graph.initializer if one.external_data}
+    experts = experts_of(proto)
+    assert len(experts) % EXPERTS == 0
+    for node in experts:
+        places = dict(zip(("gate", "up", "down"), (files[name] for name in node.input[1:]), strict=True))
+        in_place = {projection for projection, file in places.items() if file != CONVERTED_FILE}
+        assert in_place == IN_PLACE[model_type]
+
+
+@pytest.mark.parametrize("model_type", sorted(set(OWN_EXPERTS) - set(IN_PLACE)))
+def test_refused_by_name(model_type: str, tmp_path: Path) -> None:
+    assert REFUSED[model_type] in check_model_type(model_type, tmp_path)
+
+
+def test_dbrx_whose_rotary_embedding_transformers_would_not_use(tmp_path: Path) -> None:
+    save_random_model(tiny_config("dbrx"), tmp_path / "checkpoint")
+    file = tmp_path / "checkpoint" / "config.json"
+    config = json.loads(file.read_text())
+    config["attn_config"]["rope_theta"] = 5e5
+    file.write_text(json.dumps(config))
+    with pytest.raises(InvalidInputError, match=r"rope_theta is 500000\.0, .* 10000\.0; give both"):
+        export(tmp_path / "checkpoint", tmp_path / "exported")
