@@ -1,12 +1,13 @@
 """Measure export, compile and run on a model as large as real ones: time and anonymous memory.
 
     python benchmarks/large.py FOLDER
+    python benchmarks/large.py FOLDER --model deepseek --compile-only
     python benchmarks/large.py FOLDER --growth
 
-Writes a random bfloat16 checkpoint of OLMoE-1B-7B's shape (13.8 GB) to FOLDER/checkpoint in Hugging Face
-layout, unless one is there, and works beside it. Prints a Markdown table; Linux only. Weight files are
-dropped from the page cache before each measurement, so that every one of them reads the disk. `--growth`
-compares small models instead, with their weights in the page cache.
+Writes a random bfloat16 checkpoint of OLMoE-1B-7B's shape (13.8 GB) or DeepSeekMoE-16B's (32.8 GB) to
+FOLDER/checkpoint in Hugging Face layout, unless one is there, and works beside it. Prints a Markdown table;
+Linux only. Weight files are dropped from the page cache before each measurement, so that every one of them
+reads the disk. `--growth` compares small models instead, with their weights in the page cache.
 """
 
 from __future__ import annotations
@@ -19,123 +20,17 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
-import ml_dtypes
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from random_checkpoint import SHAPES, Olmoe, Shape, write_checkpoint
+from tokenizers import Tokenizer
 
-SHARD = 4 << 30
-"""Bytes of a shard, about."""
 MIB = 1 << 20
 PROMPT = "The crossbar"
 HETC = (sys.executable, "-m", "hetc.cli.main")
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Sizes of an OLMoE model; the defaults are those of OLMoE-1B-7B."""
-
-    layers: int = 16
-    experts: int = 64
-    hidden: int = 2048
-    intermediate: int = 1024
-    vocabulary: int = 50304
-
-    @property
-    def config(self) -> dict[str, Any]:
-        heads = max(1, self.hidden // 128)
-        return {
-            "architectures": ["OlmoeForCausalLM"],
-            "model_type": "olmoe",
-            "hidden_size": self.hidden,
-            "intermediate_size": self.intermediate,
-            "num_hidden_layers": self.layers,
-            "num_attention_heads": heads,
-            "num_key_value_heads": heads,
-            "num_experts": self.experts,
-            "num_experts_per_tok": min(8, self.experts),
-            "vocab_size": self.vocabulary,
-            "tie_word_embeddings": False,
-            "dtype": "bfloat16",
-        }
-
-    def tensors(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Names and shapes of the checkpoint's tensors."""
-        yield "model.embed_tokens.weight", (self.vocabulary, self.hidden)
-        for layer in range(self.layers):
-            prefix = f"model.layers.{layer}"
-            for projection in "qkvo":
-                yield f"{prefix}.self_attn.{projection}_proj.weight", (self.hidden, self.hidden)
-            for norm in (
-                "self_attn.q_norm",
-                "self_attn.k_norm",
-                "input_layernorm",
-                "post_attention_layernorm",
-            ):
-                yield f"{prefix}.{norm}.weight", (self.hidden,)
-            yield f"{prefix}.mlp.gate.weight", (self.experts, self.hidden)
-            for expert in range(self.experts):
-                for projection in ("gate_proj", "up_proj"):
-                    name = f"{prefix}.mlp.experts.{expert}.{projection}.weight"
-                    yield name, (self.intermediate, self.hidden)
-                yield f"{prefix}.mlp.experts.{expert}.down_proj.weight", (self.hidden, self.intermediate)
-        yield "model.norm.weight", (self.hidden,)
-        yield "lm_head.weight", (self.vocabulary, self.hidden)
-
-
-def write_checkpoint(shape: Shape, folder: Path) -> None:
-    """A checkpoint as `save_pretrained` lays it out: config, shards, index, and a tokenizer of bytes."""
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(shape.config))
-    shards: list[list[tuple[str, tuple[int, ...]]]] = [[]]
-    size = 0
-    for name, dimensions in shape.tensors():
-        if size > SHARD:
-            shards.append([])
-            size = 0
-        shards[-1].append((name, dimensions))
-        size += 2 * int(np.prod(dimensions))
-    weight_map = {}
-    for number, tensors in enumerate(shards, 1):
-        file = f"model-{number:05}-of-{len(shards):05}.safetensors"
-        write_shard(tensors, folder / file, np.random.default_rng(number))
-        weight_map.update({name: file for name, _ in tensors})
-    index = {"metadata": {}, "weight_map": weight_map}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    write_tokenizer(shape.vocabulary, folder)
-
-
-def write_shard(tensors: list[tuple[str, tuple[int, ...]]], path: Path, random: np.random.Generator) -> None:
-    header, offset = {}, 0
-    for name, shape in tensors:
-        end = offset + 2 * int(np.prod(shape))
-        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [offset, end]}
-        offset = end
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name, shape in tensors:
-            if len(shape) == 1:
-                values = np.ones(shape, np.float32)
-            else:
-                values = random.standard_normal(shape, np.float32)
-                values *= np.float32(1 if "embed" in name else shape[1] ** -0.5)
-            values.astype(ml_dtypes.bfloat16).tofile(file)
-
-
-def write_tokenizer(vocabulary: int, folder: Path) -> None:
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = alphabet + [f"<{index}>" for index in range(len(alphabet), vocabulary)]
-    tokenizer = Tokenizer(models.BPE({word: index for index, word in enumerate(words)}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.save(str(folder / "tokenizer.json"))
 
 
 @dataclass(frozen=True)
@@ -239,7 +134,7 @@ def measure_growth(folder: Path) -> None:
     print("| changed | weights | compile --link | anonymous | again |\n|---|---|---|---|---|")
     for step in steps:
         here = folder / "growth"
-        write_checkpoint(Shape(**{**base, **step}), here / "checkpoint")
+        write_checkpoint(Olmoe(**{**base, **step}), here / "checkpoint")
         size = sum(file.stat().st_size for file in here.rglob("*.safetensors"))
         time.sleep(2)  # younger files are not cached
         os.environ["XDG_CACHE_HOME"] = str(here / "cache")
@@ -258,9 +153,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    for size in ("layers", "experts", "hidden", "intermediate", "vocabulary"):
-        parser.add_argument(f"--{size}", type=int, default=getattr(Shape, size))
+    parser.add_argument("--model", choices=SHAPES, default="olmoe", help="whose shape")
+    sizes = [field.name for field in fields(Shape)]
+    for size in sizes:
+        parser.add_argument(f"--{size}", type=int, default=argparse.SUPPRESS)
     parser.add_argument("--tokens", type=int, default=32, help="to generate")
+    parser.add_argument(
+        "--compile-only", action="store_true", help="don't run the bundle or copy the weights"
+    )
     parser.add_argument("--generate", action="store_true", help="FOLDER is a bundle: generate with it alone")
     parser.add_argument("--growth", action="store_true", help="compare small models")
     options = parser.parse_args()
@@ -270,11 +170,11 @@ def main() -> None:
     if options.generate:
         generate(options.folder, options.tokens)
         return
-    shape = Shape(options.layers, options.experts, options.hidden, options.intermediate, options.vocabulary)
-    measure_all(shape, options.folder, options.tokens)
+    shape = SHAPES[options.model](**{name: value for name, value in vars(options).items() if name in sizes})
+    measure_all(shape, options.folder, options.tokens, options.compile_only)
 
 
-def measure_all(shape: Shape, folder: Path, tokens: int) -> None:
+def measure_all(shape: Shape, folder: Path, tokens: int, compile_only: bool) -> None:
     """Prints the table."""
     checkpoint, exported, bundle = folder / "checkpoint", folder / "onnx", folder / "model.hetc"
     if not checkpoint.is_dir():
@@ -298,6 +198,8 @@ def measure_all(shape: Shape, folder: Path, tokens: int) -> None:
     for again in (["--digital-frac", "0.5"], ["--score", "maxnn-down-inputs"], ["--profile", "hermes-256"]):
         taken = measure(*compile_, *again, "--link", "--force")
         row(f"again, {' '.join(again)}", taken.seconds, taken.anonymous)
+    if compile_only:
+        return
     forget(checkpoint)
     taken = measure(sys.executable, __file__, bundle, "--generate", "--tokens", tokens)
     told = json.loads(taken.output)
