@@ -57,6 +57,7 @@ def recognise(node: ir.Node) -> FoundLayer:
         raise MismatchError(f"experts {sorted(shares)} are there, not 0 to {count - 1}", node, matched=1)
     if len(weights) != 1:
         raise MismatchError("the experts are weighted by different values", node, matched=1)
+    _require_rows(next(iter(weights)), node)
     choice = router_choice(chosen, node)
     if choice.experts != count:
         raise MismatchError(
@@ -111,6 +112,20 @@ def _mask_sum(equal: ir.Node) -> tuple[ir.Value, ir.Value] | None:
         return None
     weights = [value for value in product.inputs if value is not cast.outputs[0]]
     return (total.outputs[0], weights[0]) if len(weights) == 1 and weights[0] is not None else None
+
+
+def _require_rows(weights: ir.Value, node: ir.Node) -> None:
+    """Refuses weights that a reduction without its axis may have broadcast from `[T, K]` to `[T, T]`."""
+    waiting, seen = [weights], {weights}
+    for value in waiting:
+        maker = value.producer()
+        if maker is None or maker.op_type in ("TopK", "MatMul", "Gemm"):
+            continue
+        if maker.op_type.startswith("Reduce") and not maker.attributes.get_int("keepdims", 1):
+            raise MismatchError("a reduction in the router drops the axis of the choices", maker, matched=1)
+        new = [source for source in maker.inputs if source is not None and source not in seen]
+        seen.update(new)
+        waiting += new
 
 
 def _weighted(share: ir.Value, node: ir.Node) -> tuple[ir.Value, ir.Value]:

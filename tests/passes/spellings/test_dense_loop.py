@@ -11,6 +11,7 @@ from dense_loop import GATES, DenseLoop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from raising import assert_raised, run
+from spelled_layers import Layer, spell
 
 from hetc.passes.raise_experts import RaiseExperts
 
@@ -150,3 +151,16 @@ def test_models_that_mobius_itself_builds(name: str) -> None:
     inputs["input_ids"] = random.integers(0, 50, (2, 5))
     inputs["position_ids"] = np.tile(np.arange(5), (2, 1))
     assert_raised(model, inputs, layers=2)
+
+
+def test_weights_that_a_reduction_broadcasts_are_declined() -> None:
+    def drop_axis(model: ir.Model) -> None:
+        sums = [node for node in model.graph if node.op_type == "ReduceSum"]
+        sums[0].attributes["keepdims"] = ir.AttrInt64("keepdims", 0)
+
+    shape = Layer(experts=2, top_k=1, hidden=2, inter=2, gated=False, order=(0, 1))
+    model, _ = spell("dense_mask", shape, drop_axis)
+    passing = RaiseExperts()
+    passing(model)
+    assert not any(finding.raised for finding in passing.findings)
+    assert any("drops the axis" in finding.reason for finding in passing.findings)
