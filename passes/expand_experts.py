@@ -18,7 +18,7 @@ from hetc.operators.schemas import CLAMPED_SWISH_ATTRIBUTES, DOMAIN
 from hetc.passes.add_expert_bodies import AddExpertBodies
 from hetc.passes.canonical_layer import ExpertWeights, build_canonical_layer, expert_operator
 
-__all__ = ["PLACEHOLDER", "ExpandExperts"]
+__all__ = ["PLACEHOLDER", "ExpandExperts", "layer_name"]
 
 PLACEHOLDER = "Experts"
 
@@ -60,7 +60,7 @@ class ExpandExperts(ir.passes.InPlacePass):
             top_k_index,
             top_k_weight,
             experts,
-            layer=_layer_name(path),
+            layer=layer_name(path),
             top_k=node.attributes["top_k"].as_int(),
             hidden_size=node.attributes["hidden_size"].as_int(),
             activation=node.attributes["activation"].as_string(),
@@ -84,7 +84,7 @@ class ExpandExperts(ir.passes.InPlacePass):
         model.graph.remove(node, safe=True)
 
 
-def _layer_name(path: str) -> str:
+def layer_name(path: str) -> str:
     """`layers.3` for `model.layers.3.mlp.experts`; without a layer, the path less `.experts`."""
     match = re.search(r"(?:^|\.)(layers\.\d+)\.", path)
     return match[1] if match else path.removesuffix(".experts")

@@ -11,7 +11,6 @@ that the model itself draws. It is additive over weights, so experts and dense m
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from hetc.errors import InvalidInputError
 from hetc.huggingface.checkpoint import resolve_source
 from hetc.huggingface.placeholder import experts_modules
 from hetc.huggingface.weight_noise import draw_weights, mean_square_error
+from hetc.passes.expand_experts import layer_name
 from hetc.passes.find_units import unit_of_weight
 from hetc.profile import Profile
 from hetc.scores import Scores
@@ -123,17 +123,12 @@ def _analog_parameters(model: PreTrainedModel) -> list[tuple[str, nn.Parameter, 
         path = name.rpartition(".")[0]
         if path in stacks:
             if parameter.ndim == 3:
-                found.append((f"{_layer(path)}.experts", parameter, bool(stacks[path].is_transposed)))
+                found.append((f"{layer_name(path)}.experts", parameter, bool(stacks[path].is_transposed)))
         elif parameter.ndim == 2:
             role = unit_of_weight(name)
             if role is not None and role.kind in DENSE:
                 found.append((role.unit_id, parameter, False))
     return found
-
-
-def _layer(path: str) -> str:
-    match = re.search(r"(?:^|\.)(layers\.\d+)\.", path)
-    return match[1] if match else path.removesuffix(".experts")
 
 
 def _by_outputs(
@@ -170,8 +165,8 @@ def _noise_gain(
     generator = torch.Generator(tokens.device).manual_seed(seed)
     stacks = dict(experts_modules(model))
     for path, module in stacks.items():
-        gains.update({f"{_layer(path)}.experts.{expert}": 0.0 for expert in range(module.num_experts)})
-        module.hetc_layer = _layer(path)
+        gains.update({f"{layer_name(path)}.experts.{expert}": 0.0 for expert in range(module.num_experts)})
+        module.hetc_layer = layer_name(path)
         module.hetc_draws = [
             {
                 name: _by_outputs(
