@@ -17,7 +17,7 @@ import onnxruntime
 
 import hetc
 from hetc.bundle import Bundle
-from hetc.model_inputs import first_step
+from hetc.likelihood import mean_loss, session_forward
 from hetc.runtimes.onnxruntime.session import open_session
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "tiny_moe"
@@ -28,13 +28,7 @@ FRACTIONS = ("0", "0.125", "0.25", "0.5", "1")
 
 def loss(session: onnxruntime.InferenceSession, windows: np.ndarray) -> float:
     """Mean next-token loss in nats over windows `[n, CONTEXT]`."""
-    losses = []
-    for batch in np.array_split(windows, max(1, len(windows) // 8)):
-        logits = session.run(["logits"], first_step(session, batch))[0][:, :-1]
-        normal = np.logaddexp.reduce(logits, axis=-1)
-        chosen = np.take_along_axis(logits, batch[:, 1:, None].astype(np.int64), axis=-1)[..., 0]
-        losses.append((normal - chosen).mean())
-    return float(np.mean(losses))
+    return mean_loss(session_forward(session), windows)
 
 
 def row(label: str, values: list[float]) -> str:

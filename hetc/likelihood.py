@@ -1,0 +1,67 @@
+"""How likely a model finds given tokens: what losses, perplexities and choices between texts are made of.
+
+A model is anything that maps token ids to logits, so that a bundle's session and a live torch model are
+measured by the same lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from hetc.errors import InvalidInputError
+from hetc.model_inputs import first_step
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+__all__ = ["Forward", "mean_loss", "session_forward", "token_losses"]
+
+Forward: TypeAlias = Callable[[np.ndarray], np.ndarray]
+"""Token ids `[batch, sequence]`, int64, to logits `[batch, sequence, vocabulary]`, float32."""
+
+
+def session_forward(session: onnxruntime.InferenceSession) -> Forward:
+    """The logits of an opened language model, from a prefill of each row.
+
+    Raises:
+        InvalidInputError: The model has no `input_ids` or no `logits`.
+    """
+    names = {value.name for value in session.get_inputs()} | {value.name for value in session.get_outputs()}
+    for name in ("input_ids", "logits"):
+        if name not in names:
+            raise InvalidInputError(f"the model has no {name!r}; only a language model has a likelihood")
+
+    def forward(tokens: np.ndarray) -> np.ndarray:
+        logits: np.ndarray = session.run(["logits"], first_step(session, tokens))[0]
+        return logits.astype(np.float32, copy=False)
+
+    return forward
+
+
+def token_losses(forward: Forward, windows: np.ndarray, *, batch: int = 8) -> np.ndarray:
+    """-log p(token | the tokens before it in its window), in nats.
+
+    Args:
+        forward: The model.
+        windows: Token ids `[windows, sequence]`.
+        batch: Windows at a time; the answer doesn't depend on it.
+
+    Returns:
+        `[windows, sequence - 1]`, float64: the first token of a window has nothing before it.
+    """
+    losses = []
+    for start in range(0, len(windows), batch):
+        tokens = windows[start : start + batch].astype(np.int64)
+        logits = forward(tokens)[:, :-1].astype(np.float64)
+        highest = logits.max(-1)
+        normal = highest + np.log(np.exp(logits - highest[..., None]).sum(-1))
+        losses.append(normal - np.take_along_axis(logits, tokens[:, 1:, None], -1)[..., 0])
+    return np.concatenate(losses)
+
+
+def mean_loss(forward: Forward, windows: np.ndarray) -> float:
+    """Mean of `token_losses`: nats per token; its exponential is the perplexity."""
+    return float(token_losses(forward, windows).mean())
