@@ -21,9 +21,9 @@ def assert_adc_equal(
 ) -> None:
     """Assert that every ADC code behind ``actual`` is the reference's.
 
-    A code may be off by one only where the reference's value before the ADC lies within 1e-3 step (or its own
-    float32 rounding error, where that is larger) of a half step: between the codes of value - margin and
-    value + margin.
+    A code may be off by one only where the reference's value before the ADC lies within 1e-3 step (or the
+    error of its float32 sum and weights, where that is larger) of a half step: between the codes of
+    value - margin and value + margin.
 
     Args:
         actual: ``[..., N]``, the output of the implementation under test.

@@ -29,8 +29,8 @@ class Conversion:
             without an ADC the output of the crossbar. NaN in rows with a non-finite input.
         step: ``[M, N]`` float32, what one step adds to y; 0 where the slice or column contributes nothing.
         limit: the largest code; infinite without an ADC.
-        magnitude: ``[M, N]`` float32, the sum behind ``value`` with every product made positive: what its
-            rounding error is relative to.
+        magnitude: ``[M, N]`` float32, the sum behind ``value`` with every product made positive, and what
+            programmed weights may differ by: 4 float32 roundings of it bound the error of ``value``.
     """
 
     value: Float32
@@ -209,6 +209,8 @@ def _sums(
     a = q.astype(np.float64) @ weights.astype(np.float64)
     magnitude = np.abs(q).astype(np.float64) @ np.abs(weights).astype(np.float64)
     if noisy:
+        # Programmed weights agree to 1e-6 of the largest, 8 roundings of float32, each by itself.
+        magnitude += 2 * np.linalg.norm(q, axis=1, keepdims=True) * np.abs(weights).max(0, initial=0)
         a = disturb(a, q, weights, alpha, first_row, L, crossbar, stream)
     return a.astype(np.float32), magnitude.astype(np.float32)
 

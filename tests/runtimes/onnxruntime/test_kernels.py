@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from equality import assert_adc_equal, assert_programmed_equal
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from kernel_runs import NOISY, PCM_SIGMA, crossbar, open_kernel, run_matmul
 from onnx import helper
@@ -58,6 +58,7 @@ def test_types_and_orientations(mode: str, x_type: Any, w_type: Any, transposed:
 
 
 @settings(max_examples=25, deadline=None)
+@example(rows=14, inputs=4, outputs=3, tile_rows=5, dac_bits=2, adc_bits=0, seed=3271810553557273566)
 @given(
     rows=st.integers(1, 20),
     inputs=st.integers(1, 700),
