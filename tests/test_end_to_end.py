@@ -39,6 +39,16 @@ def test_the_sample_has_learned() -> None:
     assert (values[:, :-1].argmax(-1) == TOKENS[:, 1:]).mean() >= 0.4
 
 
+def test_deepseek_sample_keeps_its_dense_layer_and_shared_experts_digital(tmp_path: Path) -> None:
+    source = SAMPLE.with_name("tiny_deepseek") / "model.onnx"
+    values = logits(open_session(source, library=False))
+    assert (values[:, :-1].argmax(-1) == TOKENS[:, 1:]).mean() >= 0.35
+    bundle = hetc.compile(source, tmp_path / "bundle", digital_frac=0)
+    digital = {unit.id for unit in bundle.plan.units if unit.rule == "densely-activated"}
+    assert {"layers.0.mlp", "layers.1.shared_expert", "layers.4.attention", "lm_head"} <= digital
+    assert np.abs(logits(bundle.session(mode="exact")) - values).max() <= 1e-4
+
+
 def test_exact_mode_is_the_source(bundle: Bundle) -> None:
     source = logits(open_session(SAMPLE / "model.onnx", library=False))
     assert np.abs(logits(bundle.session(mode="exact")) - source).max() <= 1e-4
