@@ -9,7 +9,7 @@ SOURCES := hetc passes runtimes tests samples benchmarks
 NATIVE := $(wildcard CMakeLists.txt runtimes/onnxruntime/csrc/*)
 FORMATTED := $(wildcard runtimes/onnxruntime/csrc/*.cc runtimes/onnxruntime/csrc/*.h runtimes/onnxruntime/csrc/*.inc samples/embed_c/*.[ch])
 
-.PHONY: demo test test-all lint bench bench-table bench-large models-table clean
+.PHONY: demo test test-all lint bench bench-table bench-large evidence models-table clean
 
 demo: $(VENV)/installed
 	rm -rf build/demo && mkdir -p build/demo
@@ -43,6 +43,20 @@ bench-large: $(VENV)/test-installed
 
 models-table: $(VENV)/test-installed
 	PYTHONPATH=tests:tests/hetc/huggingface $(BIN)/python benchmarks/model_table.py
+
+# The tables of docs/results.md, "Evidence": half an hour on 2 cores.
+evidence: $(VENV)/test-installed
+	mkdir -p build/evidence
+	for sample in tiny_moe tiny_deepseek; do \
+	  $(BIN)/hetc score samples/$$sample --data samples/$$sample/calibration.npz --noise-scale 8 \
+	    --force -o build/evidence/$$sample.scores.safetensors && \
+	  $(BIN)/hetc calibrate samples/$$sample/model.onnx --data samples/$$sample/calibration.npz \
+	    --force -o build/evidence/$$sample.calibration.safetensors || exit 1; \
+	  for sweep in placement kinds scales; do \
+	    $(BIN)/hetc sweep samples/sweeps/$${sample}_$$sweep.toml --force -o build/evidence/$${sample}_$$sweep.parquet && \
+	    $(BIN)/python benchmarks/evidence.py build/evidence/$${sample}_$$sweep.parquet || exit 1; \
+	  done; \
+	done
 
 bench-table: $(VENV)/installed
 	$(BIN)/python benchmarks/noise_table.py

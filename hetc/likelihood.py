@@ -17,7 +17,7 @@ from hetc.model_inputs import first_step
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["Forward", "mean_loss", "session_forward", "token_losses"]
+__all__ = ["Forward", "mean_loss", "predict_tokens", "session_forward", "token_losses"]
 
 Forward: TypeAlias = Callable[[np.ndarray], np.ndarray]
 """Token ids `[batch, sequence]`, int64, to logits `[batch, sequence, vocabulary]`, float32."""
@@ -41,8 +41,8 @@ def session_forward(session: onnxruntime.InferenceSession) -> Forward:
     return forward
 
 
-def token_losses(forward: Forward, windows: np.ndarray, *, batch: int = 8) -> np.ndarray:
-    """-log p(token | the tokens before it in its window), in nats.
+def predict_tokens(forward: Forward, windows: np.ndarray, *, batch: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    """How well each token is foretold by those before it in its window.
 
     Args:
         forward: The model.
@@ -50,16 +50,23 @@ def token_losses(forward: Forward, windows: np.ndarray, *, batch: int = 8) -> np
         batch: Windows at a time; the answer doesn't depend on it.
 
     Returns:
-        `[windows, sequence - 1]`, float64: the first token of a window has nothing before it.
+        -log p(token) in nats, float64, and whether the token was the likeliest, both
+        `[windows, sequence - 1]`: the first token of a window has nothing before it.
     """
-    losses = []
+    losses, hits = [], []
     for start in range(0, len(windows), batch):
         tokens = windows[start : start + batch].astype(np.int64)
-        logits = forward(tokens)[:, :-1].astype(np.float64)
+        logits, following = forward(tokens)[:, :-1].astype(np.float64), tokens[:, 1:]
         highest = logits.max(-1)
         normal = highest + np.log(np.exp(logits - highest[..., None]).sum(-1))
-        losses.append(normal - np.take_along_axis(logits, tokens[:, 1:, None], -1)[..., 0])
-    return np.concatenate(losses)
+        losses.append(normal - np.take_along_axis(logits, following[..., None], -1)[..., 0])
+        hits.append(logits.argmax(-1) == following)
+    return np.concatenate(losses), np.concatenate(hits)
+
+
+def token_losses(forward: Forward, windows: np.ndarray, *, batch: int = 8) -> np.ndarray:
+    """The losses of `predict_tokens`."""
+    return predict_tokens(forward, windows, batch=batch)[0]
 
 
 def mean_loss(forward: Forward, windows: np.ndarray) -> float:

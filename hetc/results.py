@@ -23,7 +23,7 @@ import csv
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -31,7 +31,9 @@ from typing import Any, TypeVar
 
 from hetc.errors import InvalidInputError, RuntimeMissingError, UsageError
 
-__all__ = ["Result", "group_results", "mean_and_deviation", "read_results"]
+__all__ = ["FORMATS", "Result", "group_results", "mean_and_deviation", "read_results", "write_results"]
+
+FORMATS = (".parquet", ".csv")
 
 LOWER_IS_BETTER = ("loss", "perplexity", "bits", "error", "divergence")
 
@@ -69,6 +71,27 @@ def read_results(path: Path) -> list[Result]:
     return [_result(row, f"results {path}, row {number}") for number, row in enumerate(rows, 1)]
 
 
+def write_results(path: Path, rows: Sequence[Mapping[str, Any]], suffix: str) -> None:
+    """Writes a table of results.
+
+    Args:
+        path: The file, whatever it is called.
+        rows: Columns as in the table above, and any others; all rows have the same.
+        suffix: Which of `FORMATS` to write.
+
+    Raises:
+        RuntimeMissingError: Parquet without pyarrow.
+    """
+    if suffix == ".parquet":
+        pyarrow, parquet = _import_pyarrow(path)
+        parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path)
+        return
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else [])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def group_results(results: Iterable[Result], key: Callable[[Result], Key]) -> dict[Key, list[Result]]:
     """The results by key, in order of first appearance."""
     groups: dict[Key, list[Result]] = defaultdict(list)
@@ -92,17 +115,21 @@ def _read_csv(path: Path) -> list[dict[str, Any]]:
 
 
 def _read_parquet(path: Path) -> list[dict[str, Any]]:
-    try:
-        pyarrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise RuntimeMissingError(
-            f"results {path}: Parquet needs pyarrow; run `pip install 'hetc[report]'`, or give CSV"
-        ) from error
+    pyarrow, parquet = _import_pyarrow(path)
     try:
         rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
     except pyarrow.ArrowException as error:
         raise InvalidInputError(f"results {path}: not a Parquet file: {error}") from error
     return rows
+
+
+def _import_pyarrow(path: Path) -> tuple[Any, Any]:
+    try:
+        return import_module("pyarrow"), import_module("pyarrow.parquet")
+    except ImportError as error:
+        raise RuntimeMissingError(
+            f"results {path}: Parquet needs pyarrow; run `pip install 'hetc[report]'`, or give CSV"
+        ) from error
 
 
 def _result(row: Mapping[str, Any], where: str) -> Result:

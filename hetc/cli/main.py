@@ -28,6 +28,7 @@ COMMANDS = {
     "report": "Write one offline HTML page on a plan, its costs and results.",
     "run": "Generate text with a bundle.",
     "score": "Measure what each unit's noise costs, on text.",
+    "sweep": "Measure over fractions, scores, noises and seeds.",
     "verify": "Check that a bundle does what its plan says.",
 }
 

@@ -1,0 +1,42 @@
+"""`hetc sweep`: measure over fractions, scores, noises and seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from hetc.cli.extras import needs
+
+__all__ = ["sweep_command"]
+
+
+@click.command("sweep")
+@click.argument("spec", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Table to write: .parquet or .csv.")
+@click.option("--jobs", type=int, default=-1, help="Processes on this machine.  [default: its cores]")
+@click.option("--scheduler", metavar="ADDRESS", help="A Dask scheduler instead, such as tcp://host:8786.")
+@click.option("--dry-run", is_flag=True, help="Only say how much there is to do, from one measurement.")
+@click.option("--force", is_flag=True, help="Replace an existing table.")
+def sweep_command(
+    spec: Path, output: Path | None, jobs: int, scheduler: str | None, dry_run: bool, force: bool
+) -> None:
+    """Measure what SPEC, a TOML file, asks for. A sweep that was stopped goes on when it is started again."""
+    from hetc.sweep import estimate_sweep, run_sweep
+    from hetc.sweep_spec import load_sweep
+
+    sweep = load_sweep(spec)
+    if dry_run:
+        click.echo(estimate_sweep(sweep))
+        return
+    if output is None:
+        raise click.UsageError("-o is missing: where to write the table")
+    with needs("sweep", "sweep"):
+        import joblib  # noqa: F401
+    try:
+        rows = run_sweep(sweep, output, workers=jobs, scheduler=scheduler, force=force)
+    except KeyboardInterrupt:
+        click.echo(f"stopped; what is finished is in {output}.partial, type the same to go on", err=True)
+        raise
+    click.echo(f"wrote {rows:,} results to {output}", err=True)
+    click.echo("next: hetc report BUNDLE --results " + str(output), err=True)
