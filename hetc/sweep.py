@@ -237,7 +237,7 @@ def _executor(scheduler: str | None) -> Iterator[None]:
     from distributed import Client
 
     try:
-        client = Client(scheduler, timeout=10)
+        client = Client(scheduler, timeout=10)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise UsageError(f"scheduler {scheduler}: {error}; start one with `dask scheduler`") from error
     with client, joblib.parallel_config(backend="dask"):
