@@ -70,10 +70,10 @@ def print_fractions(results: Sequence[Result]) -> None:
 
 
 def print_tests(results: Sequence[Result], ours: Sequence[str]) -> None:
-    """Each of our scores against each baseline of the same ranking, seed by seed."""
+    """Each of our scores against each baseline, seed by seed."""
     found = group_results(results, lambda result: (result.score, result.fraction))
     scores = sorted({result.score for result in results})
-    baselines = [score for score in scores if score.split(",")[0] in BASELINES]
+    baselines = [score for score in scores if score.removesuffix(" over the model") in BASELINES]
     print()
     print_head(["loss less the baseline's", *(f"{fraction:.1%} digital" for fraction in COMPARED)])
     for score in ours:
@@ -108,7 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path)
     parser.add_argument("--metric", default="loss")
-    parser.add_argument("--ours", nargs="*", default=["expected-loss", "expected-loss, model"])
+    parser.add_argument("--ours", nargs="*", default=["expected-loss", "expected-loss over the model"])
     options = parser.parse_args()
     results = [result for result in read_results(options.results) if result.metric == options.metric]
     placed = [result for result in results if not result.kind]

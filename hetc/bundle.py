@@ -58,6 +58,8 @@ class Bundle:
         stats_file: Path | None = None,
         threads: int | None = None,
         low_memory: bool = False,
+        target_loss: float | None = None,
+        energy: float | None = None,
     ) -> onnxruntime.InferenceSession:
         """Opens the model with the installed operator library.
 
@@ -73,14 +75,23 @@ class Bundle:
             threads: Threads of the session; None leaves it to ONNX Runtime.
             low_memory: Leave weights of standard operators unpacked in the file map; their products
                 get slower.
+            target_loss: Instead of `digital_frac`: the smallest share that `hetc tune` saw below this loss
+                with crossbars that err at least as much as these do now. They are measured first, so that
+                opening a session again after a while adapts the share to the drift.
+            energy: Instead of `digital_frac`: the largest tuned share that costs no more J per token.
 
         Raises:
-            UsageError: A value out of range, a share below the compiled one, or any choice of noise or mode
-                for a baked bundle.
+            UsageError: A value out of range, a share below the compiled one, any choice of noise or mode for
+                a baked bundle, or no tuned share that will do.
             RuntimeMissingError: The library or ONNX Runtime is missing or too old.
         """
         from hetc.runtimes.onnxruntime.session import open_session
 
+        if target_loss is not None or energy is not None:
+            if digital_frac is not None:
+                raise UsageError("give digital_frac, or target_loss or energy to choose it")
+            noise = {"seed": seed, "noise_scale": noise_scale, "drift_time": drift_time, "store": store}
+            digital_frac = self._tuned_fraction(target_loss, energy, noise)
         if digital_frac is not None:
             self._check_fraction(digital_frac)
         config = {
@@ -105,6 +116,45 @@ class Bundle:
             {key: str(value) for key, value in config.items() if value is not None},
             threads=threads,
         )
+
+    def measure_noise(
+        self,
+        *,
+        seed: int | None = None,
+        noise_scale: float | None = None,
+        drift_time: float | None = None,
+        store: str | None = None,
+    ) -> dict[str, float]:
+        """Relative error of the crossbars' products by layer, from probe vectors (`hetc.measured_noise`).
+
+        Args:
+            seed, noise_scale, drift_time, store: As in `session`.
+
+        Raises:
+            UsageError: A value out of range, or a baked bundle, whose clean weights are gone.
+            RuntimeMissingError: The library or ONNX Runtime is missing or too old.
+        """
+        from hetc.measured_noise import measure_noise
+
+        if self.baked is not None:
+            raise UsageError(f"bundle {self.path} is baked: there are no clean weights to compare with")
+        config = {
+            "hetc.seed": seed,
+            "hetc.noise_scale": noise_scale,
+            "hetc.drift_time": drift_time,
+            "hetc.store": store,
+        }
+        given = {key: str(value) for key, value in config.items() if value is not None}
+        return measure_noise(self.graph_file, given)
+
+    def _tuned_fraction(
+        self, target_loss: float | None, energy: float | None, noise: Mapping[str, Any]
+    ) -> str:
+        from hetc.tune import choose_share, load_tuning
+
+        tuning = load_tuning(self)
+        errors = self.measure_noise(**noise).values() if target_loss is not None else (0.0,)
+        return choose_share(tuning, noise=sum(errors) / len(errors), target_loss=target_loss, energy=energy)
 
     def _check_fraction(self, digital_frac: str | float) -> None:
         fraction, compiled = parse_fraction(digital_frac), parse_fraction(self.plan.digital_frac)

@@ -101,7 +101,7 @@ def _read(value: Any, kind: str, where: str, path: Path) -> Any:
         if not isinstance(value, list):
             raise InvalidInputError(f"{where} is {value!r}, not a list")
         return tuple(_read(one, kind.removeprefix("tuple[").partition(",")[0], where, path) for one in value)
-    accepted: type | tuple[type, ...] = {"int": int, "float": (int, float)}.get(kind, str)
+    accepted: Any = {"int": int, "float": (int, float)}.get(kind, str)
     if not isinstance(value, accepted) or isinstance(value, bool):
         raise InvalidInputError(f"{where} has {value!r}, not a {kind.lower()}")
     return (path.parent / value).resolve() if kind == "Path" else value

@@ -1,0 +1,71 @@
+"""`hetc tune`: the smallest digital share that keeps a metric."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from hetc.cli.output import json_option, print_json
+
+__all__ = ["tune_command"]
+
+
+@click.command("tune")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--data", required=True, type=click.Path(path_type=Path), help="An .npz file with an array `tokens`."
+)
+@click.option("--max-drop", default="1%", show_default=True, help="Of exact mode's value, or in its unit.")
+@click.option("--metric", default="loss", show_default=True, help="loss, or accuracy of the next token.")
+@click.option("--window", type=click.IntRange(min=2), default=256, show_default=True, help="Tokens per run.")
+@click.option("--windows", type=click.IntRange(min=1), default=16, show_default=True, help="Runs, at most.")
+@click.option("--seeds", type=click.IntRange(min=2), default=8, show_default=True, help="Programmings.")
+@click.option("--confidence", default=0.95, show_default=True, help="Of the interval of the mean.")
+@click.option(
+    "--drift-time", type=float, multiple=True, metavar="SECONDS", help="Repeatable.  [default: the plan's]"
+)
+@click.option("--costs", help="Cost profile for the energy: a name or a TOML file.  [default: a100+pcm-3d]")
+@json_option
+def tune_command(
+    bundle: Path,
+    data: Path,
+    max_drop: str,
+    metric: str,
+    window: int,
+    windows: int,
+    seeds: int,
+    confidence: float,
+    drift_time: tuple[float, ...],
+    costs: str | None,
+    as_json: bool,
+) -> None:
+    """Find the smallest digital share of BUNDLE's experts that keeps a metric, and note it in the bundle."""
+    from hetc.bundle import load_bundle
+    from hetc.cost_profile import DEFAULT_COSTS, load_costs
+    from hetc.errors import VerificationError
+    from hetc.record import load_tokens
+    from hetc.tune import tune_bundle
+    from hetc.tune_summary import print_tuning
+
+    tuning = tune_bundle(
+        load_bundle(bundle),
+        load_tokens(data, window)[:windows],
+        load_costs(costs or DEFAULT_COSTS),
+        max_drop=max_drop,
+        metric=metric,
+        seeds=seeds,
+        confidence=confidence,
+        drift_times=drift_time,
+    )
+    if as_json:
+        print_json(asdict(tuning))
+    else:
+        print_tuning(tuning)
+    missed = [time for time, share in tuning.chosen if share is None]
+    if missed:
+        raise VerificationError(
+            f"{bundle}: at drift time {missed[0]:g} s no share keeps {metric} within {max_drop}; "
+            "keep dense modules digital, calibrate the converters, or allow more"
+        )
