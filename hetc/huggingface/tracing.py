@@ -6,6 +6,7 @@ Inputs and outputs carry onnxruntime-genai's default names; batch, sequence and 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import re
 import warnings
@@ -28,6 +29,9 @@ IR_VERSION = 10
 
 # Different from each other and from 1, so that the tracer takes none for another or for a constant.
 BATCH, SEQUENCE, PAST = 2, 3, 5
+
+COMPLEX_ROTARY = {"deepseek_v2": 1, "llama4": 2}
+"""Families whose rotary embedding is complex -> the axis of queries and keys that counts heads."""
 
 
 def trace(model: PreTrainedModel, cache: list[CachedTensor]) -> ir.Model:
@@ -180,16 +184,18 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _real_rotary_embedding() -> Iterator[None]:
-    """Compute DeepSeek-V2's rotary embedding in real numbers: the exporter lacks complex operators."""
-    path = "transformers.models.deepseek_v2.modeling_deepseek_v2.apply_rotary_emb"
-    with mock.patch(path, _apply_rotary_embedding):
+    """Compute complex rotary embeddings in real numbers: the exporter lacks complex operators."""
+    with contextlib.ExitStack() as stack:
+        for family, heads_axis in COMPLEX_ROTARY.items():
+            path = f"transformers.models.{family}.modeling_{family}.apply_rotary_emb"
+            stack.enter_context(mock.patch(path, functools.partial(_apply_rotary_embedding, heads_axis)))
         yield
 
 
 def _apply_rotary_embedding(
-    query: torch.Tensor, key: torch.Tensor, frequencies: torch.Tensor
+    heads_axis: int, query: torch.Tensor, key: torch.Tensor, frequencies: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    cosine, sine = frequencies.real.unsqueeze(1), frequencies.imag.unsqueeze(1)
+    cosine, sine = frequencies.real.unsqueeze(heads_axis), frequencies.imag.unsqueeze(heads_axis)
 
     def rotate(x: torch.Tensor) -> torch.Tensor:
         first, second = x.float().reshape(*x.shape[:-1], -1, 2).unbind(-1)
