@@ -23,7 +23,7 @@ __all__ = ["build_skeleton", "fill_with_zeros"]
 
 UNTRACEABLE = {
     **dict.fromkeys(
-        ("bailing_hybrid", "kimi_linear", "qwen3_5_moe_text", "qwen3_next"),
+        ("bailing_hybrid", "kimi_linear"),
         "its linear attention traces for one chunk of 64 tokens; longer prompts would fail",
     ),
     **dict.fromkeys(

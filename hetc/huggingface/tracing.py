@@ -6,13 +6,11 @@ Inputs and outputs carry onnxruntime-genai's default names; batch, sequence and 
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import re
 import warnings
 from collections.abc import Iterator
 from typing import Any
-from unittest import mock
 
 import onnx_ir as ir
 import torch
@@ -21,6 +19,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from hetc.huggingface.cache import CachedTensor, empty_cache, fill_cache, read_cache
+from hetc.huggingface.stand_ins import stand_ins
 
 __all__ = ["OPSET", "trace"]
 
@@ -29,9 +28,6 @@ IR_VERSION = 10
 
 # Different from each other and from 1, so that the tracer takes none for another or for a constant.
 BATCH, SEQUENCE, PAST = 2, 3, 5
-
-COMPLEX_ROTARY = {"deepseek_v2": 1, "llama4": 2}
-"""Families whose rotary embedding is complex -> the axis of queries and keys that counts heads."""
 
 
 def trace(model: PreTrainedModel, cache: list[CachedTensor]) -> ir.Model:
@@ -49,7 +45,7 @@ def trace(model: PreTrainedModel, cache: list[CachedTensor]) -> ir.Model:
     token = {0: dynamic, 1: dynamic}
     axes = [[0, *(axis for axis, size in enumerate(one.shape, 1) if size is None)] for one in cache]
     names = [one.name for one in cache]
-    with torch.no_grad(), _quiet(), _real_rotary_embedding():
+    with torch.no_grad(), _quiet(), stand_ins():
         program = torch.export.export(
             _Decoder(model, cache),
             (ids, mask, positions, past),
@@ -180,26 +176,3 @@ def _quiet() -> Iterator[None]:
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
-
-
-@contextlib.contextmanager
-def _real_rotary_embedding() -> Iterator[None]:
-    """Compute complex rotary embeddings in real numbers: the exporter lacks complex operators."""
-    with contextlib.ExitStack() as stack:
-        for family, heads_axis in COMPLEX_ROTARY.items():
-            path = f"transformers.models.{family}.modeling_{family}.apply_rotary_emb"
-            stack.enter_context(mock.patch(path, functools.partial(_apply_rotary_embedding, heads_axis)))
-        yield
-
-
-def _apply_rotary_embedding(
-    heads_axis: int, query: torch.Tensor, key: torch.Tensor, frequencies: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    cosine, sine = frequencies.real.unsqueeze(heads_axis), frequencies.imag.unsqueeze(heads_axis)
-
-    def rotate(x: torch.Tensor) -> torch.Tensor:
-        first, second = x.float().reshape(*x.shape[:-1], -1, 2).unbind(-1)
-        rotated = torch.stack((first * cosine - second * sine, first * sine + second * cosine), dim=-1)
-        return rotated.flatten(3).type_as(x)
-
-    return rotate(query), rotate(key)
