@@ -1,4 +1,4 @@
-"""Families whose experts transformers keeps in code of their own: DBRX and JetMoE.
+"""Families whose experts transformers keeps in code of their own: DBRX, JetMoE and Llama 4.
 
 Their MoE layers are rewritten as what the experts interface asks for: routing as ordinary operators, then one
 module `Experts`. The rest of each model is transformers'; so are the names and values of its checkpoint.
@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import DbrxForCausalLM, JetMoeForCausalLM, PretrainedConfig
+from transformers import DbrxForCausalLM, JetMoeForCausalLM, Llama4ForCausalLM, PretrainedConfig
 from transformers.activations import ACT2FN
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 from transformers.core_model_loading import ConversionOps, Transpose, WeightConverter, WeightRenaming
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 from transformers.models.dbrx.modeling_dbrx import DbrxFFN
 from transformers.models.jetmoe.modeling_jetmoe import JetMoeMoA, JetMoeMoE, JetMoeTopKGating
+from transformers.models.llama4.modeling_llama4 import Llama4TextMoe
 
 from hetc.errors import InvalidInputError
 
@@ -198,8 +199,42 @@ class JetMoeWithExperts(HasExperts, JetMoeForCausalLM):  # type: ignore[no-untyp
             layer.self_attention.experts = JetMoeAttentionExperts(config)
 
 
+class Llama4Moe(Llama4TextMoe):
+    """Llama 4's layer. The router's score scales what goes into an expert, not what comes out of it.
+
+    So a token that chose K experts is K rows, each with its own score and one expert of weight 1.
+    """
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)  # type: ignore[no-untyped-call]
+        stacks = {"gate_up_proj": self.experts.gate_up_proj, "down_proj": self.experts.down_proj}
+        self.experts: Any = Experts(config, config.hidden_act, is_transposed=True, **stacks)
+
+    def forward(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`[batch, sequence, H]` -> `[T, H]`, and the router's logits `[T, E]`."""
+        tokens = hidden.flatten(0, 1)
+        _, logits = self.router(tokens)
+        best, index = logits.topk(self.top_k, dim=-1)
+        rows = (tokens.unsqueeze(1) * best.sigmoid().unsqueeze(-1)).flatten(0, 1)
+        index = index.reshape(-1, 1)
+        routed: torch.Tensor = self.experts(rows, index, torch.ones_like(index, dtype=rows.dtype))
+        routed = routed.reshape(-1, self.top_k, self.hidden_dim).sum(dim=1)
+        return routed + self.shared_expert(tokens), logits
+
+
+class Llama4WithExperts(HasExperts, Llama4ForCausalLM):  # type: ignore[no-untyped-call]
+    """Llama 4's text model with `Experts`."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        layers: Any = self.model.layers
+        for layer in layers:
+            if layer.is_moe_layer:
+                layer.feed_forward = Llama4Moe(config)
+
+
 OWN_EXPERTS: MappingProxyType[str, Any] = MappingProxyType(
-    {"dbrx": DbrxWithExperts, "jetmoe": JetMoeWithExperts}
+    {"dbrx": DbrxWithExperts, "jetmoe": JetMoeWithExperts, "llama4_text": Llama4WithExperts}
 )
 """Model type -> the class to build instead of transformers' causal language model."""
 

@@ -23,14 +23,13 @@ __all__ = ["build_skeleton", "fill_with_zeros"]
 
 UNTRACEABLE = {
     **dict.fromkeys(
-        ("bailing_hybrid", "kimi_linear", "qwen3_5_moe_text", "qwen3_next"),
+        ("bailing_hybrid", "kimi_linear"),
         "its linear attention traces for one chunk of 64 tokens; longer prompts would fail",
     ),
     **dict.fromkeys(
         ("granitemoehybrid", "nemotron_h"),
         "its state-space layers trace for one number of chunks; longer prompts would fail",
     ),
-    "llama4_text": "its router scales what goes into an expert, not what comes out of it",
 }
 """Model types that hetc has no graph for, and why."""
 
@@ -49,16 +48,18 @@ def build_skeleton(folder: Path) -> PreTrainedModel:
         raise InvalidInputError(f"{folder}: transformers cannot read the configuration: {error}") from error
     if getattr(config, "quantization_config", None):
         raise InvalidInputError(f"{folder}: a quantised {config.model_type} checkpoint; export the float one")
-    text_type = config.get_text_config().model_type
-    if text_type in UNTRACEABLE:
-        raise InvalidInputError(f"{folder}: {text_type}: {UNTRACEABLE[text_type]}")
+    text = config.get_text_config()
+    if text.model_type in UNTRACEABLE:
+        raise InvalidInputError(f"{folder}: {text.model_type}: {UNTRACEABLE[text.model_type]}")
     # Configurations from training ask for the router's loss, which generation does not use.
-    config.output_router_logits = False
+    text.output_router_logits = False
     try:
         with torch.device("meta"):
-            own: Any = OWN_EXPERTS.get(text_type)
+            own: Any = OWN_EXPERTS.get(text.model_type)
             build: Any = own._from_config if own else AutoModelForCausalLM.from_config
-            model: PreTrainedModel = build(config, dtype=torch.float32, attn_implementation="eager")
+            model: PreTrainedModel = build(
+                text if own else config, dtype=torch.float32, attn_implementation="eager"
+            )
     except ValueError as error:
         raise InvalidInputError(
             f"{folder}: {config.model_type} is not a causal language model: {error}"

@@ -11,7 +11,6 @@ import re
 import warnings
 from collections.abc import Iterator
 from typing import Any
-from unittest import mock
 
 import onnx_ir as ir
 import torch
@@ -20,6 +19,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from hetc.huggingface.cache import CachedTensor, empty_cache, fill_cache, read_cache
+from hetc.huggingface.stand_ins import stand_ins
 
 __all__ = ["OPSET", "trace"]
 
@@ -45,7 +45,7 @@ def trace(model: PreTrainedModel, cache: list[CachedTensor]) -> ir.Model:
     token = {0: dynamic, 1: dynamic}
     axes = [[0, *(axis for axis, size in enumerate(one.shape, 1) if size is None)] for one in cache]
     names = [one.name for one in cache]
-    with torch.no_grad(), _quiet(), _real_rotary_embedding():
+    with torch.no_grad(), _quiet(), stand_ins():
         program = torch.export.export(
             _Decoder(model, cache),
             (ids, mask, positions, past),
@@ -176,24 +176,3 @@ def _quiet() -> Iterator[None]:
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
-
-
-@contextlib.contextmanager
-def _real_rotary_embedding() -> Iterator[None]:
-    """Compute DeepSeek-V2's rotary embedding in real numbers: the exporter lacks complex operators."""
-    path = "transformers.models.deepseek_v2.modeling_deepseek_v2.apply_rotary_emb"
-    with mock.patch(path, _apply_rotary_embedding):
-        yield
-
-
-def _apply_rotary_embedding(
-    query: torch.Tensor, key: torch.Tensor, frequencies: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    cosine, sine = frequencies.real.unsqueeze(1), frequencies.imag.unsqueeze(1)
-
-    def rotate(x: torch.Tensor) -> torch.Tensor:
-        first, second = x.float().reshape(*x.shape[:-1], -1, 2).unbind(-1)
-        rotated = torch.stack((first * cosine - second * sine, first * sine + second * cosine), dim=-1)
-        return rotated.flatten(3).type_as(x)
-
-    return rotate(query), rotate(key)

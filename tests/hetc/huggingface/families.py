@@ -91,11 +91,14 @@ FAMILIES = {
 
 
 def save_random_model(
-    config: PretrainedConfig, folder: Path, dtype: torch.dtype = torch.float32
+    config: PretrainedConfig,
+    folder: Path,
+    dtype: torch.dtype = torch.float32,
+    auto_class: Any = AutoModelForCausalLM,
 ) -> PreTrainedModel:
     """Save a model with random weights, large enough that no layer is negligible; load it back in float32."""
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config).eval()
+    model = auto_class.from_config(config).eval()
     for name, tensor in model.state_dict().items():
         if not tensor.is_floating_point():
             continue
@@ -104,4 +107,4 @@ def save_random_model(
         else:
             tensor.normal_(mean=0.0 if "bias" in name else 1.0, std=0.1)
     model.to(dtype).save_pretrained(folder)
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    return auto_class.from_pretrained(folder, dtype=torch.float32).eval()

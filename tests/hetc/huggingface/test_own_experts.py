@@ -12,19 +12,20 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from families import EXPERTS, save_random_model  # noqa: E402
-from model_types import OWN_EXPERTS, REFUSED, tiny_config  # noqa: E402
-from test_export import experts_of  # noqa: E402
+from model_types import OWN_EXPERTS, tiny_config  # noqa: E402
+from test_export import assert_same_logits, experts_of  # noqa: E402
 from test_model_types import check_model_type  # noqa: E402
+from transformers import AutoModelForImageTextToText, Llama4Config  # noqa: E402
 
 from hetc.errors import InvalidInputError  # noqa: E402
 from hetc.huggingface.export import export  # noqa: E402
 from hetc.huggingface.tensor_files import CONVERTED_FILE  # noqa: E402
 
 # The projections of each family that lie in the checkpoint's file as a graph can refer to them.
-IN_PLACE = {"dbrx": {"gate", "up"}, "jetmoe": {"gate", "up", "down"}}
+IN_PLACE = {"dbrx": {"gate", "up"}, "jetmoe": {"gate", "up", "down"}, "llama4_text": {"down"}}
 
 
-@pytest.mark.parametrize("model_type", IN_PLACE)
+@pytest.mark.parametrize("model_type", OWN_EXPERTS)
 def test_family_equals_transformers(model_type: str, tmp_path: Path) -> None:
     assert check_model_type(model_type, tmp_path) == ""
     path = tmp_path / "exported" / "model.onnx"
@@ -39,9 +40,29 @@ def test_family_equals_transformers(model_type: str, tmp_path: Path) -> None:
         assert in_place == IN_PLACE[model_type]
 
 
-@pytest.mark.parametrize("model_type", sorted(set(OWN_EXPERTS) - set(IN_PLACE)))
-def test_refused_by_name(model_type: str, tmp_path: Path) -> None:
-    assert REFUSED[model_type] in check_model_type(model_type, tmp_path)
+@pytest.mark.filterwarnings("ignore:Casting complex values")  # the vision part's rotary embedding
+def test_llama4_as_released(tmp_path: Path) -> None:
+    """Text and images, bfloat16, one expert per token, in the configuration of training."""
+    text = tiny_config("llama4_text", num_experts_per_tok=1, output_router_logits=True)
+    vision = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 28,
+        "vision_output_dim": 16,
+        "projector_input_dim": 16,
+        "projector_output_dim": 16,
+    }
+    model = save_random_model(
+        Llama4Config(text_config=text.to_dict(), vision_config=vision),
+        tmp_path / "checkpoint",
+        torch.bfloat16,
+        AutoModelForImageTextToText,
+    )
+    path = export(tmp_path / "checkpoint", tmp_path / "exported")
+    assert_same_logits(path, model)
+    nodes = experts_of(onnx.load(path, load_external_data=False))
+    assert {node.op_type for node in nodes} == {"Expert16"}
 
 
 def test_dbrx_whose_rotary_embedding_transformers_would_not_use(tmp_path: Path) -> None:
