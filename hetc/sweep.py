@@ -98,6 +98,7 @@ def placements_of(sweep: Sweep) -> list[Placed]:
         Placed(score, ranking, fractions=fractions, by_seed=score == "random")
         for score in sweep.scores
         for ranking in sweep.rankings
+        if fractions
     ]
     alone = [Placed(sweep.scores[0], kind=kind, fractions=(float(kind != "expert"),)) for kind in sweep.kinds]
     return [*ranked, *alone]

@@ -73,6 +73,12 @@ def test_without_noise_one_seed_is_measured(tmp_path: Path) -> None:
         ("maxnn", False),
         ("random", True),
     ]
+    kinds_alone = SPEC.replace("[0, 0.5, 1]", "[]") + 'kinds = ["expert", "attention"]\n'
+    placements = placements_of(load_sweep(written(tmp_path, kinds_alone)))
+    assert [(placed.kind, placed.fractions) for placed in placements] == [
+        ("expert", (0,)),
+        ("attention", (1,)),
+    ]
 
 
 def test_results_are_those_of_sessions(tmp_path: Path) -> None:
