@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ __all__ = [
     "ACCOUNTINGS",
     "PARTS",
     "Cost",
+    "CostBasis",
     "Part",
     "plan_cost",
     "recorded_loads",
@@ -148,6 +149,34 @@ def unit_cost(
     return _charge(unit_work(unit, costs, workload, load), costs, workload, accounting)
 
 
+@dataclass(frozen=True)
+class CostBasis:
+    """What costs of plans are compared for.
+
+    Attributes:
+        costs: The system.
+        workload: The step.
+        accounting: One of `ACCOUNTINGS`.
+    """
+
+    costs: CostProfile
+    workload: Workload = field(default_factory=Workload)
+    accounting: str = "serial"
+
+    def plan_cost(self, units: Iterable[PlannedUnit]) -> Cost:
+        """See `plan_cost`."""
+        return plan_cost(units, self.costs, self.workload, self.accounting)
+
+    def unit_cost(self, unit: PlannedUnit) -> Cost:
+        """See `unit_cost`."""
+        return unit_cost(unit, self.costs, self.workload, self.accounting)
+
+    def __str__(self) -> str:
+        """For people."""
+        step = f"{self.workload.phase}, batch {self.workload.batch}, context {self.workload.context:,}"
+        return f"{self.costs.name}, {step}, {self.accounting}"
+
+
 def recorded_loads(plan: Plan, calibration: Calibration) -> dict[str, float]:
     """Share of the recorded tokens that visited each expert, by unit id.
 
@@ -174,7 +203,7 @@ def targets_at(plan: Plan, digital_frac: str | float) -> tuple[PlannedUnit, ...]
     fraction = parse_fraction(digital_frac)
 
     def place(unit: PlannedUnit) -> PlannedUnit:
-        if unit.rank is None or unit.rule not in ("score-top-k", "score-rest"):
+        if unit.rank is None or not unit.follows_fraction:
             return unit
         digital = unit.rank < digital_count(fraction, unit.group_size)
         return replace(unit, target="digital" if digital else "analog")

@@ -14,6 +14,6 @@ def flip_fraction(unit: PlannedUnit) -> Fraction | None:
 
     A unit is digital iff rank < floor(F * group_size + 1/2), so from F = (rank + 1/2) / group_size on.
     """
-    if unit.rank is None or unit.rule not in ("score-top-k", "score-rest"):
+    if unit.rank is None or not unit.follows_fraction:
         return None
     return Fraction(2 * unit.rank + 1, 2 * unit.group_size)

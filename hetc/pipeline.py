@@ -12,9 +12,12 @@ import onnx
 import onnx_ir as ir
 
 from hetc import __version__
+from hetc.budget import Budget, fill_budget, parse_budget
 from hetc.bundle import Bundle
 from hetc.bundle_writer import write_bundle
 from hetc.calibration import Calibration
+from hetc.cost import CostBasis
+from hetc.cost_profile import DEFAULT_COSTS, load_costs
 from hetc.errors import InvalidInputError, UsageError
 from hetc.model_file import LoadedModel, load_model
 from hetc.operators import schemas
@@ -30,13 +33,14 @@ from hetc.passes.stamp_targets import StampTargets
 from hetc.plan import Plan, parse_fraction
 from hetc.profile import DEFAULT_PROFILE, Profile, load_profile
 from hetc.scores import Scores, load_scores
-from hetc.units import Unit
+from hetc.units import DENSE, Unit
 from hetc.weights import require_finite
 
 __all__ = ["Placement", "compile", "compile_model", "default_output", "load_moe_model", "make_plan"]
 
 logger = logging.getLogger(__name__)
 
+DEFAULT_FRACTION = "0.25"
 DEFAULT_RANGE_RULE = "quantile:0.99995"
 """What analog foundation models use for their input ranges (docs/analog-models.md)."""
 OPSETS = range(18, 25)
@@ -49,7 +53,7 @@ class Placement:
     """How to decide what is digital.
 
     Attributes:
-        digital_frac: Fraction of the experts of each group to keep digital, 0..1.
+        digital_frac: Fraction of the experts of each group to keep digital, 0..1; None for 0.25.
         score: Name of the score that ranks experts.
         ranking: `layer` or `model`: which experts compete.
         digital: Patterns of unit ids to pin digital.
@@ -59,9 +63,11 @@ class Placement:
         range_rule: How the calibration becomes ranges: `max`, `std:KAPPA` or `quantile:SHARE`.
         scores: Measured scores, for names that the weights alone don't give.
         adc_bound_rule: How it becomes ADC bounds: `scale:LAMBDA` or `std:LAMBDA`; None for the profile's.
+        budget: What may be digital instead of a fraction, over the whole model (see `hetc.budget`).
+        basis: System and step of a budget of energy or latency; None for the default ones.
     """
 
-    digital_frac: str | float = "0.25"
+    digital_frac: str | float | None = None
     score: str = "maxnn"
     ranking: str = "layer"
     digital: tuple[str, ...] = ()
@@ -71,13 +77,17 @@ class Placement:
     range_rule: str = DEFAULT_RANGE_RULE
     scores: Scores | None = None
     adc_bound_rule: str | None = None
+    budget: Budget | None = None
+    basis: CostBasis | None = None
 
 
 def compile(
     model: str | Path | onnx.ModelProto | ir.Model | Any,
     output: str | Path | None = None,
     *,
-    digital_frac: str | float = "0.25",
+    digital_frac: str | float | None = None,
+    budget: Budget | str | None = None,
+    basis: CostBasis | None = None,
     plan: Plan | str | Path | None = None,
     score: str = "maxnn",
     scores: Scores | str | Path | None = None,
@@ -98,7 +108,11 @@ def compile(
     Args:
         model: A path, an onnx ModelProto, an onnx-ir Model or a graphsurgeon Graph. It isn't changed.
         output: Folder of the bundle; by default named after the model, in the current folder.
-        digital_frac: Fraction of the experts of each group to keep digital.
+        digital_frac: Fraction of the experts of each group to keep digital; None for 0.25.
+        budget: Instead of a fraction, what may be digital over the whole model: `parameters:20%`,
+            `active-parameters:1.3B`, `energy:2.0mJ` or `latency:80us`, the last two per token.
+        basis: System and step of a budget of energy or latency; by default decoding a batch of 32 with a
+            context of 1024 on `a100+pcm-3d`, serial.
         plan: A plan, or the path of one, to follow instead of deciding; the placement arguments and the
             profile are then unused.
         score: `maxnn`, `maxnn-down-inputs`, `router-norm`, `random`, or one of `scores`.
@@ -138,6 +152,8 @@ def compile(
             range_rule,
             scores,
             adc_bound_rule,
+            parse_budget(budget) if isinstance(budget, str) else budget,
+            basis,
         )
         hardware = profile if isinstance(profile, Profile) else load_profile(profile)
         plan = make_plan(loaded, placement, hardware)
@@ -184,7 +200,10 @@ def make_plan(loaded: LoadedModel, placement: Placement, profile: Profile) -> Pl
         UsageError: A fraction, score, ranking or pin that makes no sense.
         InvalidInputError: No MoE layer, or weights that cannot be scored.
     """
-    fraction = parse_fraction(placement.digital_frac)
+    if placement.budget is not None and placement.digital_frac is not None:
+        raise UsageError("a budget says what is digital, so a digital fraction can't; give one of the two")
+    fraction = parse_fraction(DEFAULT_FRACTION if placement.digital_frac is None else placement.digital_frac)
+    ranking = placement.ranking if placement.budget is None else "model"
     if placement.ranking not in RANKINGS:
         raise UsageError(f"ranking {placement.ranking!r} is not known; choose one of {', '.join(RANKINGS)}")
     if not 0 <= placement.seed < 2**63:
@@ -198,10 +217,17 @@ def make_plan(loaded: LoadedModel, placement: Placement, profile: Profile) -> Pl
         profile,
         digital_frac=fraction,
         score=placement.score,
-        ranking=placement.ranking,
+        ranking=ranking,
         digital=placement.digital,
         analog=placement.analog,
     )
+    digital_frac, spent = format(fraction, "f"), None
+    if placement.budget is not None:
+        dense = [unit.id for unit in units if unit.kind in DENSE]
+        known = (measured or {}).get(placement.score, {})
+        scores |= {unit: known[unit] for unit in dense if unit in known}
+        basis = placement.basis or CostBasis(load_costs(DEFAULT_COSTS))
+        planned, digital_frac, spent = fill_budget(planned, scores, placement.score, placement.budget, basis)
     if placement.calibration is not None:
         if loaded.source["sha256"] != placement.calibration.sha256:
             raise InvalidInputError("the calibration was recorded from another model (sha256 differs)")
@@ -214,8 +240,8 @@ def make_plan(loaded: LoadedModel, placement: Placement, profile: Profile) -> Pl
         units=planned,
         profile=profile,
         seed=placement.seed,
-        digital_frac=format(fraction, "f"),
-        ranking=placement.ranking,
+        digital_frac=digital_frac,
+        ranking=ranking,
         score=placement.score,
         model_parameters=model_parameters(loaded.model),
         source=loaded.source,
@@ -223,6 +249,7 @@ def make_plan(loaded: LoadedModel, placement: Placement, profile: Profile) -> Pl
         range_rule="dynamic" if placement.calibration is None else placement.range_rule,
         adc_bound_rule=placement.adc_bound_rule or "out_bound",
         findings=loaded.findings,
+        budget=spent,
     )
 
 

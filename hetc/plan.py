@@ -14,11 +14,14 @@ from typing import Any
 from hetc.errors import InvalidInputError, UsageError
 from hetc.finding import Finding
 from hetc.profile import Profile
+from hetc.quantity import quantity
 from hetc.units import Matrix
 
-__all__ = ["Partition", "Plan", "PlannedUnit", "Shares", "digital_count", "parse_fraction"]
+__all__ = ["Partition", "Plan", "PlannedUnit", "Shares", "SpentBudget", "digital_count", "parse_fraction"]
 
 SCHEMA_VERSION = 1
+FRACTION_RULES = ("score-top-k", "score-rest", "budget")
+"""Rules of experts that change sides with the digital fraction."""
 
 
 def parse_fraction(text: str | float | Decimal) -> Decimal:
@@ -95,6 +98,34 @@ class PlannedUnit:
     cache_width: int = 0
     adc_bounds: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
+    @property
+    def follows_fraction(self) -> bool:
+        """Whether the digital fraction decides its target, here and for each session."""
+        return self.rank is not None and self.rule in FRACTION_RULES
+
+
+@dataclass(frozen=True)
+class SpentBudget:
+    """A budget and what the plan takes of it.
+
+    Attributes:
+        metric: `parameters`, `active-parameters`, `energy` or `latency`.
+        requested: The bound, as written.
+        achieved: The plan's value: a number of parameters, or joules or seconds per token.
+        basis: The system and step that energy and latency are of, in words; empty for parameters.
+    """
+
+    metric: str
+    requested: str
+    achieved: float
+    basis: str = ""
+
+    def __str__(self) -> str:
+        """For people."""
+        unit = {"energy": "J/token", "latency": "s/token"}.get(self.metric, "")
+        value = quantity(self.achieved, unit).rstrip()
+        return f"{self.metric} {value} of {self.requested}" + (f" ({self.basis})" if self.basis else "")
+
 
 @dataclass(frozen=True)
 class Partition:
@@ -139,7 +170,7 @@ class Plan:
         units: All units, in model order.
         profile: The hardware, noise included.
         seed: Programming seed that the bundle's nodes carry.
-        digital_frac: The requested fraction of experts, as written.
+        digital_frac: The fraction of experts, as written; with a budget, what the budget made of it.
         ranking: `layer` or `model`: which experts are ranked together.
         score: Name of the score that ranked them.
         model_parameters: All parameters of the model, embedding and norms included.
@@ -149,6 +180,7 @@ class Plan:
         range_rule: `dynamic`, or how a calibration was turned into input ranges.
         adc_bound_rule: `out_bound` for the profile's, or how a calibration was turned into ADC bounds.
         findings: The MoE layers that were not canonical in the source; those not raised stay digital.
+        budget: What decided instead of a fraction of the experts, if anything did.
     """
 
     units: tuple[PlannedUnit, ...]
@@ -164,6 +196,7 @@ class Plan:
     range_rule: str = "dynamic"
     adc_bound_rule: str = "out_bound"
     findings: tuple[Finding, ...] = ()
+    budget: SpentBudget | None = None
 
     @cached_property
     def by_id(self) -> dict[str, PlannedUnit]:
@@ -191,16 +224,20 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """Plain data as in plan.json."""
         digital, analog, uncounted = self.shares.percent()
+        budget, achieved = {"metric": "experts", "requested": self.digital_frac}, {}
+        if self.budget is not None:
+            budget = {"metric": self.budget.metric, "requested": self.budget.requested}
+            budget |= {"basis": self.budget.basis, "digital_frac": self.digital_frac}
+            achieved = {"value": self.budget.achieved}
         return {
             "schema_version": SCHEMA_VERSION,
             "hetc": self.hetc,
             "source": self.source,
             "budget": {
-                "metric": "experts",
-                "requested": self.digital_frac,
+                **budget,
                 "ranking": self.ranking,
                 "score": self.score,
-                "achieved": {"digital": digital, "analog": analog, "uncounted": uncounted},
+                "achieved": {"digital": digital, "analog": analog, "uncounted": uncounted} | achieved,
             },
             "model_parameters": self.model_parameters,
             "profile": self.profile.to_dict(),
@@ -239,7 +276,7 @@ class Plan:
             units=tuple(_planned_unit(unit) for unit in data["units"]),
             profile=Profile.from_dict(data["profile"]),
             seed=data["seed"],
-            digital_frac=data["budget"]["requested"],
+            digital_frac=data["budget"].get("digital_frac", data["budget"]["requested"]),
             ranking=data["budget"]["ranking"],
             score=data["budget"]["score"],
             model_parameters=data["model_parameters"],
@@ -249,7 +286,14 @@ class Plan:
             range_rule=data["range_rule"],
             adc_bound_rule=data["adc_bound_rule"],
             findings=tuple(Finding(**finding) for finding in data.get("findings", [])),
+            budget=_spent_budget(data["budget"]),
         )
+
+
+def _spent_budget(data: dict[str, Any]) -> SpentBudget | None:
+    if data["metric"] == "experts":
+        return None
+    return SpentBudget(data["metric"], data["requested"], data["achieved"]["value"], data["basis"])
 
 
 def _planned_unit(data: dict[str, Any]) -> PlannedUnit:

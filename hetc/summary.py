@@ -63,6 +63,8 @@ def print_plan(plan: Plan, bundle: Path | None = None) -> None:
         f"placement   {plan.score} per {plan.ranking}, digital fraction {plan.digital_frac}; "
         f"{sum(unit.pinned for unit in plan.units)} pinned"
     )
+    if plan.budget is not None:
+        console.print(f"budget      {plan.budget}")
     for finding in plan.findings:
         if not finding.raised:
             console.print(f"left as is  {escape(str(finding))}")
@@ -116,7 +118,8 @@ def print_unit(
     console = new_console()
     console.print(f"{unit.id} is {unit.target}: {unit.reason} (rule {unit.rule})")
     for name, value in unit.score.items():
-        console.print(f"score {name} {value:.6g}, rank {unit.rank} of {unit.group_size}")
+        rank = "" if unit.rank is None else f", rank {unit.rank} of {unit.group_size}"
+        console.print(f"score {name} {value:.6g}{rank}")
     console.print(f"{unit.parameters:,} parameters, {unit.tiles} tiles when analog")
     for site, ranges in unit.input_ranges.items():
         numbers = " ".join(f"{value:.4g}" for value in ranges)

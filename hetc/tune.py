@@ -228,7 +228,7 @@ def student_t(confidence: float, freedom: int) -> float:
 
 def _shares(bundle: Bundle) -> list[str]:
     """Every share that differs from the one before it, from the compiled one on."""
-    sizes = {unit.group_size for unit in bundle.plan.units if unit.rule in ("score-top-k", "score-rest")}
+    sizes = {unit.group_size for unit in bundle.plan.units if unit.follows_fraction}
     if bundle.baked is not None or not sizes:
         raise UsageError(f"bundle {bundle.path} has no expert whose share could be chosen")
     compiled = parse_fraction(bundle.plan.digital_frac)

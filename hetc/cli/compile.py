@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from hetc.cli.cost_options import cost_basis, cost_options
 from hetc.cli.output import json_option, print_json
 
 __all__ = ["compile_command"]
@@ -17,6 +18,12 @@ __all__ = ["compile_command"]
 @click.option(
     "--digital-frac", metavar="F", help="Fraction of experts to keep digital, 0..1.  [default: 0.25]"
 )
+@click.option(
+    "--budget",
+    metavar="METRIC:VALUE",
+    help="Instead, what may be digital: parameters:20%, active-parameters:1.3B, energy:2mJ, latency:80us.",
+)
+@cost_options
 @click.option("--plan", type=click.Path(path_type=Path), help="Follow this plan instead of deciding.")
 @click.option(
     "--score",
@@ -47,6 +54,11 @@ __all__ = ["compile_command"]
 def compile_command(
     model: Path,
     digital_frac: str | None,
+    budget: str | None,
+    costs: str | None,
+    batch: int,
+    context: int,
+    accounting: str,
     plan: Path | None,
     score: str | None,
     scores: Path | None,
@@ -68,6 +80,7 @@ def compile_command(
     as_json: bool,
 ) -> None:
     """Place MODEL's experts analog or digital and write a bundle."""
+    from hetc.budget import parse_budget
     from hetc.calibration import Calibration
     from hetc.pipeline import Placement, compile_model, default_output, load_moe_model, make_plan
     from hetc.plan import Plan
@@ -77,7 +90,7 @@ def compile_command(
 
     choices: dict[str, Any] = {"digital_frac": digital_frac, "score": score, "ranking": ranking, "seed": seed}
     choices |= {"calibration": calibration, "range_rule": range_rule, "scores": scores}
-    choices |= {"adc_bound_rule": adc_bound_rule}
+    choices |= {"adc_bound_rule": adc_bound_rule, "budget": budget}
     choices |= {"digital": digital or None, "analog": analog or None}
     given: dict[str, Any] = {name: value for name, value in choices.items() if value is not None}
     if plan is not None:
@@ -87,6 +100,8 @@ def compile_command(
             option = clashes[0].removesuffix("_rule").replace("_", "-")
             raise click.UsageError(f"--plan already says --{option}; give one of the two")
 
+    if budget is not None and ranking == "layer":
+        raise click.UsageError("--budget ranks over the model; leave --ranking out")
     if range_rule is not None and calibration is None:
         raise click.UsageError("--range needs --calibration")
 
@@ -98,6 +113,9 @@ def compile_command(
             given["calibration"] = Calibration.load(calibration)
         if scores is not None:
             given["scores"] = load_scores(scores)
+        if budget is not None:
+            given["budget"] = parse_budget(budget)
+            given["basis"] = cost_basis(costs, batch, context, accounting)
         hardware_profile = load_profile(profile or DEFAULT_PROFILE).with_noise(noise, noise_scale)
         placed = make_plan(loaded, Placement(**given), hardware_profile)
     if not dry_run:

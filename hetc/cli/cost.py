@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from hetc.cli.cost_options import cost_options
 from hetc.cli.output import json_option, print_json
 
 __all__ = ["cost_command"]
@@ -13,18 +14,7 @@ __all__ = ["cost_command"]
 
 @click.command("cost")
 @click.argument("path", metavar="X", type=click.Path(path_type=Path))
-@click.option("--costs", help="Cost profile: a name or a TOML file.  [default: a100+pcm-3d]")
-@click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Sequences.")
-@click.option(
-    "--context",
-    type=click.IntRange(min=0),
-    default=1024,
-    show_default=True,
-    help="Tokens of each prompt, and in each cache when decoding.",
-)
-@click.option(
-    "--accounting", default="serial", show_default=True, help="What counts: serial, overlapped, digital-only."
-)
+@cost_options
 @click.option("--digital-frac", metavar="F", help="Another fraction of experts to keep digital.")
 @click.option(
     "--calibration",

@@ -97,6 +97,8 @@ def _provenance(
     yield "produced by", plan.source["producer"] or "unknown"
     yield "hetc", plan.hetc.get("version", "unknown")
     yield "placement", f"{plan.score} per {plan.ranking}, digital fraction {plan.digital_frac}"
+    if plan.budget is not None:
+        yield "budget", str(plan.budget)
     yield "hardware", f"{profile.name}: tiles {profile.tile_rows} x {profile.tile_columns}"
     yield "converters", f"DAC {profile.dac_bits} bit, ADC {profile.adc_bits} bit, ranges {plan.range_rule}"
     yield "noise", f"{profile.noise.name}, c = {profile.noise_scale:g}, t = {profile.drift_time:g} s"

@@ -1,0 +1,54 @@
+"""The options that say for which system and step costs are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from hetc.cost import CostBasis
+
+__all__ = ["cost_basis", "cost_options"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+OPTIONS = (
+    click.option("--costs", help="Cost profile: a name or a TOML file.  [default: a100+pcm-3d]"),
+    click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Sequences."),
+    click.option(
+        "--context",
+        type=click.IntRange(min=0),
+        default=1024,
+        show_default=True,
+        help="Tokens of each prompt, and in each cache when decoding.",
+    ),
+    click.option(
+        "--accounting",
+        default="serial",
+        show_default=True,
+        help="What counts: serial, overlapped, digital-only.",
+    ),
+)
+
+
+def cost_options(command: Command) -> Command:
+    """Adds `--costs`, `--batch`, `--context` and `--accounting`."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+def cost_basis(costs: str | None, batch: int, context: int, accounting: str) -> CostBasis:
+    """What the options say, of decoding.
+
+    Raises:
+        UsageError: No such profile.
+        InvalidInputError: A profile that cannot be used.
+    """
+    from hetc.cost import CostBasis
+    from hetc.cost_profile import DEFAULT_COSTS, load_costs
+    from hetc.work import Workload
+
+    return CostBasis(load_costs(costs or DEFAULT_COSTS), Workload("decode", batch, context), accounting)
