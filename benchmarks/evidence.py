@@ -91,8 +91,11 @@ def print_scales(results: Sequence[Result]) -> None:
     found = group_results(results, lambda result: (result.score, result.fraction, result.noise_scale))
     print_head(["score", "digital", *(f"c = {scale:g}" for scale in scales)])
     for score, fraction in sorted({key[:2] for key in found}):
+        if fraction in (0, 1) and score != results[0].score:
+            continue  # one plan, whatever ranks the experts
         cells = [mean_text(found[score, fraction, scale]) for scale in scales]
-        print(f"| {score} | {fraction:.1%} | {' | '.join(cells)} |")
+        name = "any" if fraction in (0, 1) else score
+        print(f"| {name} | {fraction:.1%} | {' | '.join(cells)} |")
 
 
 def print_kinds(results: Sequence[Result]) -> None:
