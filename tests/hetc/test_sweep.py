@@ -81,6 +81,12 @@ def test_without_noise_one_seed_is_measured(tmp_path: Path) -> None:
     ]
 
 
+def test_sweep_of_the_sample_is_one_that_loads() -> None:
+    sweep = load_sweep(SAMPLE.parent / "sweeps" / "tiny_moe.toml")
+    assert sweep.model == SAMPLE / "model.onnx"
+    assert len(jobs_of(sweep)) * sum(len(placed.fractions) for placed in placements_of(sweep)) == 160
+
+
 def test_results_are_those_of_sessions(tmp_path: Path) -> None:
     text = SPEC + 'rankings = ["layer", "model"]\nkinds = ["none", "expert", "attention"]\n'
     sweep = load_sweep(written(tmp_path, text))
