@@ -268,7 +268,8 @@ class _Extraction:
     def shape(self, node: ir.Node) -> NDArray[np.int64]:
         """What a Shape node says of a value outside of the region."""
         value = node.inputs[0]
-        assert value is not None and value.shape is not None
+        if value is None or value.shape is None:
+            raise MismatchError("reads a shape that isn't known", node)
         start, end = node.attributes.get_int("start", 0), node.attributes.get_int("end", len(value.shape))
         sizes = []
         for size in list(value.shape)[start:end]:

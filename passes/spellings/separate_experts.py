@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import onnx_ir as ir
 
@@ -47,7 +48,8 @@ def _alike(found: Routed) -> list[ExpertProducts]:
     """The experts of one shape, as many as the router has scores, or the most: shared experts differ."""
     shapes: dict[tuple[object, ...], list[ExpertProducts]] = defaultdict(list)
     for expert in _experts([product for product in found.products if product.weight.index is None]):
-        shapes[tuple(product.matrix().shape for product in (*expert.ups, expert.down))].append(expert)
+        with suppress(MismatchError):  # a weight that is no matrix is no expert's
+            shapes[tuple(product.matrix().shape for product in (*expert.ups, expert.down))].append(expert)
     scores = found.region.sources[1]
     count = scores.shape[-1] if scores.shape else None
     alike = [experts for experts in shapes.values() if len(experts) > 1]
