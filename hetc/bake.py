@@ -33,7 +33,7 @@ from hetc.passes.analog_matrices import (
 )
 from hetc.progress import progress
 from hetc.runtimes.onnxruntime.programming import programmed_weight
-from hetc.runtimes.reference.crossbar import split
+from hetc.runtimes.reference.programming import split
 from hetc.weight_file import WeightFile
 from hetc.weights import read_tensor
 

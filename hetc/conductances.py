@@ -25,7 +25,7 @@ from safetensors.numpy import save_file
 from hetc.bundle import Bundle
 from hetc.errors import UsageError
 from hetc.passes.analog_matrices import AnalogMatrix, analog_matrices, analog_nodes, weight_scale
-from hetc.runtimes.reference.crossbar import split
+from hetc.runtimes.reference.programming import split
 from hetc.weights import read_tensor
 
 __all__ = ["TILE_MAP", "write_conductances"]

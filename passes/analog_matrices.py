@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hetc.operators.schemas import INPUTS
 from hetc.passes.cut_partitions import target_of
-from hetc.runtimes.reference.crossbar import split
+from hetc.runtimes.reference.programming import split
 from hetc.weights import read_tensor
 
 __all__ = [

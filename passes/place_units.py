@@ -115,7 +115,7 @@ def _resolve_pins(units: Sequence[Unit], digital: Iterable[str], analog: Iterabl
                 if pins.setdefault(unit.id, target) != target:
                     raise UsageError(f"unit {unit.id} is pinned both digital and analog ({pattern!r})")
                 if target == "analog" and not unit.counted:
-                    raise UsageError(f"unit {unit.id} cannot be analog: a {unit.kind} is always digital")
+                    raise UsageError(f"unit {unit.id} cannot be analog: {unit.kind} units are always digital")
                 if target == "analog" and unit.unsupported:
                     raise UsageError(f"unit {unit.id} cannot be analog: {unit.unsupported}")
     return pins

@@ -31,7 +31,7 @@ from hetc.huggingface.checkpoint import StoredTensor
 from hetc.huggingface.placeholder import experts_modules
 from hetc.huggingface.tensor_files import TensorFiles
 
-__all__ = ["WeightPlaces", "find_weights"]
+__all__ = ["STACKED", "WeightPlaces", "find_weights", "split_stack"]
 
 STACKED = {
     "gate_up_proj": ("gate", "up"),
@@ -177,12 +177,12 @@ def _unstack(
     projections = STACKED[parameter.removesuffix("_bias")]
     kind, suffix = ("bias", "_bias") if parameter.endswith("_bias") else ("weight", "")
     for index, one in enumerate(stack):
-        for projection, matrix in zip(projections, _parts(one, len(projections), module), strict=True):
+        for projection, matrix in zip(projections, split_stack(one, len(projections), module), strict=True):
             name = f"{path}.{index}.{projection}_proj.{kind}"
             places.experts[path][index][projection + suffix] = files.place(name, matrix)
 
 
-def _parts(joined: torch.Tensor, count: int, module: Any) -> Iterator[torch.Tensor]:
+def split_stack(joined: torch.Tensor, count: int, module: Any) -> Iterator[torch.Tensor]:
     """Gate and up out of one matrix or bias, along its outputs."""
     outputs = joined.dim() - 1 if module.is_transposed else 0
     for part in range(count):
@@ -204,7 +204,7 @@ def _check(places: WeightPlaces, state: Mapping[str, torch.Tensor], modules: Map
             continue
         kind, suffix = ("bias", "_bias") if stacked.endswith("_bias") else ("matrix", "")
         projections = STACKED[stacked.removesuffix("_bias")]
-        *_, part = _parts(parameter[0], len(projections), modules[path])
+        *_, part = split_stack(parameter[0], len(projections), modules[path])
         for index, found in enumerate(places.experts[path]):
             for projection in projections:
                 if projection + suffix not in found:

@@ -13,7 +13,7 @@ import torch
 
 from hetc.errors import UsageError
 from hetc.profile import Profile
-from hetc.runtimes.reference.crossbar import split
+from hetc.runtimes.reference import sigma, split
 
 __all__ = ["draw_weights", "mean_square_error"]
 
@@ -100,16 +100,9 @@ def _by_slice(
 
 
 def _sigma(r: torch.Tensor, profile: Profile) -> torch.Tensor:
-    """Standard deviation of a device in units of g_max; see `hetc.runtimes.reference.noise.sigma`."""
-    breaks, coefficients = profile.noise.sigma_breaks, profile.noise.sigma
-    length = len(coefficients) // (len(breaks) + 1)
-    total = torch.zeros_like(r)
-    for index, start in enumerate((-math.inf, *breaks)):
-        value = torch.zeros_like(r)
-        for coefficient in reversed(coefficients[index * length : (index + 1) * length]):
-            value = value * r + coefficient
-        total = torch.where(r >= start, value, total)
-    return total.clamp_min(0)
+    """Standard deviation of a device in units of g_max."""
+    deviation: torch.Tensor = sigma(r, profile.noise.sigma, profile.noise.sigma_breaks)
+    return deviation
 
 
 def _rectified(target: torch.Tensor, profile: Profile) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hetc.errors import InvalidInputError
-from hetc.runtimes.reference.aging import add_flicker, compensation, drift
-from hetc.runtimes.reference.noise import Float32, add_noise, program_pair, standard_normals, store
+from hetc.runtimes.reference.noise import Float32
+from hetc.runtimes.reference.programming import TINY, program_slices, split
+from hetc.runtimes.reference.programming import weight_scale as largest_weights
 from hetc.runtimes.reference.reading import disturb, round_randomly
 from hetc.runtimes.reference.settings import Crossbar
 
-__all__ = ["Conversion", "Crossbar", "analog_matmul", "convert", "program", "split"]
-
-TINY = np.float32(1e-30)
+__all__ = ["Conversion", "Crossbar", "analog_matmul", "convert"]
 
 
 @dataclass(frozen=True)
@@ -46,89 +44,9 @@ class Conversion:
         return np.clip(np.rint(self.value), -self.limit, self.limit)
 
 
-def split(rows: int, tile_rows: int) -> list[slice]:
-    """Cut ``rows`` into the fewest K-slices of at most ``tile_rows``, sizes differing by at most 1."""
-    count = -(-rows // tile_rows)
-    base, extra = divmod(rows, count)
-    starts = [index * base + min(index, extra) for index in range(count + 1)]
-    return [slice(start, end) for start, end in itertools.pairwise(starts)]
-
-
 def levels(bits: int) -> np.float32:
     """Largest code of a converter with 2**bits - 1 levels; 1 stands in where there is no converter."""
     return np.float32(2 ** (bits - 1) - 1 if bits else 1)
-
-
-def program(
-    w: NDArray[Any],
-    crossbar: Crossbar,
-    stream: int,
-    *,
-    transpose_weight: bool,
-    weight_scale: Float32 | None = None,
-) -> Float32:
-    """Draw the weights that the crossbars hold: programmed, drifted, and as one reading finds them.
-
-    Args:
-        w: ``[N, K]`` if transpose_weight, else ``[K, N]``.
-        crossbar: converters are not looked at; noise form ``none``, or a scale of 0 without drift or 1/f
-            noise, returns w.
-        stream: number of the matrix.
-        transpose_weight: orientation of w.
-        weight_scale: ``[S, N]`` or ``[S, 1]``, the weight that maps to g_max; by ``scale_mode`` the largest
-            of the column slice or of the tile if None.
-
-    Returns:
-        ``[K, N]`` float32, in units of w.
-
-    Raises:
-        InvalidInputError: if w holds NaN or infinity, or noise form or store is unknown.
-    """
-    clean = (w.T if transpose_weight else w).astype(np.float32)
-    return _program(clean, crossbar, stream, weight_scale)[0]
-
-
-def _program(
-    clean: Float32, crossbar: Crossbar, stream: int, weight_scale: Float32 | None
-) -> tuple[Float32, list[Float32]]:
-    """The programmed weights, and for each slice the factor ``[N]`` of the drift compensation."""
-    if not np.isfinite(clean).all():
-        raise InvalidInputError(f"weights of stream {stream} hold NaN or infinity and can't be programmed")
-    slices = split(len(clean), crossbar.tile_rows)
-    factors = [np.ones(clean.shape[1], np.float32) for _ in slices]
-    if not crossbar.programs:
-        return clean, factors
-    programmed = np.zeros_like(clean)
-    for index, rows in enumerate(slices):
-        alpha = _weight_scale(clean[rows], weight_scale, index, crossbar)
-        u = np.clip(_divide(clean[rows], alpha), np.float32(-1), np.float32(1))
-        before, g = _conductances(u, rows, crossbar, stream)
-        off = np.abs(u) < np.float32(crossbar.noise_floor)
-        before, g = (np.where((alpha < TINY) | off, np.float32(0), values) for values in (before, g))
-        if crossbar.drifts:
-            tiles = split(clean.shape[1], crossbar.tile_columns)
-            factors[index] = compensation(before, g, crossbar, tiles)
-        programmed[rows] = alpha * store(g, crossbar.store)
-    return programmed, factors
-
-
-def _conductances(u: Float32, rows: slice, crossbar: Crossbar, stream: int) -> tuple[Float32, Float32]:
-    """What the array held when it was programmed to u, and what it holds when it is read."""
-    positions = np.arange(rows.start, rows.stop), np.arange(u.shape[1]), stream, crossbar.seed
-    z0, z1, z2, z3 = standard_normals(*positions)
-    noise = crossbar.sigma, crossbar.noise_scale, crossbar.noise_sigma_breaks
-    if crossbar.noise_form != "differential-pair" or not (crossbar.drifts or crossbar.flicker_noise):
-        g = add_noise(u, z0, z1, crossbar.noise_form, *noise, crossbar.noise_offset)
-        return g, g
-    pair = program_pair(u, z0, z1, *noise, crossbar.noise_offset)
-    now = list(pair)
-    if crossbar.drifts:
-        targets = np.maximum(u, np.float32(0)), np.maximum(-u, np.float32(0))
-        now = [drift(g, t, z, crossbar) for g, t, z in zip(pair, targets, (z2, z3), strict=True)]
-    if crossbar.flicker_noise:
-        draws = standard_normals(*positions, purpose=2 * crossbar.read_seed + 1)[:2]
-        now = [add_flicker(g, p, z, crossbar) for g, p, z in zip(now, pair, draws, strict=True)]
-    return pair[0] - pair[1], now[0] - now[1]
 
 
 def convert(
@@ -146,7 +64,7 @@ def convert(
     """Convert x ``[M, K]`` slice by slice in mode converters or noisy; arguments as for `analog_matmul`."""
     x = x.astype(np.float32)
     clean = (w.T if transpose_weight else w).astype(np.float32)
-    weights, factors = _program(clean, crossbar, stream, weight_scale)
+    slices = program_slices(clean, crossbar, stream, weight_scale)
     L, A = levels(crossbar.dac_bits), levels(crossbar.adc_bits)
     conversions = []
     for index, rows in enumerate(split(len(clean), crossbar.tile_rows)):
@@ -155,11 +73,11 @@ def convert(
         r = np.abs(part).max(axis=1, keepdims=True)
         if input_range is not None:
             r = np.full_like(r, input_range[index])
-        alpha = _weight_scale(clean[rows], weight_scale, index, crossbar)
+        alpha = largest_weights(clean[rows], crossbar) if weight_scale is None else weight_scale[index]
         b = np.float32(crossbar.out_bound) * alpha if adc_bound is None else adc_bound[index]
         gain = _divide(A, L * b) if crossbar.adc_bits else np.ones(1, np.float32)
         dac = stream if dac_stream is None else dac_stream
-        tile = weights[rows], alpha, rows.start, crossbar, stream, dac
+        tile = slices[index].weights, alpha, rows.start, crossbar, stream, dac
         value, magnitude = (sums * gain for sums in _sums(part, r, *tile))
         if crossbar.bound_management == "iterative" and crossbar.adc_bits:
             factor, most = 2.0, min(1000.0, float(L) / 4) if crossbar.dac_bits else 1000.0
@@ -173,9 +91,9 @@ def convert(
             raise InvalidInputError(
                 f"bound_management is {crossbar.bound_management!r}; known are none and iterative"
             )
-        step = np.where(b < TINY, np.float32(0), r * (b / A * factors[index]))
+        step = np.where(b < TINY, np.float32(0), r * (b / A * slices[index].compensation))
         if not crossbar.adc_bits:
-            step = r / L * factors[index]
+            step = r / L * slices[index].compensation
         conversions.append(
             Conversion(
                 value=np.where(finite, value, np.float32(np.nan)),
@@ -268,19 +186,6 @@ def analog_matmul(
         ):
             y = y + conversion.code * conversion.step
     return y.reshape(*x.shape[:-1], outputs).astype(x.dtype)
-
-
-def _weight_scale(clean: Float32, given: Float32 | None, index: int, crossbar: Crossbar) -> Float32:
-    """``[N]`` or ``[1]``: the weight that maps to g_max in each column of slice ``index``."""
-    if given is not None:
-        return np.asarray(given[index], np.float32)
-    largest: Float32 = np.abs(clean).max(axis=0)
-    if crossbar.scale_mode == "tile":
-        for tile in split(len(largest), crossbar.tile_columns):
-            largest[tile] = largest[tile].max()
-    elif crossbar.scale_mode != "column":
-        raise InvalidInputError(f"scale_mode is {crossbar.scale_mode!r}; known are column and tile")
-    return largest
 
 
 def _divide(numerator: Float32 | np.float32, denominator: Float32) -> Float32:

@@ -1,14 +1,19 @@
-"""From clean to programmed conductances: random draws, the noise forms, and what the array's store keeps."""
+"""From clean to programmed conductances: random draws, the noise forms, and what the array's store keeps.
+
+Arrays are NumPy's or PyTorch's throughout.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
-import ml_dtypes
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from hetc.errors import InvalidInputError
+from hetc.runtimes.reference.arrays import cast, library
 from hetc.runtimes.reference.philox import philox
 
 __all__ = ["Float32", "add_noise", "normals", "program_pair", "sigma", "standard_normals", "store"]
@@ -18,22 +23,19 @@ Float32 = NDArray[np.float32]
 PURPOSE_PROGRAMMING = 0
 
 
-def normals(first: NDArray[np.uint32], second: NDArray[np.uint32]) -> tuple[Float32, Float32]:
+def normals(first: Any, second: Any) -> tuple[Any, Any]:
     """Two standard normals from two random words (Box and Muller 1958)."""
-    u1 = ((first >> 8) + 1) * 2.0**-24
-    u2 = (second >> 8) * 2.0**-24
-    radius = np.sqrt(-2 * np.log(u1))
-    angle = 2 * np.pi * u2
-    return (radius * np.cos(angle)).astype(np.float32), (radius * np.sin(angle)).astype(np.float32)
+    xp = library(first)
+    u1 = cast((first >> 8) + 1, "float64") * 2.0**-24
+    u2 = cast(second >> 8, "float64") * 2.0**-24
+    radius = xp.sqrt(-2 * xp.log(u1))
+    angle = 2 * math.pi * u2
+    return cast(radius * xp.cos(angle), "float32"), cast(radius * xp.sin(angle), "float32")
 
 
 def standard_normals(
-    rows: NDArray[np.integer],
-    columns: NDArray[np.integer],
-    stream: int,
-    seed: int,
-    purpose: int = PURPOSE_PROGRAMMING,
-) -> tuple[Float32, Float32, Float32, Float32]:
+    rows: Any, columns: Any, stream: int, seed: int, purpose: int = PURPOSE_PROGRAMMING
+) -> tuple[Any, Any, Any, Any]:
     """Draw the four standard normals that belong to each weight of a matrix.
 
     Args:
@@ -46,13 +48,12 @@ def standard_normals(
     Returns:
         z0 and z1 of words 0 and 1, z2 and z3 of words 2 and 3, each ``[K, N]``.
     """
-    counter: tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]
     counter = (columns[None, :], rows[:, None], stream, purpose)
     words = philox(counter, (seed % 2**32, seed // 2**32))
     return (*normals(words[0], words[1]), *normals(words[2], words[3]))
 
 
-def sigma(r: Float32, coefficients: Sequence[float], breaks: Sequence[float] = ()) -> Float32:
+def sigma(r: Any, coefficients: Sequence[float], breaks: Sequence[float] = ()) -> Any:
     """Standard deviation of a device's conductance, in units of g_max; negative values count as 0.
 
     Args:
@@ -60,25 +61,26 @@ def sigma(r: Float32, coefficients: Sequence[float], breaks: Sequence[float] = (
         coefficients: one polynomial in r, ascending powers, for each piece.
         breaks: values of r, ascending, at which the next piece takes over.
     """
+    xp = library(r)
     length = len(coefficients) // (len(breaks) + 1)
-    total = np.zeros_like(r)
-    for index, start in enumerate((-np.inf, *breaks)):
-        value = np.zeros_like(r)
+    total = xp.zeros_like(r)
+    for index, start in enumerate((-math.inf, *breaks)):
+        value = xp.zeros_like(r)
         for coefficient in reversed(coefficients[index * length : (index + 1) * length]):
-            value = value * r + np.float32(coefficient)
-        total = np.where(r >= np.float32(start), value, total)
-    return np.maximum(total, np.float32(0))
+            value = value * r + coefficient
+        total = xp.where(r >= start, value, total)
+    return xp.clip(total, 0, None)
 
 
 def program_pair(
-    u: Float32,
-    z0: Float32,
-    z1: Float32,
+    u: Any,
+    z0: Any,
+    z1: Any,
     coefficients: Sequence[float],
     scale: float,
     breaks: Sequence[float] = (),
     offset: float = 0.0,
-) -> tuple[Float32, Float32]:
+) -> tuple[Any, Any]:
     """The two devices of a pair after programming, in units of g_max - g_min above g_min.
 
     Args:
@@ -88,24 +90,24 @@ def program_pair(
         scale: multiplies the noise.
         offset: g_min / (g_max - g_min); no conductance is below 0.
     """
-    c, zero, lowest = np.float32(scale), np.float32(0), -np.float32(offset)
-    plus, minus = np.maximum(u, zero), np.maximum(-u, zero)
+    xp = library(u)
+    plus, minus = xp.clip(u, 0, None), xp.clip(-u, 0, None)
     return (
-        np.maximum(lowest, plus + c * sigma(plus, coefficients, breaks) * z0),
-        np.maximum(lowest, minus + c * sigma(minus, coefficients, breaks) * z1),
+        xp.clip(plus + scale * sigma(plus, coefficients, breaks) * z0, -offset, None),
+        xp.clip(minus + scale * sigma(minus, coefficients, breaks) * z1, -offset, None),
     )
 
 
 def add_noise(
-    u: Float32,
-    z0: Float32,
-    z1: Float32,
+    u: Any,
+    z0: Any,
+    z1: Any,
     form: str,
     coefficients: Sequence[float],
     scale: float,
     breaks: Sequence[float] = (),
     offset: float = 0.0,
-) -> Float32:
+) -> Any:
     """Conductances, in units of g_max, that programming the target ``u`` leaves in the array.
 
     Args:
@@ -123,11 +125,11 @@ def add_noise(
         g_plus, g_minus = program_pair(u, z0, z1, coefficients, scale, breaks, offset)
         return g_plus - g_minus
     if form == "gaussian":
-        return u + np.float32(scale) * sigma(np.abs(u), coefficients, breaks) * z0
+        return u + scale * sigma(abs(u), coefficients, breaks) * z0
     raise InvalidInputError(f"noise_form is {form!r}; known are none, differential-pair and gaussian")
 
 
-def store(g: Float32, kind: str) -> Float32:
+def store(g: Any, kind: str) -> Any:
     """What the programmed array keeps of the conductances of one K-slice.
 
     Args:
@@ -140,11 +142,9 @@ def store(g: Float32, kind: str) -> Float32:
     if kind == "float32":
         return g
     if kind == "bfloat16":
-        return g.astype(ml_dtypes.bfloat16).astype(np.float32)
+        return cast(cast(g, "bfloat16"), "float32")
     if kind == "int8":
-        largest = np.abs(g).max(axis=0)
-        levels = np.float32(127)
-        inverse = np.divide(levels, largest, out=np.zeros_like(largest), where=largest > 0)
-        kept: Float32 = np.rint(g * inverse) * (largest / levels)
-        return kept
+        xp, largest = library(g), library(g).amax(abs(g), 0)
+        inverse = xp.where(largest > 0, 127 / xp.where(largest > 0, largest, 1), 0)
+        return xp.round(g * inverse) * (largest / 127)
     raise InvalidInputError(f"store is {kind!r}; known are bfloat16, float32 and int8")

@@ -5,6 +5,8 @@ All draws belong to the vector itself (its codes are hashed into the counter), n
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,8 +41,8 @@ def hash_values(values: Float32, first_row: int) -> NDArray[np.uint64]:
 
 def _words(
     values: Float32, first_row: int, positions: NDArray[np.integer], purpose: int, key: tuple[int, int]
-) -> NDArray[np.uint32]:
-    """Random words ``[4, M, positions]`` that belong to the vectors ``values``."""
+) -> tuple[Any, Any, Any, Any]:
+    """Four random words ``[M, positions]`` that belong to the vectors ``values``."""
     digest = hash_values(values, first_row)[:, None]
     low, high = digest & np.uint64(0xFFFFFFFF), digest >> np.uint64(32)
     return philox((low, high, positions[None, :], purpose), key)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from hetc.errors import InvalidInputError
+from hetc.profile import Profile
 
-__all__ = ["Crossbar"]
+__all__ = ["Crossbar", "crossbar_of"]
+
+NOISE_FIELDS = ("form", "sigma", "sigma_breaks", "times", "floor", "offset")
+AGING_FIELDS = ("drift_reference", "drift_mean", "drift_deviation", "flicker_deviation", "flicker_read_time")
 
 
 @dataclass(frozen=True)
@@ -74,3 +79,15 @@ class Crossbar:
         length = len(self.noise_sigma) // len(self.noise_times)
         start = length * (self.noise_times.index(self.drift_time) if self.drift_time > 0 else 0)
         return self.noise_sigma[start : start + length]
+
+
+def crossbar_of(profile: Profile, mode: str, **choices: Any) -> Crossbar:
+    """The settings of a profile; `choices` are fields that it doesn't have: seed, read_seed, store."""
+    shared = {field.name for field in fields(Crossbar)} & {field.name for field in fields(Profile)}
+    return Crossbar(
+        mode,
+        **{name: getattr(profile, name) for name in shared},
+        **{f"noise_{name}": getattr(profile.noise, name) for name in NOISE_FIELDS},
+        **{name: getattr(profile.noise, name) for name in AGING_FIELDS},
+        **choices,
+    )

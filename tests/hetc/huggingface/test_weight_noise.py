@@ -12,7 +12,7 @@ from hetc.errors import UsageError
 from hetc.huggingface.weight_noise import draw_weights, mean_square_error
 from hetc.noise_models import NOISE_MODELS
 from hetc.profile import Profile
-from hetc.runtimes.reference.crossbar import Crossbar, program
+from hetc.runtimes.reference import Crossbar, program
 
 DRAWS = 4000
 TARGETS = (1.0, -0.75, 0.3, 0.05, 0.0)

@@ -25,11 +25,10 @@ ONES = 0xFFFFFFFF
 def test_known_answers(
     counter: tuple[int, int, int, int], key: tuple[int, int], expected: tuple[int, ...]
 ) -> None:
-    assert tuple(philox(counter, key).tolist()) == expected
+    assert philox(counter, key) == expected
 
 
 def test_arrays_broadcast_to_the_words_of_their_elements() -> None:
     words = philox((np.arange(3)[None, :], np.arange(2)[:, None], 5, 0), (7, 9))
-    assert words.shape == (4, 2, 3)
-    assert words.dtype == np.uint32
-    np.testing.assert_array_equal(words[:, 1, 2], philox((2, 1, 5, 0), (7, 9)))
+    assert [word.shape for word in words] == [(2, 3)] * 4
+    assert tuple(word[1, 2] for word in words) == philox((2, 1, 5, 0), (7, 9))

@@ -1,0 +1,140 @@
+"""What a matrix's crossbars hold: K-slices, weight scales, and conductances as programmed, drifted and read.
+
+Arrays are NumPy's or PyTorch's throughout.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+from hetc.errors import InvalidInputError
+from hetc.runtimes.reference.aging import add_flicker, compensation, drift
+from hetc.runtimes.reference.arrays import cast, library, numbers
+from hetc.runtimes.reference.noise import add_noise, program_pair, standard_normals, store
+from hetc.runtimes.reference.settings import Crossbar
+
+__all__ = ["TINY", "ProgrammedSlice", "program", "program_slices", "split", "weight_scale"]
+
+TINY = 1e-30
+"""A scale or range below it counts as 0: what lies there contributes nothing."""
+
+
+@dataclass(frozen=True)
+class ProgrammedSlice:
+    """One K-slice on its crossbars.
+
+    Attributes:
+        conductances: ``[rows, N]`` float32 in units of ``scale``, as the store keeps them.
+        scale: ``[N]`` or ``[1]`` float32, the weight that maps to g_max.
+        compensation: ``[N]`` float32, the digital factor that undoes the mean drift.
+    """
+
+    conductances: Any
+    scale: Any
+    compensation: Any
+
+    @property
+    def weights(self) -> Any:
+        """``[rows, N]`` float32, in units of the clean weights."""
+        return self.scale * self.conductances
+
+
+def split(rows: int, tile_rows: int) -> list[slice]:
+    """Cut ``rows`` into the fewest K-slices of at most ``tile_rows``, sizes differing by at most 1."""
+    count = -(-rows // tile_rows)
+    base, extra = divmod(rows, count)
+    starts = [index * base + min(index, extra) for index in range(count + 1)]
+    return [slice(start, end) for start, end in itertools.pairwise(starts)]
+
+
+def weight_scale(clean: Any, crossbar: Crossbar) -> Any:
+    """``[N]``: the largest weight of each column of ``clean [rows, N]``, or of its tile, by ``scale_mode``.
+
+    Raises:
+        InvalidInputError: for an unknown ``scale_mode``.
+    """
+    largest = library(clean).amax(abs(clean), 0)
+    if crossbar.scale_mode == "tile":
+        for tile in split(len(largest), crossbar.tile_columns):
+            largest[tile] = largest[tile].max()
+    elif crossbar.scale_mode != "column":
+        raise InvalidInputError(f"scale_mode is {crossbar.scale_mode!r}; known are column and tile")
+    return largest
+
+
+def program_slices(
+    clean: Any, crossbar: Crossbar, stream: int, given_scale: Any = None
+) -> list[ProgrammedSlice]:
+    """Draw what the crossbars hold: programmed, drifted, and as one reading finds them.
+
+    Args:
+        clean: ``[K, N]`` float32.
+        crossbar: converters are not looked at; noise form ``none``, or a scale of 0 without drift or 1/f
+            noise, leaves the weights clean.
+        stream: number of the matrix.
+        given_scale: ``[S, N]`` or ``[S, 1]``, the weight that maps to g_max; `weight_scale` if None.
+
+    Raises:
+        InvalidInputError: if clean holds NaN or infinity, or noise form or store is unknown.
+    """
+    xp = library(clean)
+    if not xp.isfinite(clean).all():
+        raise InvalidInputError(f"weights of stream {stream} hold NaN or infinity and can't be programmed")
+    slices = []
+    for index, rows in enumerate(split(len(clean), crossbar.tile_rows)):
+        part = clean[rows]
+        one = xp.ones_like(part[0])
+        if not crossbar.programs:
+            slices.append(ProgrammedSlice(part, one, one))
+            continue
+        scale = weight_scale(part, crossbar) if given_scale is None else given_scale[index]
+        live = scale >= TINY
+        u = xp.clip(xp.where(live, part / xp.where(live, scale, 1), 0), -1, 1)
+        before, now = _conductances(u, rows, crossbar, stream)
+        off = ~live | (abs(u) < crossbar.noise_floor)
+        before, now = xp.where(off, 0, before), xp.where(off, 0, now)
+        tiles = split(part.shape[1], crossbar.tile_columns)
+        factors = compensation(before, now, crossbar, tiles) if crossbar.drifts else one
+        slices.append(ProgrammedSlice(store(now, crossbar.store), scale, factors))
+    return slices
+
+
+def _conductances(u: Any, rows: slice, crossbar: Crossbar, stream: int) -> tuple[Any, Any]:
+    """What the array held when it was programmed to u, and what it holds when it is read."""
+    xp = library(u)
+    positions = numbers(rows, u), numbers(slice(0, u.shape[1]), u), stream, crossbar.seed
+    z0, z1, z2, z3 = standard_normals(*positions)
+    noise = crossbar.sigma, crossbar.noise_scale, crossbar.noise_sigma_breaks
+    if crossbar.noise_form != "differential-pair" or not (crossbar.drifts or crossbar.flicker_noise):
+        g = add_noise(u, z0, z1, crossbar.noise_form, *noise, crossbar.noise_offset)
+        return g, g
+    pair = program_pair(u, z0, z1, *noise, crossbar.noise_offset)
+    now = list(pair)
+    if crossbar.drifts:
+        targets = xp.clip(u, 0, None), xp.clip(-u, 0, None)
+        now = [drift(g, t, z, crossbar) for g, t, z in zip(pair, targets, (z2, z3), strict=True)]
+    if crossbar.flicker_noise:
+        draws = standard_normals(*positions, purpose=2 * crossbar.read_seed + 1)[:2]
+        now = [add_flicker(g, p, z, crossbar) for g, p, z in zip(now, pair, draws, strict=True)]
+    return pair[0] - pair[1], now[0] - now[1]
+
+
+def program(
+    w: Any, crossbar: Crossbar, stream: int, *, transpose_weight: bool, weight_scale: Any = None
+) -> Any:
+    """The weights of `program_slices`, whole.
+
+    Args:
+        w: ``[N, K]`` if transpose_weight, else ``[K, N]``.
+        crossbar, stream: see `program_slices`.
+        transpose_weight: orientation of w.
+        weight_scale: ``given_scale`` of `program_slices`.
+
+    Returns:
+        ``[K, N]`` float32, in units of w.
+    """
+    clean = cast(w.T if transpose_weight else w, "float32")
+    slices = program_slices(clean, crossbar, stream, weight_scale)
+    return library(clean).concatenate([one.weights for one in slices])

@@ -1,0 +1,193 @@
+"""Matrix products on analog crossbars in torch, as `docs/operators.md` defines them: DAC, product, ADC.
+
+All K-slices of a matrix are computed at once. Products draw no noise here: what is noisy are the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from hetc.runtimes.reference.programming import TINY, program_slices, split, weight_scale
+from hetc.runtimes.reference.settings import Crossbar
+
+__all__ = ["Crossbars", "Placed", "analog_matmul", "place"]
+
+MOST_DOUBLING = 1000.0
+EXACT_CODES = 9
+"""Bits of the largest DAC whose codes are exact in bfloat16."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A matrix that is to be programmed.
+
+    Attributes:
+        weight: `[N, K]`, as `nn.Linear` keeps it.
+        stream: Number of its random stream.
+        adc_bound: `[S]`, what the ADC takes in units of input range x `reference`; None for the profile's
+            out_bound.
+        bound_by_norm: Whether that unit is a column's Euclidean norm, not its weight scale.
+    """
+
+    weight: torch.Tensor
+    stream: int
+    adc_bound: Sequence[float] | None = None
+    bound_by_norm: bool = False
+
+
+@dataclass(frozen=True)
+class Crossbars:
+    """One or more matrices that share a DAC, side by side. K inputs in S slices of R rows, N outputs.
+
+    Attributes:
+        conductances: `[S, R, N]`, in units of the weight scale, float32 or bfloat16; slices that are a row
+            shorter end with zeros.
+        gain: `[S, 1, N]` float32, from sums of DAC codes x conductances to the ADC's steps.
+        step: `[S, 1, N]` float32, what a step of the ADC is worth in units of the input range; a column
+            that holds nothing has 0.
+        rows: `[S, R]` int64, which input each row takes; K for none.
+        input_range: `[S, 1, 1]` float32, range of the DAC; None for the largest of each vector's slice.
+        settings: Converters.
+    """
+
+    conductances: torch.Tensor
+    gain: torch.Tensor
+    step: torch.Tensor
+    rows: torch.Tensor
+    input_range: torch.Tensor | None
+    settings: Crossbar
+
+
+def place(
+    matrices: Sequence[Placed], settings: Crossbar, input_range: Sequence[float] | None = None
+) -> Crossbars:
+    """Programs matrices with the same inputs onto crossbars.
+
+    Args:
+        matrices: Their outputs follow each other in the result.
+        settings: Mode `noisy` or `converters`, noise, tile and converters.
+        input_range: `[S]`, range of the DAC; None for the largest of each vector's slice.
+
+    Raises:
+        InvalidInputError: A weight is NaN or infinite.
+    """
+    device = matrices[0].weight.device
+    inputs = matrices[0].weight.shape[1]
+    slices = split(inputs, settings.tile_rows)
+    longest = slices[0].stop
+    rows = torch.full((len(slices), longest), inputs, device=device)
+    for index, part in enumerate(slices):
+        rows[index, : part.stop - part.start] = torch.arange(part.start, part.stop, device=device)
+    placed = [_place_one(matrix, settings, slices) for matrix in matrices]
+    conductances, gain, step = (torch.cat(parts, -1) for parts in zip(*placed, strict=True))
+    if device.type == "cuda" and settings.store == "bfloat16" and settings.programs and _exact(settings):
+        conductances = conductances.bfloat16()
+    return Crossbars(
+        conductances,
+        gain,
+        step,
+        rows,
+        None if input_range is None else gain.new_tensor(input_range)[:, None, None],
+        settings,
+    )
+
+
+def _exact(settings: Crossbar) -> bool:
+    return 0 < settings.dac_bits <= EXACT_CODES
+
+
+def _place_one(
+    matrix: Placed, settings: Crossbar, slices: Sequence[slice]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Conductances, gain and step of one matrix."""
+    clean = matrix.weight.detach().float().T
+    conductances = clean.new_zeros(len(slices), slices[0].stop, clean.shape[1])
+    gains, steps = [], []
+    levels, limit = _levels(settings.dac_bits), _levels(settings.adc_bits)
+    for index, (part, programmed) in enumerate(
+        zip(slices, program_slices(clean, settings, matrix.stream), strict=True)
+    ):
+        conductances[index, : part.stop - part.start] = programmed.conductances
+        if matrix.adc_bound is None:
+            bound = settings.out_bound * weight_scale(clean[part], settings)
+        else:
+            unit = clean[part].norm(dim=0) if matrix.bound_by_norm else weight_scale(clean[part], settings)
+            bound = matrix.adc_bound[index] * unit
+        live = bound >= TINY
+        if settings.adc_bits:
+            gain = torch.where(live, limit / (levels * torch.where(live, bound, 1)), 0) * programmed.scale
+            step = torch.where(live, bound / limit, 0)
+        else:
+            gain, step = programmed.scale, torch.full_like(bound, 1 / levels)
+        gains.append(gain)
+        steps.append(step * programmed.compensation)
+    return conductances, torch.stack(gains)[:, None], torch.stack(steps)[:, None]
+
+
+def analog_matmul(x: torch.Tensor, crossbars: Crossbars) -> torch.Tensor:
+    """Operator `AnalogMatMul`, in mode `noisy` or `converters` as the crossbars were placed.
+
+    Args:
+        x: `[..., K]`, floating point.
+        crossbars: The matrices.
+
+    Returns:
+        `[..., N]` float32.
+    """
+    settings = crossbars.settings
+    flat = x.reshape(-1, x.shape[-1]).float()
+    slices = torch.nn.functional.pad(flat, (0, 1))[:, crossbars.rows].transpose(0, 1)
+    if crossbars.input_range is None:
+        reach = slices.abs().amax(-1, keepdim=True)
+    else:
+        reach = crossbars.input_range.expand(-1, len(flat), 1)
+    value = _product(slices, reach, crossbars)
+    if settings.adc_bits:
+        limit = _levels(settings.adc_bits)
+        if settings.bound_management == "iterative":
+            value, reach = _widen(value, slices, reach, crossbars)
+        value = value.round_().clamp_(-limit, limit)
+    y = (value * (torch.where(reach < TINY, 0, reach) * crossbars.step)).sum(0)
+    finite = flat.isfinite().all(1, keepdim=True)
+    return torch.where(finite, y, torch.nan).reshape(*x.shape[:-1], y.shape[-1])
+
+
+def _product(x: torch.Tensor, reach: torch.Tensor, crossbars: Crossbars) -> torch.Tensor:
+    """What the ADCs see, `[S, M, N]`, for `x [S, M, R]` and the ranges of its vectors `[S, M, 1]`."""
+    settings, conductances = crossbars.settings, crossbars.conductances
+    codes = x.clamp(-reach, reach) * torch.where(
+        reach < TINY, 0, _levels(settings.dac_bits) / reach.clamp(TINY)
+    )
+    if settings.dac_bits:
+        codes = codes.round_()
+    if conductances.dtype == torch.bfloat16:
+        sums = torch.bmm(codes.bfloat16(), conductances, out_dtype=torch.float32)
+    else:
+        sums = torch.bmm(codes, conductances)
+    return sums.mul_(crossbars.gain)
+
+
+def _widen(
+    value: torch.Tensor, x: torch.Tensor, reach: torch.Tensor, crossbars: Crossbars
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Bound management: doubles the range of vectors that clip at the ADC, and converts them again."""
+    settings = crossbars.settings
+    limit, levels = _levels(settings.adc_bits), _levels(settings.dac_bits)
+    most = min(MOST_DOUBLING, levels / 4) if settings.dac_bits else MOST_DOUBLING
+    factor = 2.0
+    while factor <= most:
+        clips = (value.round().abs() > limit).any(-1, keepdim=True)
+        if not clips.any():
+            break
+        reach = torch.where(clips, reach * 2, reach)
+        value = _product(x, reach, crossbars)
+        factor *= 2
+    return value, reach
+
+
+def _levels(bits: int) -> float:
+    """Largest code of a converter; 1 stands in where there is none."""
+    return float(2 ** (bits - 1) - 1) if bits else 1.0
