@@ -20,7 +20,7 @@ from hetc.huggingface.export import export
 from hetc.pipeline import Placement, load_moe_model, make_plan
 from hetc.profile import Profile
 from hetc.runtimes.torch.apply import apply_plan
-from hetc.runtimes.torch.forward import model_forward
+from hetc.runtimes.torch.forward import model_predict
 
 VOCABULARY = 50304
 
@@ -63,7 +63,7 @@ def main() -> None:
             tokens = np.random.default_rng(0).integers(0, VOCABULARY, (windows, 512))
             times = medians(
                 {
-                    name: partial(model_forward(model), tokens)
+                    name: partial(model_predict(model), tokens)
                     for name, model in (("plain", plain), ("analog", analog))
                 }
             )

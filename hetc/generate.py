@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -15,7 +15,10 @@ from hetc.model_inputs import first_step, next_step
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["generate_text", "generate_tokens"]
+__all__ = ["Generate", "end_tokens", "generate_text", "generate_tokens"]
+
+Generate: TypeAlias = Callable[[list[int], int], Iterator[int]]
+"""Tokens, and the most that may follow them, to the most likely continuation."""
 
 
 def generate_text(
@@ -42,7 +45,7 @@ def generate_text(
         raise InvalidInputError("the prompt has no tokens; give some text to continue")
     generated: list[int] = []
     shown = tokenizer.decode(tokens)
-    for token in generate_tokens(session, tokens, max_new_tokens, _end_tokens(folder)):
+    for token in generate_tokens(session, tokens, max_new_tokens, end_tokens(folder)):
         generated.append(token)
         text = tokenizer.decode(tokens + generated)
         if not text.endswith("\ufffd"):  # half of a multi-byte character waits for the other half
@@ -74,7 +77,8 @@ def generate_tokens(
         feeds = next_step(feeds, outputs, token)
 
 
-def _end_tokens(folder: Path) -> frozenset[int]:
+def end_tokens(folder: Path) -> frozenset[int]:
+    """The tokens that end a text, by the `config.json` of a folder."""
     config = folder / "config.json"
     if not config.is_file():
         return frozenset()

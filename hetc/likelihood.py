@@ -1,12 +1,12 @@
 """How likely a model finds given tokens: what losses, perplexities and choices between texts are made of.
 
-A model is anything that maps token ids to logits, so that a bundle's session and a live torch model are
-measured by the same lines.
+A bundle's session and a live torch model are measured alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -17,10 +17,22 @@ from hetc.model_inputs import first_step
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["Forward", "mean_loss", "predict_tokens", "session_forward", "token_losses"]
+__all__ = [
+    "Forward",
+    "Predict",
+    "mean_loss",
+    "predict_tokens",
+    "session_forward",
+    "session_predict",
+    "token_losses",
+]
 
 Forward: TypeAlias = Callable[[np.ndarray], np.ndarray]
 """Token ids `[batch, sequence]`, int64, to logits `[batch, sequence, vocabulary]`, float32."""
+
+Predict: TypeAlias = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Windows of token ids to what `predict_tokens` makes of them: all that evaluations ask of a model, so that
+logits need not leave the device that computes them."""
 
 
 def session_forward(session: onnxruntime.InferenceSession) -> Forward:
@@ -39,6 +51,11 @@ def session_forward(session: onnxruntime.InferenceSession) -> Forward:
         return logits.astype(np.float32, copy=False)
 
     return forward
+
+
+def session_predict(session: onnxruntime.InferenceSession) -> Predict:
+    """`predict_tokens` on an opened language model; errors as for `session_forward`."""
+    return partial(predict_tokens, session_forward(session))
 
 
 def predict_tokens(forward: Forward, windows: np.ndarray, *, batch: int = 8) -> tuple[np.ndarray, np.ndarray]:

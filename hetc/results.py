@@ -30,8 +30,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hetc.errors import InvalidInputError, RuntimeMissingError, UsageError
+from hetc.plan import Plan
 
-__all__ = ["FORMATS", "Result", "group_results", "mean_and_deviation", "read_results", "write_results"]
+__all__ = [
+    "Result",
+    "check_format",
+    "group_results",
+    "mean_and_deviation",
+    "placement_of",
+    "read_results",
+    "score_label",
+    "to_results",
+    "write_results",
+]
 
 FORMATS = (".parquet", ".csv")
 
@@ -68,7 +79,43 @@ def read_results(path: Path) -> list[Result]:
     if not path.is_file():
         raise UsageError(f"results {path}: no such file; `hetc sweep` writes one")
     rows = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
-    return [_result(row, f"results {path}, row {number}") for number, row in enumerate(rows, 1)]
+    return to_results(rows, f"results {path}, ")
+
+
+def to_results(rows: Iterable[Mapping[str, Any]], where: str = "") -> list[Result]:
+    """Rows of the table above as values; errors as for `read_results`, which begin with `where`."""
+    return [_result(row, f"{where}row {number}") for number, row in enumerate(rows, 1)]
+
+
+def score_label(score: str, ranking: str) -> str:
+    """A score as the table names it: with what its experts compete for, where that isn't their layer."""
+    return score if ranking == "layer" else f"{score} over the model"
+
+
+def placement_of(
+    plan: Plan,
+    *,
+    seed: int | None = None,
+    noise_scale: float | None = None,
+    digital_frac: str | float | None = None,
+    **other: Any,
+) -> dict[str, Any]:
+    """The columns that say what was measured; `other` is recorded as it is. None is what the plan says."""
+    profile = plan.profile
+    return {
+        "fraction": float(plan.digital_frac if digital_frac is None else digital_frac),
+        "score": score_label(plan.score, plan.ranking),
+        "seed": plan.seed if seed is None else seed,
+        "noise": profile.noise.name,
+        "noise_scale": float(profile.noise_scale if noise_scale is None else noise_scale),
+        **other,
+    }
+
+
+def check_format(path: Path) -> None:
+    """Raises `UsageError` for the name of a table that no format is known for."""
+    if path.suffix not in FORMATS:
+        raise UsageError(f"output {path}: the name must end in {' or '.join(FORMATS)}")
 
 
 def write_results(path: Path, rows: Sequence[Mapping[str, Any]], suffix: str) -> None:

@@ -1,8 +1,6 @@
-"""Measures a bundle over fractions, scores, noises and seeds; each programming of the weights is a job.
+"""Measures a model over fractions, scores, noises and seeds; each programming of the weights is a job.
 
-A job holds everything that shares programmed weights: one noise, one scale, one seed. Placements that put
-the same units digital are measured once. Finished jobs are kept beside the output, so that a sweep that was
-stopped goes on where it was.
+Finished jobs are kept beside the output, so that a sweep that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -13,95 +11,30 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from hetc import __version__
-from hetc.bundle import load_bundle
-from hetc.cost import targets_at
+from hetc.bundle import PLAN
 from hetc.errors import UsageError
-from hetc.likelihood import predict_tokens, session_forward
 from hetc.model_file import LoadedModel
 from hetc.output import whole_file
 from hetc.passes.find_units import find_units
-from hetc.pipeline import compile, load_moe_model
+from hetc.pipeline import Placement, compile, load_moe_model, make_plan
 from hetc.profile import load_profile
 from hetc.progress import progress
 from hetc.record import load_tokens
-from hetc.results import FORMATS, write_results
+from hetc.results import check_format, write_results
 from hetc.scores import Scores, load_scores
+from hetc.sweep_jobs import Job, Placed, Row, jobs_of, measure_job, placements_of
 from hetc.sweep_spec import Sweep
-from hetc.units import DENSE, Unit
+from hetc.units import DENSE
 
-__all__ = ["Job", "Placed", "estimate_sweep", "jobs_of", "measure_job", "placements_of", "run_sweep"]
-
-Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One programming of the weights."""
-
-    noise: str
-    noise_scale: float
-    seed: int
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A way to place the experts, at all fractions.
-
-    Attributes:
-        score, ranking: What ranks the experts.
-        kind: The one unit kind that is analog, or `none`; empty where the fractions decide.
-        fractions: What to measure.
-        by_seed: Whether each seed has another order.
-    """
-
-    score: str
-    ranking: str = "layer"
-    kind: str = ""
-    fractions: tuple[float, ...] = ()
-    by_seed: bool = False
-
-    def folder(self, job: Job) -> str:
-        """Name of its bundle, which jobs share where the order doesn't follow the seed."""
-        seed = str(job.seed) if self.by_seed else ""
-        return "+".join([self.score, self.ranking, self.kind, job.noise, seed])
-
-    @property
-    def label(self) -> str:
-        """Its score in the results."""
-        return self.score if self.ranking == "layer" else f"{self.score} over the model"
-
-
-def jobs_of(sweep: Sweep) -> list[Job]:
-    """The jobs of a sweep, in the order of its results."""
-    noises = sweep.noises or (load_profile(sweep.profile).noise.name,)
-    return [
-        Job(noise, float(scale), seed)
-        for noise in noises
-        for scale in sweep.noise_scales
-        for seed in range(sweep.seeds if scale else 1)
-    ]
-
-
-def placements_of(sweep: Sweep) -> list[Placed]:
-    """The placements of a sweep, in the order of its results."""
-    fractions = tuple(sorted(sweep.fractions))
-    ranked = [
-        Placed(score, ranking, fractions=fractions, by_seed=score == "random")
-        for score in sweep.scores
-        for ranking in sweep.rankings
-        if fractions
-    ]
-    alone = [Placed(sweep.scores[0], kind=kind, fractions=(float(kind != "expert"),)) for kind in sweep.kinds]
-    return [*ranked, *alone]
+__all__ = ["estimate_sweep", "run_sweep"]
 
 
 def run_sweep(
@@ -123,19 +56,18 @@ def run_sweep(
     Raises:
         UsageError: The output exists, or a score that isn't known or wasn't measured.
     """
-    if output.suffix not in FORMATS:
-        raise UsageError(f"output {output}: the name must end in {' or '.join(FORMATS)}")
+    check_format(output)
     partial = output.with_name(f"{output.name}.partial")
     model = load_moe_model(sweep.model)
-    windows = load_tokens(sweep.data, sweep.window)[: sweep.windows]
+    windows = _windows(sweep)
     origin = _origin(sweep, model, windows)
     files = {job: partial / f"{_key(job, sweep, origin)}.json" for job in jobs_of(sweep)}
     with whole_file(output, force=force) as staging:
         partial.mkdir(exist_ok=True)
         left = [job for job, file in files.items() if not file.is_file()]
-        with tempfile.TemporaryDirectory(dir=partial, prefix="bundles-") as folder:
+        with tempfile.TemporaryDirectory(dir=partial, prefix="plans-") as folder:
             if left:
-                _compile(sweep, left, placements_of(sweep), find_units(model.model), Path(folder))
+                _compile(sweep, model, left, placements_of(sweep), Path(folder))
             del model
             for job, rows in _measure_all(sweep, left, Path(folder), windows, workers, scheduler):
                 with whole_file(files[job]) as part:
@@ -147,66 +79,36 @@ def run_sweep(
 
 
 def estimate_sweep(sweep: Sweep) -> str:
-    """How much there is to do and how long it takes here, from one measurement that is made now."""
-    windows = load_tokens(sweep.data, sweep.window)[: sweep.windows]
-    units = find_units(load_moe_model(sweep.model).model)
+    """How much there is to do, how long it takes here and what it writes, from one measurement made now."""
+    windows = _windows(sweep)
     jobs, placements = jobs_of(sweep), placements_of(sweep)
     one = replace(placements[0], fractions=placements[0].fractions[:1])
     with tempfile.TemporaryDirectory(dir=sweep.model.parent, prefix=".sweep-") as folder:
-        _compile(sweep, jobs[:1], [one], units, Path(folder))
+        _compile(sweep, load_moe_model(sweep.model), jobs[:1], [one], Path(folder))
         start = time.perf_counter()
-        measure_job(jobs[0], [one], Path(folder), windows)
+        measure_job(sweep, jobs[0], [one], Path(folder), windows)
         seconds = time.perf_counter() - start
+        files = [file.stat() for file in Path(folder).rglob("*") if file.is_file()]
     most = len(jobs) * sum(len(placed.fractions) for placed in placements)
-    cores = os.cpu_count() or 1
+    # A GPU takes one job at a time, and so does a torch that has every core.
+    cores = 1 if sweep.checkpoint else os.cpu_count() or 1
     hours, minutes = divmod(round(most * seconds / cores / 60), 60)
+    folders = len({placed.folder(job) for job in jobs for placed in placements})
+    megabytes = folders * sum(file.st_size for file in files if file.st_nlink == 1) / 1e6
+    what = " and ".join([*([] if windows is None else [f"{windows.size:,} tokens"]), *sweep.tasks])
+    where = f"on {sweep.device}" if sweep.checkpoint else f"on {cores} cores"
     return (
-        f"{len(jobs)} programmings of the weights, at most {most:,} measurements of {windows.size:,} tokens; "
-        f"one takes {seconds:.1f} s on one thread: at most {hours} h {minutes:02} min on {cores} cores"
+        f"{len(jobs)} programmings of the weights, at most {most:,} measurements of {what}; "
+        f"one takes {seconds:.1f} s: at most {hours} h {minutes:02} min {where}, "
+        f"and {megabytes:,.0f} MB of disk while it runs"
     )
-
-
-def measure_job(job: Job, placements: Sequence[Placed], bundles: Path, windows: np.ndarray) -> list[Row]:
-    """Loss and accuracy of every placement under one programming, as rows of the table."""
-    measured: dict[frozenset[str], Mapping[str, float]] = {}
-    keep = None
-    rows = []
-    for placed in placements:
-        bundle = load_bundle(bundles / placed.folder(job))
-        for fraction in placed.fractions:
-            units = targets_at(bundle.plan, fraction)
-            analog = frozenset(unit.id for unit in units if unit.target == "analog")
-            if analog not in measured:
-                session = bundle.session(
-                    seed=job.seed, noise_scale=job.noise_scale, digital_frac=fraction, threads=1
-                )
-                losses, hits = predict_tokens(session_forward(session), windows)
-                measured[analog] = {"loss": float(losses.mean()), "accuracy": float(hits.mean())}
-                keep = keep or session  # sessions that come later share what is programmed while it lives
-            rows += [
-                {
-                    "fraction": float(fraction),
-                    "score": placed.label,
-                    "ranking": placed.ranking,
-                    "seed": job.seed,
-                    "noise": job.noise,
-                    "noise_scale": job.noise_scale,
-                    "metric": metric,
-                    "value": value,
-                    "unit": {"loss": "nats/token"}.get(metric, ""),
-                    "higher_is_better": metric == "accuracy",
-                    "kind": placed.kind,
-                }
-                for metric, value in measured[analog].items()
-            ]
-    return rows
 
 
 def _measure_all(
     sweep: Sweep,
     jobs: Sequence[Job],
-    bundles: Path,
-    windows: np.ndarray,
+    plans: Path,
+    windows: np.ndarray | None,
     workers: int,
     scheduler: str | None,
 ) -> Iterator[tuple[Job, list[Row]]]:
@@ -217,16 +119,16 @@ def _measure_all(
     with _executor(scheduler), progress("sweep", len(jobs)) as advance:
         parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
         for job, rows in parallel(
-            joblib.delayed(_measure)(job, placements, bundles, windows) for job in jobs
+            joblib.delayed(_measure)(sweep, job, placements, plans, windows) for job in jobs
         ):
             advance(1)
             yield job, rows
 
 
 def _measure(
-    job: Job, placements: Sequence[Placed], bundles: Path, windows: np.ndarray
+    sweep: Sweep, job: Job, placements: Sequence[Placed], plans: Path, windows: np.ndarray | None
 ) -> tuple[Job, list[Row]]:
-    return job, measure_job(job, placements, bundles, windows)
+    return job, measure_job(sweep, job, placements, plans, windows)
 
 
 @contextmanager
@@ -246,30 +148,42 @@ def _executor(scheduler: str | None) -> Iterator[None]:
 
 
 def _compile(
-    sweep: Sweep, jobs: Sequence[Job], placements: Sequence[Placed], units: Sequence[Unit], folder: Path
+    sweep: Sweep,
+    model: LoadedModel,
+    jobs: Sequence[Job],
+    placements: Sequence[Placed],
+    folder: Path,
 ) -> None:
-    """One bundle for each placement and noise, and for each seed where the order follows it."""
+    """A plan, or a bundle, for each placement and noise, and for each seed where the order follows it."""
     scores = _measured_scores(sweep)
+    units = find_units(model.model)
     wanted = {placed.folder(job): (placed, job) for job in jobs for placed in placements}
     # Hard links where the file system allows: a sweep of a large model would otherwise copy it many times.
     link = sweep.model.stat().st_dev == folder.stat().st_dev
     with progress("compiling", len(wanted)) as advance:
         for name, (placed, job) in wanted.items():
-            alone = [unit.id for unit in units if unit.kind == placed.kind and unit.kind in DENSE]
-            compile(
-                sweep.model,
-                folder / name,
-                digital_frac=placed.fractions[0],
-                score=placed.score,
-                scores=scores,
-                ranking=placed.ranking,
-                analog=[*sweep.analog, *alone],
-                digital=sweep.digital,
-                profile=load_profile(sweep.profile).with_noise(job.noise, None),
-                seed=job.seed,
-                link=link,
-            )
+            alone = [unit.id for unit in units if unit.kind in DENSE and placed.kind in (unit.kind, "all")]
+            choices: Row = {
+                "digital_frac": placed.fractions[0],
+                "score": placed.score,
+                "scores": scores,
+                "ranking": placed.ranking,
+                "analog": (*sweep.analog, *alone),
+                "digital": sweep.digital,
+                "seed": job.seed,
+            }
+            profile = load_profile(sweep.profile).with_noise(job.noise, None)
+            if sweep.checkpoint is None:
+                compile(sweep.model, folder / name, profile=profile, link=link, **choices)
+            else:
+                (folder / name).mkdir()
+                make_plan(model, Placement(**choices), profile).save(folder / name / PLAN)
             advance(1)
+
+
+def _windows(sweep: Sweep) -> np.ndarray | None:
+    """The tokens to foretell, if the sweep has data."""
+    return None if sweep.data is None else load_tokens(sweep.data, sweep.window)[: sweep.windows]
 
 
 def _measured_scores(sweep: Sweep) -> Scores:
@@ -278,16 +192,17 @@ def _measured_scores(sweep: Sweep) -> Scores:
     return Scores({name: values for file in files for name, values in file.values.items()})
 
 
-def _origin(sweep: Sweep, model: LoadedModel, windows: np.ndarray) -> Row:
+def _origin(sweep: Sweep, model: LoadedModel, windows: np.ndarray | None) -> Row:
     """What every row was measured on and with."""
     return {
-        "task": sweep.data.stem,
         "model": model.source["sha256"],
-        "data": hashlib.sha256(windows.tobytes()).hexdigest(),
-        "tokens": windows.size,
+        "data": "" if windows is None else hashlib.sha256(windows.tobytes()).hexdigest(),
+        "tokens": 0 if windows is None else windows.size,
+        "limit": sweep.limit,
         "window": sweep.window,
         "profile": sweep.profile,
         "store": "bfloat16",
+        "runtime": "onnxruntime" if sweep.checkpoint is None else f"torch {sweep.device}",
         "scores_files": " ".join(map(_sha256, sweep.scores_files)),
         "analog": " ".join(sweep.analog),
         "digital": " ".join(sweep.digital),
@@ -297,7 +212,7 @@ def _origin(sweep: Sweep, model: LoadedModel, windows: np.ndarray) -> Row:
 
 def _key(job: Job, sweep: Sweep, origin: Row) -> str:
     """Names the file of a job's rows: another input gives another name."""
-    inputs = [asdict(job), origin, [asdict(placed) for placed in placements_of(sweep)]]
+    inputs = [asdict(job), origin, sweep.tasks, [asdict(placed) for placed in placements_of(sweep)]]
     profile = load_profile(sweep.profile).to_dict()
     return hashlib.sha256(json.dumps([inputs, profile]).encode()).hexdigest()[:16]
 

@@ -19,7 +19,7 @@ from hetc.bundle import MANIFEST, Bundle
 from hetc.cost import plan_cost, targets_at
 from hetc.cost_profile import CostProfile
 from hetc.errors import InvalidInputError, UsageError
-from hetc.likelihood import predict_tokens, session_forward
+from hetc.likelihood import session_predict
 from hetc.model_file import sha256
 from hetc.output import whole_file
 from hetc.plan import digital_count, parse_fraction
@@ -126,7 +126,7 @@ def tune_bundle(
 
     def measure(**choices: object) -> float:
         session = bundle.session(threads=threads, **choices)  # type: ignore[arg-type]
-        losses, hits = predict_tokens(session_forward(session), windows)
+        losses, hits = session_predict(session)(windows)
         return float(losses.mean() if metric == "loss" else hits.mean())
 
     candidates = _shares(bundle)

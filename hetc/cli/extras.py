@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hetc.errors import RuntimeMissingError
 
-__all__ = ["needs"]
+__all__ = ["needs", "quieten_lm_eval"]
 
 
 @contextmanager
@@ -23,3 +25,9 @@ def needs(extra: str, command: str) -> Iterator[None]:
         raise RuntimeMissingError(
             f"hetc {command} needs {error.name}, which is not installed; pip install 'hetc[{extra}]'"
         ) from error
+
+
+def quieten_lm_eval() -> None:
+    """Before lm-eval is imported: what it would narrate is in our progress line and in the errors."""
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)

@@ -20,6 +20,7 @@ COMMANDS = {
     "compile": "Place the experts and write a bundle that runs.",
     "cost": "Calculate tokens per second, watts and joules per token.",
     "doctor": "Say what is installed and whether the library loads.",
+    "evaluate": "Ask a bundle the questions of lm-eval's tasks.",
     "explain": "Say why a unit is where it is.",
     "export": "Turn a Hugging Face MoE into ONNX.",
     "inspect": "Show a model, plan or bundle.",

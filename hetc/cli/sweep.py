@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hetc.cli.extras import needs
+from hetc.cli.extras import needs, quieten_lm_eval
 
 __all__ = ["sweep_command"]
 
@@ -26,6 +26,10 @@ def sweep_command(
     from hetc.sweep_spec import load_sweep
 
     sweep = load_sweep(spec)
+    if sweep.tasks:
+        quieten_lm_eval()
+        with needs("evaluate", "sweep"):
+            import lm_eval  # noqa: F401
     if dry_run:
         click.echo(estimate_sweep(sweep))
         return

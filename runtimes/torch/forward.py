@@ -1,23 +1,67 @@
-"""The logits of a live transformers model, as `hetc.likelihood` measures them."""
+"""Live transformers models: opened, and measured as bundles are."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import torch
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from hetc.likelihood import Forward
+from hetc.generate import Generate
+from hetc.likelihood import Predict
 
-__all__ = ["model_forward"]
+__all__ = ["model_generate", "model_predict", "open_model"]
 
 
-def model_forward(model: PreTrainedModel) -> Forward:
-    """The model as it is now, with whatever plan is applied to it."""
+@lru_cache(maxsize=1)
+def open_model(checkpoint: Path, device: str) -> PreTrainedModel:
+    """A checkpoint's model, kept until another is asked for.
 
-    def forward(tokens: np.ndarray) -> np.ndarray:
+    Args:
+        checkpoint: Folder with config.json and safetensors.
+        device: `cpu` for float32, as bundles compute; on any other the model is in the checkpoint's type.
+    """
+    load: Any = AutoModelForCausalLM.from_pretrained
+    dtype = torch.float32 if device == "cpu" else "auto"
+    model: PreTrainedModel = load(checkpoint, dtype=dtype, local_files_only=True).to(device).eval()
+    return model
+
+
+def model_predict(model: PreTrainedModel, *, batch: int = 8) -> Predict:
+    """The model as it is now, with whatever plan is applied to it, as `hetc.likelihood` measures models."""
+
+    def predict(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        losses, hits = [], []
         with torch.inference_mode():
-            ids = torch.from_numpy(tokens).to(model.device)
-            logits: np.ndarray = model(ids, use_cache=False).logits.float().cpu().numpy()
-        return logits
+            for start in range(0, len(windows), batch):
+                tokens = torch.from_numpy(windows[start : start + batch].astype(np.int64)).to(model.device)
+                logits, following = model(tokens, use_cache=False).logits[:, :-1].float(), tokens[:, 1:]
+                loss = torch.nn.functional.cross_entropy(logits.mT, following, reduction="none")
+                losses.append(loss.double().cpu().numpy())
+                hits.append((logits.argmax(-1) == following).cpu().numpy())
+        return np.concatenate(losses), np.concatenate(hits)
 
-    return forward
+    return predict
+
+
+def model_generate(model: PreTrainedModel) -> Generate:
+    """Its most likely continuations."""
+    ends = model.generation_config.eos_token_id if model.generation_config else None
+    end = set(ends) if isinstance(ends, list) else {ends}
+
+    def generate(tokens: list[int], most: int) -> Iterator[int]:
+        ids, cache = torch.tensor([tokens], device=model.device), None
+        for _ in range(most):
+            with torch.inference_mode():
+                output = model(ids, past_key_values=cache, use_cache=True)
+            ids, cache = output.logits[:, -1:].argmax(-1), output.past_key_values
+            token = int(ids)
+            if token in end:
+                return
+            yield token
+
+    return generate

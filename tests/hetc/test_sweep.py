@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from hetc.errors import InvalidInputError, UsageError
 from hetc.likelihood import mean_loss, session_forward
 from hetc.pipeline import compile
 from hetc.results import read_results
-from hetc.sweep import Job, jobs_of, placements_of, run_sweep
+from hetc.sweep import estimate_sweep, run_sweep
+from hetc.sweep_jobs import Job, jobs_of, placements_of
 from hetc.sweep_spec import load_sweep
 
 SPEC = f"""
@@ -155,6 +157,38 @@ def test_command_says_how_long_it_would_take(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "3 programmings of the weights, at most 18 measurements of 128 tokens" in done.stdout
     assert hetc("sweep", written(tmp_path)).returncode == 2
+
+
+def test_torch_measures_what_bundles_do(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    text = SPEC.replace("windows = 2", "windows = 16") + 'kinds = ["all", "attention"]\n'
+    run_sweep(load_sweep(written(tmp_path, text)), tmp_path / "bundles.csv", workers=1)
+    checkpoint = f'checkpoint = "{SAMPLE}"\n'
+    run_sweep(load_sweep(written(tmp_path, text + checkpoint)), tmp_path / "torch.csv", workers=1)
+    expected, actual = (read_results(tmp_path / name) for name in ("bundles.csv", "torch.csv"))
+    what = [[replace(result, value=0) for result in results] for results in (actual, expected)]
+    assert what[0] == what[1]
+    difference = [abs(one.value - other.value) for one, other in zip(actual, expected, strict=True)]
+    assert max(difference) < 0.02
+    everything = {result.noise_scale: result.value for result in actual if result.kind == "all"}
+    assert len(everything) == 2
+
+
+def test_tasks_are_asked_beside_the_data(tmp_path: Path) -> None:
+    pytest.importorskip("lm_eval")
+    tasks = SAMPLE.parent / "tasks"
+    text = SPEC.replace("[0, 8]", "[8]").replace("seeds = 2", "seeds = 1").replace(', "random"', "")
+    text += f'tasks = ["stdlib_next_line"]\ninclude_path = "{tasks}"\nlimit = 4\n'
+    sweep = load_sweep(written(tmp_path, text))
+    run_sweep(sweep, tmp_path / "results.csv", workers=1)
+    results = read_results(tmp_path / "results.csv")
+    assert {(result.task, result.metric) for result in results} == {
+        ("heldout", "loss"),
+        ("heldout", "accuracy"),
+        ("stdlib_next_line", "acc"),
+        ("stdlib_next_line", "acc_norm"),
+    }
+    assert "128 tokens and stdlib_next_line" in estimate_sweep(sweep)
 
 
 @pytest.mark.slow

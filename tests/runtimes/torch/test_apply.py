@@ -21,7 +21,7 @@ from hetc.huggingface.export import export  # noqa: E402
 from hetc.likelihood import session_forward, token_losses  # noqa: E402
 from hetc.profile import Profile  # noqa: E402
 from hetc.runtimes.torch.apply import apply_plan  # noqa: E402
-from hetc.runtimes.torch.forward import model_forward  # noqa: E402
+from hetc.runtimes.torch.forward import model_predict  # noqa: E402
 
 SAMPLES = Path(__file__).parents[3] / "samples"
 TOKENS = 8192
@@ -46,6 +46,11 @@ SHARED = {"gpt_oss": (), "qwen2_moe": ("*.shared_expert",)}
 
 def load(folder: Path) -> Any:
     return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def logits(model: Any, windows: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        return model(torch.from_numpy(windows)).logits.numpy()
 
 
 def heldout(name: str) -> np.ndarray:
@@ -74,7 +79,7 @@ def test_losses_are_the_bundles(sample: str, choices: dict[str, Any], tmp_path: 
     bundle, model, windows = load_bundle(tmp_path / "bundle"), load(SAMPLES / sample), heldout(sample)
     expected = token_losses(session_forward(bundle.session(**choices)), windows)
     with apply_plan(model, bundle.plan, **choices):
-        actual = token_losses(model_forward(model), windows)
+        actual = model_predict(model)(windows)[0]
     assert abs(actual.mean() - expected.mean()) <= 1e-3
     # Most tokens see next to no code flip; with other draws they would differ as much as the noise.
     assert np.median(np.abs(actual - expected)) < 0.01
@@ -82,23 +87,21 @@ def test_losses_are_the_bundles(sample: str, choices: dict[str, Any], tmp_path: 
 
 def test_exact_mode_is_the_model_and_it_comes_back(tiny_moe: tuple[Bundle, Any]) -> None:
     (bundle, model), windows = tiny_moe, heldout("tiny_moe")[:2]
-    forward = model_forward(model)
-    clean = forward(windows)
+    clean = logits(model, windows)
     with apply_plan(model, bundle.plan, mode="exact"):
-        np.testing.assert_array_equal(forward(windows), clean)
+        np.testing.assert_array_equal(logits(model, windows), clean)
         np.testing.assert_allclose(clean, session_forward(bundle.session(mode="exact"))(windows), atol=1e-4)
     with apply_plan(model, bundle.plan):
-        assert np.abs(forward(windows) - clean).max() > 0.1
-    np.testing.assert_array_equal(forward(windows), clean)
+        assert np.abs(logits(model, windows) - clean).max() > 0.1
+    np.testing.assert_array_equal(logits(model, windows), clean)
     assert not any("forward" in vars(module) for module in model.modules())
 
 
 def test_everything_digital_is_the_model(tiny_moe: tuple[Bundle, Any]) -> None:
     (bundle, model), windows = tiny_moe, heldout("tiny_moe")[:1]
-    forward = model_forward(model)
-    clean = forward(windows)
+    clean = logits(model, windows)
     with apply_plan(model, bundle.plan, digital_frac=1):
-        np.testing.assert_allclose(forward(windows), clean, atol=1e-4)
+        np.testing.assert_allclose(logits(model, windows), clean, atol=1e-4)
 
 
 @pytest.mark.parametrize("model_type", ["gpt_oss", "qwen2_moe"])
@@ -123,7 +126,7 @@ def test_families(model_type: str, tmp_path: Path) -> None:
     for mode in ("exact", "noisy"):
         expected = token_losses(session_forward(bundle.session(mode=mode, noise_scale=0.5)), windows)
         with apply_plan(model, bundle.plan, mode=mode, noise_scale=0.5):
-            actual = token_losses(model_forward(model), windows)
+            actual = model_predict(model)(windows)[0]
         limits = {"exact": (1e-4, 1e-4), "noisy": (0.02, 0.05)}[mode]
         assert np.median(np.abs(actual - expected)) < limits[0]
         assert abs(actual.mean() - expected.mean()) < limits[1]
@@ -139,9 +142,9 @@ def test_static_ranges_and_bounds_are_the_bundles(
     hetc.compile(SAMPLES / "tiny_moe" / "model.onnx", tmp_path / "bundle", plan=tmp_path / "plan.json")
     expected = token_losses(session_forward(load_bundle(tmp_path / "bundle").session()), windows)
     with apply_plan(model, plan):
-        actual = token_losses(model_forward(model), windows)
+        actual = model_predict(model)(windows)[0]
     with apply_plan(model, bundle.plan):
-        dynamic = token_losses(model_forward(model), windows)
+        dynamic = model_predict(model)(windows)[0]
     assert np.median(np.abs(actual - expected)) < 0.01 < np.median(np.abs(actual - dynamic))
 
 

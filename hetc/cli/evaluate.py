@@ -1,0 +1,100 @@
+"""`hetc evaluate`: accuracy on tasks of lm-eval."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hetc.cli.extras import needs, quieten_lm_eval
+from hetc.cli.output import json_option, print_json
+
+__all__ = ["evaluate_command"]
+
+
+@click.command("evaluate")
+@click.argument("target", metavar="X", type=click.Path(path_type=Path))
+@click.option("--tasks", required=True, help="Names that lm-eval knows, by commas; `paper` for the paper's.")
+@click.option("--include-path", type=click.Path(path_type=Path), help="Folder with task files of your own.")
+@click.option("--limit", type=click.IntRange(min=1), help="Questions of each task, at most.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="Run the plan of X on it, in torch.")
+@click.option("--device", default="cpu", show_default=True, help="Where torch computes, such as cuda.")
+@click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Texts at a time.")
+@click.option("--mode", type=click.Choice(["exact", "converters", "noisy"]), help="[default: noisy]")
+@click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Programmings.")
+@click.option("--noise-scale", type=float, metavar="C", help="Factor on the programming noise.")
+@click.option("--drift-time", type=float, metavar="SECONDS", help="Since programming.")
+@click.option("--digital-frac", metavar="F", help="Raise the digital fraction.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Table of results: .parquet or .csv.")
+@click.option("--force", is_flag=True, help="Replace an existing table.")
+@json_option
+def evaluate_command(
+    target: Path,
+    tasks: str,
+    include_path: Path | None,
+    limit: int | None,
+    checkpoint: Path | None,
+    device: str,
+    batch: int,
+    mode: str | None,
+    seeds: int,
+    noise_scale: float | None,
+    drift_time: float | None,
+    digital_frac: str | None,
+    output: Path | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Ask X, a bundle, or a plan.json with its --checkpoint, the questions of lm-eval's tasks."""
+    quieten_lm_eval()
+    with needs("evaluate", "evaluate"):
+        from hetc.evaluate import LanguageModel, evaluate, task_names
+    from hetc.bundle import load_bundle
+    from hetc.cli.plans import read_plan
+    from hetc.output import whole_file
+    from hetc.plan import Plan
+    from hetc.results import check_format, placement_of, write_results
+    from hetc.running import running
+
+    if output is not None:
+        check_format(output)
+    opened = load_bundle(target) if target.is_dir() else read_plan(target)
+    plan = opened if isinstance(opened, Plan) else opened.plan
+    rows = []
+    for seed in range(seeds):
+        choices: dict[str, Any] = {
+            "mode": mode,
+            "seed": seed if seeds > 1 else None,
+            "noise_scale": noise_scale,
+            "drift_time": drift_time,
+            "digital_frac": digital_frac,
+        }
+        with running(opened, checkpoint, device, **choices) as model:
+            asked = LanguageModel(model.predict, model.generate, model.folder, batch=batch)
+            found = evaluate(asked, task_names(tasks), include=include_path, limit=limit)
+        rows += [{**placement_of(plan, **choices), **row} for row in found]
+    if output is not None:
+        with whole_file(output, force=force) as staging:
+            write_results(staging, rows, output.suffix)
+        click.echo(f"wrote {len(rows):,} results to {output}", err=True)
+    if as_json:
+        print_json(rows)
+    else:
+        _print(rows)
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    """A line for each task and metric, over the seeds."""
+    from rich.table import Table
+
+    from hetc.results import group_results, mean_and_deviation, to_results
+    from hetc.summary import new_console
+
+    table = Table("task", "metric", "mean", "deviation", "seeds", box=None, pad_edge=False)
+    for (task, metric), results in group_results(
+        to_results(rows), lambda result: (result.task, result.metric)
+    ).items():
+        mean, deviation = mean_and_deviation(results)
+        table.add_row(task, metric, f"{mean:.4f}", f"{deviation:.4f}", str(len(results)))
+    new_console().print(table)
