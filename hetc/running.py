@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hetc.bundle import Bundle
 from hetc.errors import UsageError
 from hetc.generate import Generate, end_tokens, generate_tokens
 from hetc.likelihood import Predict, session_predict
 from hetc.plan import Plan
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 __all__ = ["Running", "running"]
 
@@ -36,7 +39,7 @@ class Running:
 @contextmanager
 def running(
     target: Bundle | Plan,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     device: str = "cpu",
     *,
     threads: int | None = None,
@@ -46,7 +49,7 @@ def running(
 
     Args:
         target: A bundle; or a plan, which needs the checkpoint.
-        checkpoint: Folder of the Hugging Face checkpoint that the plan's model was exported from.
+        checkpoint: The Hugging Face checkpoint that the plan's model was exported from: folder or hub id.
         device: Where torch computes a checkpoint.
         threads: Threads of a bundle's session; None leaves it to ONNX Runtime.
         choices: `mode`, `seed`, `digital_frac`, `noise_scale`, `drift_time`, `read_seed`, `store`, as for
@@ -64,9 +67,20 @@ def running(
         generate = partial(generate_tokens, session, end=end_tokens(target.path))
         yield Running(session_predict(session), generate, target.path)
         return
+    from hetc.huggingface.checkpoint import resolve_source
     from hetc.runtimes.torch.apply import apply_plan
-    from hetc.runtimes.torch.forward import model_generate, model_predict, open_model
+    from hetc.runtimes.torch.forward import model_generate, model_predict
 
-    model = open_model(checkpoint, device)
+    folder = resolve_source(checkpoint)
+    model = _open(folder, device)
     with apply_plan(model, target if isinstance(target, Plan) else target.plan, **choices):
-        yield Running(model_predict(model), model_generate(model), checkpoint)
+        yield Running(model_predict(model), model_generate(model), folder)
+
+
+@lru_cache(maxsize=1)
+def _open(folder: Path, device: str) -> PreTrainedModel:
+    """The model, kept until another is asked for: a sweep applies one plan after another to it."""
+    from hetc.huggingface.live_model import open_model
+
+    # float32 is what bundles compute; the checkpoint's own type is what a GPU is fast in.
+    return open_model(folder, device, "auto" if device.startswith("cuda") else "float32")

@@ -18,7 +18,7 @@ __all__ = ["evaluate_command"]
 @click.option("--tasks", required=True, help="Names that lm-eval knows, by commas; `paper` for the paper's.")
 @click.option("--include-path", type=click.Path(path_type=Path), help="Folder with task files of your own.")
 @click.option("--limit", type=click.IntRange(min=1), help="Questions of each task, at most.")
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="Run the plan of X on it, in torch.")
+@click.option("--checkpoint", help="Run the plan of X on this folder or hub id, in torch.")
 @click.option("--device", default="cpu", show_default=True, help="Where torch computes, such as cuda.")
 @click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Texts at a time.")
 @click.option("--mode", type=click.Choice(["exact", "converters", "noisy"]), help="[default: noisy]")
@@ -34,7 +34,7 @@ def evaluate_command(
     tasks: str,
     include_path: Path | None,
     limit: int | None,
-    checkpoint: Path | None,
+    checkpoint: str | None,
     device: str,
     batch: int,
     mode: str | None,

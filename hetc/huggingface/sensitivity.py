@@ -11,6 +11,7 @@ that the model itself draws. It is additive over weights, so experts and dense m
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,11 +22,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS, grouped_mm_experts_forward
 
 from hetc.errors import InvalidInputError
-from hetc.huggingface.checkpoint import resolve_source
+from hetc.huggingface.live_model import open_model
 from hetc.huggingface.placeholder import experts_modules
 from hetc.huggingface.weight_noise import draw_weights, mean_square_error
 from hetc.passes.expand_experts import layer_name
@@ -72,19 +73,19 @@ def measure_scores(
         UsageError: No such checkpoint, or a profile with drift.
         InvalidInputError: Not a model with experts behind transformers' interface, or tokens it doesn't know.
     """
-    folder = resolve_source(source)
-    load: Any = AutoModelForCausalLM.from_pretrained
-    model = load(folder, dtype=torch.float32).to(device).eval()
-    if not any(True for _ in experts_modules(model)):
-        raise InvalidInputError(f"{folder}: {model.config.model_type} has no experts that hetc knows")
-    if windows.max() >= model.get_input_embeddings().num_embeddings:
-        raise InvalidInputError(f"token {windows.max()} is not in the vocabulary of {folder}")
+    model = open_model(source, device)
+    embeddings: Any = model.get_input_embeddings()
+    if windows.max() >= embeddings.num_embeddings:
+        raise InvalidInputError(f"token {windows.max()} is not in the vocabulary of {source}")
     tokens = torch.from_numpy(windows).to(device)
     steps = len(tokens) + min(GAIN_WINDOWS, len(tokens))
     gain = _noise_gain(model, tokens[:GAIN_WINDOWS], profile, seed, lambda done: report(done, steps))
     loss = _expected_loss(
         model, tokens, profile, seed, lambda done: report(steps - len(tokens) + done, steps)
     )
+    for unit, value in [*loss.items(), *gain.items()]:
+        if not math.isfinite(value):
+            raise InvalidInputError(f"{source}: unit {unit} scores {value}; are its weights finite?")
     origin = {"checkpoint": str(source), "tokens": str(windows.size), "seed": str(seed)}
     origin |= {"profile": profile.name, "noise": profile.noise.name, "noise_scale": str(profile.noise_scale)}
     return Scores({"expected-loss": loss, "noise-gain": gain}, origin)

@@ -1,34 +1,17 @@
-"""Live transformers models: opened, and measured as bundles are."""
+"""Live transformers models, measured as bundles are."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from hetc.generate import Generate
 from hetc.likelihood import Predict
 
-__all__ = ["model_generate", "model_predict", "open_model"]
-
-
-@lru_cache(maxsize=1)
-def open_model(checkpoint: Path, device: str) -> PreTrainedModel:
-    """A checkpoint's model, kept until another is asked for.
-
-    Args:
-        checkpoint: Folder with config.json and safetensors.
-        device: `cpu` for float32, as bundles compute; on any other the model is in the checkpoint's type.
-    """
-    load: Any = AutoModelForCausalLM.from_pretrained
-    dtype = torch.float32 if device == "cpu" else "auto"
-    model: PreTrainedModel = load(checkpoint, dtype=dtype, local_files_only=True).to(device).eval()
-    return model
+__all__ = ["model_generate", "model_predict"]
 
 
 def model_predict(model: PreTrainedModel, *, batch: int = 8) -> Predict:

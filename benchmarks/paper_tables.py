@@ -1,0 +1,81 @@
+"""Tables 1 and 2 of arXiv 2603.02633 from a sweep's results and the cost model, as Markdown.
+
+    python benchmarks/paper_tables.py model.onnx results.parquet --scale 1.5
+
+The sweep has the kinds `none`, `expert` and `all`, the scales 0 and `--scale`, and `maxnn` at one fraction or
+more (samples/paper, samples/sweeps/*_accuracy.toml). Accuracy is the mean over the tasks of each's `acc`, in
+percent, mean +- standard deviation over seeds; `--metric accuracy` takes the sweep's data, the next token.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+
+from hetc.cost import CostBasis, targets_at
+from hetc.cost_profile import DEFAULT_COSTS, load_costs
+from hetc.pipeline import Placement, load_moe_model, make_plan
+from hetc.plan import Plan, PlannedUnit
+from hetc.profile import load_profile
+from hetc.results import Result, group_results, mean_and_deviation, read_results
+from hetc.units import DENSE
+from hetc.work import Workload
+
+
+def accuracy(results: Sequence[Result]) -> str:
+    """Mean over tasks, then mean +- deviation over seeds, in percent."""
+    by_seed = group_results(results, lambda result: result.seed)
+    if not by_seed:
+        return "not measured"
+    means = [replace(one[0], value=100 * fmean(result.value for result in one)) for one in by_seed.values()]
+    mean, deviation = mean_and_deviation(means)
+    return f"{mean:.2f} +- {deviation:.2f}"
+
+
+def row(name: str, units: Sequence[PlannedUnit], plan: Plan, basis: CostBasis, score: str) -> str:
+    """A line of Table 2."""
+    cost = basis.plan_cost(units)
+    digital, _, _ = replace(plan, units=tuple(units)).shares.percent()
+    per_joule = 1 / cost.joules_per_token
+    return f"| {digital:.2f} % | {name} | {cost.tokens_per_second:,.0f} | {per_joule:,.4g} | {score} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--scale", type=float, required=True, help="noise scale of Table 2")
+    parser.add_argument("--metric", default="acc")
+    parser.add_argument("--costs", default=DEFAULT_COSTS)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--context", type=int, default=100)
+    options = parser.parse_args()
+    results = [one for one in read_results(options.results) if one.metric == options.metric]
+    kinds = group_results(results, lambda one: (one.kind, one.noise_scale))
+
+    print("| all digital | experts analog | experts and dense modules analog |\n|---|---|---|")
+    clean = [accuracy(kinds.get((kind, 0.0), [])) for kind in ("none", "expert", "all")]
+    print(f"| {' | '.join(clean)} |\n")
+
+    plan = make_plan(load_moe_model(options.model), Placement(digital_frac=0), load_profile())
+    workload = Workload("decode", options.batch, options.context)
+    basis = CostBasis(load_costs(options.costs), workload, "digital-only")
+    everything = [replace(unit, target="analog") if unit.kind in DENSE else unit for unit in plan.units]
+    print(f"c = {options.scale:g}; {basis}\n")
+    print("| parameters digital | which | tokens/s | tokens/J | accuracy |\n|---|---|---|---|---|")
+    print(row("none", everything, plan, basis, accuracy(kinds.get(("all", options.scale), []))))
+    print(row("dense modules", plan.units, plan, basis, accuracy(kinds.get(("expert", options.scale), []))))
+    placed = [one for one in results if not one.kind and one.noise_scale == options.scale]
+    for (score, fraction), found in group_results(placed, lambda one: (one.score, one.fraction)).items():
+        if 0 < fraction < 1:
+            name = f"dense + {fraction:.1%} of experts by {score}"
+            print(row(name, targets_at(plan, fraction), plan, basis, accuracy(found)))
+    digital = [replace(unit, target="digital") for unit in plan.units]
+    print(row("all", digital, plan, basis, accuracy(kinds.get(("none", options.scale), []))))
+
+
+if __name__ == "__main__":
+    main()
