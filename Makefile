@@ -44,7 +44,7 @@ bench-large: $(VENV)/test-installed
 models-table: $(VENV)/test-installed
 	PYTHONPATH=tests:tests/hetc/huggingface $(BIN)/python benchmarks/model_table.py
 
-# The tables of docs/results.md, "Evidence": half an hour on 2 cores.
+# The tables of docs/results.md, "Evidence": three quarters of an hour on 2 cores.
 evidence: $(VENV)/test-installed
 	mkdir -p build/evidence
 	for sample in tiny_moe tiny_deepseek; do \
@@ -52,10 +52,12 @@ evidence: $(VENV)/test-installed
 	    --force -o build/evidence/$$sample.scores.safetensors && \
 	  $(BIN)/hetc calibrate samples/$$sample/model.onnx --data samples/$$sample/calibration.npz \
 	    --force -o build/evidence/$$sample.calibration.safetensors || exit 1; \
-	  for sweep in placement kinds scales; do \
+	  for sweep in placement kinds scales accuracy; do \
 	    $(BIN)/hetc sweep samples/sweeps/$${sample}_$$sweep.toml --force -o build/evidence/$${sample}_$$sweep.parquet && \
 	    $(BIN)/python benchmarks/evidence.py build/evidence/$${sample}_$$sweep.parquet || exit 1; \
 	  done; \
+	  $(BIN)/python benchmarks/paper_tables.py samples/$$sample/model.onnx \
+	    build/evidence/$${sample}_accuracy.parquet --scale 8 || exit 1; \
 	done
 
 bench-table: $(VENV)/installed
