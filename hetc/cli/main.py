@@ -29,6 +29,7 @@ COMMANDS = {
     "report": "Write one offline HTML page on a plan, its costs and results.",
     "run": "Generate text with a bundle.",
     "score": "Measure what each unit's noise costs, on text.",
+    "smooth": "Rewrite a model so that its crossbars see smoother inputs.",
     "sweep": "Measure over fractions, scores, noises and seeds.",
     "tune": "Find the smallest digital share that keeps a metric.",
     "verify": "Check that a bundle does what its plan says.",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hetc.operators.schemas import ATTRIBUTES, DOMAIN, VERSION
 from hetc.passes.analog_matrices import AnalogMatrix
-from hetc.runtimes.onnxruntime.session import open_session
+from hetc.runtimes.onnxruntime.session import FOLDER_KEY, open_session
 
 __all__ = ["programmed_weight"]
 
@@ -31,7 +31,6 @@ IDEAL: dict[str, str | int | float] = {
     "dac_rounding": "nearest",
     "bound_management": "none",
 }
-FOLDER_KEY = "session.model_external_initializers_file_folder_path"
 
 
 def programmed_weight(

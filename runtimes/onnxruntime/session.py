@@ -11,7 +11,10 @@ import onnxruntime
 from hetc.errors import InvalidInputError, RuntimeMissingError, UsageError
 from hetc.runtimes.onnxruntime.library import library_path
 
-__all__ = ["open_session", "placed_operators"]
+__all__ = ["FOLDER_KEY", "open_session", "placed_operators"]
+
+FOLDER_KEY = "session.model_external_initializers_file_folder_path"
+"""Session entry: where the weights of a model lie that is given in memory."""
 
 
 def open_session(
