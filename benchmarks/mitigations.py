@@ -1,4 +1,4 @@
-"""What mitigations without retraining give: input smoothing and drift compensation, as Markdown.
+"""What mitigations without retraining give: `hetc mitigate` and drift compensation, as Markdown.
 
     python benchmarks/mitigations.py samples/tiny_moe samples/tiny_deepseek
 
@@ -12,18 +12,26 @@ import argparse
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hetc.bundle import Bundle
 from hetc.likelihood import mean_loss, session_forward
+from hetc.mitigation import mitigate_model
 from hetc.passes.find_units import find_units
 from hetc.pipeline import compile, load_moe_model
 from hetc.profile import load_profile
-from hetc.smoothing import smooth_model
 from hetc.units import DENSE
 
-STRENGTHS = (0.25, 0.5, 0.75)
+MITIGATIONS: dict[str, dict[str, Any]] = {
+    "smooth 0.25": {"smooth": 0.25},
+    "smooth 0.5": {"smooth": 0.5},
+    "smooth 0.75": {"smooth": 0.75},
+    "replace 1": {"replace": 1},
+    "replace 2": {"replace": 2},
+    "replace 4": {"replace": 4},
+}
 SCALES = (0.0, 1.0, 8.0)
 DRIFTS = {"an hour": 3600.0, "a day": 86400.0, "a year": 31536000.0}
 
@@ -48,22 +56,24 @@ def dense_units(sample: Path) -> list[str]:
     return [unit.id for unit in units if unit.kind in DENSE]
 
 
-def print_smoothing(sample: Path, windows: np.ndarray, seeds: int, folder: Path) -> None:
-    """Experts analog, and everything analog, with and without smoothing."""
+def print_mitigations(sample: Path, windows: np.ndarray, seeds: int, folder: Path) -> None:
+    """Experts analog, and everything analog, without and with each mitigation."""
     tokens = np.load(sample / "calibration.npz")["tokens"]
     calibration = tokens[:8192].reshape(-1, 256).astype(np.int64)
-    print(f"\n| analog | smoothing | {' | '.join(f'c = {scale:g}' for scale in SCALES)} |")
-    print("|---|---" + "|---" * len(SCALES) + "|")
+    print(f"\n| analog | mitigation | exact | {' | '.join(f'c = {scale:g}' for scale in SCALES)} |")
+    print("|---|---|---" + "|---" * len(SCALES) + "|")
     models = {"none": sample / "model.onnx"}
-    for strength in STRENGTHS:
-        smooth_model(sample / "model.onnx", calibration, folder / f"{strength}", strength=strength)
-        models[f"{strength}"] = folder / f"{strength}" / "model.onnx"
+    for name, choices in MITIGATIONS.items():
+        mitigate_model(sample / "model.onnx", calibration, folder / name, **choices)
+        models[name] = folder / name / "model.onnx"
     for name, analog in {"experts": (), "everything": dense_units(sample)}.items():
         plain: list[np.ndarray] = []
         for label, model in models.items():
             bundle = compile(model, folder / f"{name}-{label}", digital_frac=0, analog=analog)
             found = [losses(bundle, windows, seeds, noise_scale=scale) for scale in SCALES]
-            print(f"| {name} | {label} | {' | '.join(map(cell, found, plain or [None] * len(found)))} |")
+            exact = mean_loss(session_forward(bundle.session(mode="exact")), windows)
+            cells = map(cell, found, plain or [None] * len(found))
+            print(f"| {name} | {label} | {exact:.4f} | {' | '.join(cells)} |", flush=True)
             plain = plain or found
 
 
@@ -86,7 +96,7 @@ def main() -> None:
         windows = np.load(sample / "heldout.npz")["tokens"][:4096].reshape(-1, 256).astype(np.int64)
         print(f"\n{sample.name}, {options.seeds} seeds")
         with tempfile.TemporaryDirectory() as folder:
-            print_smoothing(sample, windows, options.seeds, Path(folder))
+            print_mitigations(sample, windows, options.seeds, Path(folder))
             print_drift(sample, windows, options.seeds, Path(folder))
 
 

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from hetc.units import Unit
 
-__all__ = ["RecordRouting"]
+__all__ = ["RecordRouting", "leads_to_concat"]
 
 
 class RecordRouting(ir.passes.InPlacePass):
@@ -28,7 +28,8 @@ class RecordRouting(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         nodes = {node.name: node for node in model.graph}
-        layers = {unit.layer: nodes[unit.nodes[0]] for unit in self.units if unit.kind == "expert"}
+        experts = [(unit.layer, nodes[unit.nodes[0]]) for unit in self.units if unit.kind == "expert"]
+        layers = {layer: node for layer, node in experts if leads_to_concat(node)}
         for layer, expert in layers.items():
             _add_output(model, _index(expert), f"routing.{layer}.index", ir.DataType.INT64)
             _add_output(model, _weight(expert), f"routing.{layer}.weight", ir.DataType.FLOAT)
@@ -40,6 +41,11 @@ def _producer(node: ir.Node, index: int) -> ir.Node:
     producer = value.producer() if value is not None else None
     assert producer is not None, f"node {node.name!r} is not part of a canonical layer"
     return producer
+
+
+def leads_to_concat(expert: ir.Node) -> bool:
+    """Whether an expert's rows are its own: not so for the copies that `ReplaceExperts` makes."""
+    return [node.op_type for node in expert.outputs[0].consumers()] == ["Concat"]
 
 
 def _index(expert: ir.Node) -> ir.Value:

@@ -6,6 +6,7 @@ attention, convolutions and state spaces keep states of a fixed size.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,7 @@ from transformers.cache_utils import (
     LinearAttentionLayer,
 )
 
-__all__ = ["CachedTensor", "empty_cache", "fill_cache", "find_cache", "read_cache"]
+__all__ = ["CachedTensor", "cache_argument", "empty_cache", "fill_cache", "find_cache", "read_cache"]
 
 KNOWN_LAYERS = (
     DummyLayer,
@@ -65,6 +66,11 @@ def empty_cache(config: PretrainedConfig) -> DynamicCache:
     return cache
 
 
+def cache_argument(model: PreTrainedModel) -> str:
+    """The name of the argument that a model's cache is given as: transformers 5.24 shortened it."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+
+
 def find_cache(model: PreTrainedModel) -> list[CachedTensor]:
     """The tensors that a model on the device `meta` caches, found by running it (MLA caches latents).
 
@@ -75,7 +81,7 @@ def find_cache(model: PreTrainedModel) -> list[CachedTensor]:
     cache = empty_cache(model.config)
     ids = torch.zeros(2, tokens, dtype=torch.int64, device="meta")
     with torch.no_grad():
-        model(input_ids=ids, position_ids=ids, past_key_values=cache, use_cache=True)
+        model(input_ids=ids, position_ids=ids, **{cache_argument(model): cache}, use_cache=True)
     for index, layer in enumerate(cache.layers):
         if type(layer) not in KNOWN_LAYERS:
             raise TypeError(

@@ -18,7 +18,7 @@ from onnxscript import optimizer
 from torch import nn
 from transformers import PreTrainedModel
 
-from hetc.huggingface.cache import CachedTensor, empty_cache, fill_cache, read_cache
+from hetc.huggingface.cache import CachedTensor, cache_argument, empty_cache, fill_cache, read_cache
 from hetc.huggingface.stand_ins import stand_ins
 
 __all__ = ["OPSET", "trace"]
@@ -105,8 +105,8 @@ class _Decoder(nn.Module):
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=cache,
             use_cache=True,
+            **{cache_argument(self.model): cache},
         )
         return [output.logits, *read_cache(cache)]
 

@@ -227,18 +227,20 @@ class _Trial:
         """The readings of one kind of activation that fit all runs, with their errors."""
         run = runs[0]
         rows, choices = run.index.shape
-        outputs = [
-            number
-            for number, value in enumerate(run.outputs)
-            if value.dtype == np.float32 and value.size == run.x.size and value.shape[-1] == run.x.shape[1]
-        ]
-        weights = [
-            number
-            for number, value in enumerate(run.others)
-            if value.dtype == np.float32
-            and value.ndim
-            and (value.size == rows * choices or value.shape[-1] * rows == self.experts * rows == value.size)
-        ]
+        hidden, experts = run.x.shape[1], self.experts
+
+        def is_output(value: NDArray[Any]) -> bool:
+            return value.dtype == np.float32 and value.size == rows * hidden and value.shape[-1] == hidden
+
+        def is_weight(value: NDArray[Any]) -> bool:
+            if value.dtype != np.float32 or not value.ndim:
+                return False
+            dense = value.size == rows * experts and value.shape[-1] == experts
+            return bool(dense or value.size == rows * choices)
+
+        # In every run: what is made of one expert's rows alone may have the right size in some.
+        outputs = [n for n in range(len(self.outputs)) if all(is_output(r.outputs[n]) for r in runs)]
+        weights = [n for n in range(len(self.others)) if all(is_weight(r.others[n]) for r in runs)]
         weights.sort(key=lambda number: run.others[number].shape[-1] != choices)
         for order in range(len(self.orders)):
             for names in (*ACTIVATIONS, (CLAMPED_SWISH,)):

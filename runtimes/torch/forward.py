@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from hetc.generate import Generate
+from hetc.huggingface.cache import cache_argument, empty_cache
 from hetc.likelihood import Predict
 
 __all__ = ["model_generate", "model_predict"]
@@ -37,11 +38,11 @@ def model_generate(model: PreTrainedModel) -> Generate:
     end = set(ends) if isinstance(ends, list) else {ends}
 
     def generate(tokens: list[int], most: int) -> Iterator[int]:
-        ids, cache = torch.tensor([tokens], device=model.device), None
+        ids = torch.tensor([tokens], device=model.device)
+        past = {cache_argument(model): empty_cache(model.config)}
         for _ in range(most):
             with torch.inference_mode():
-                output = model(ids, past_key_values=cache, use_cache=True)
-            ids, cache = output.logits[:, -1:].argmax(-1), output.past_key_values
+                ids = model(ids, **past, use_cache=True).logits[:, -1:].argmax(-1)
             token = int(ids)
             if token in end:
                 return

@@ -60,7 +60,8 @@ def test_llama4_as_released(tmp_path: Path) -> None:
         AutoModelForImageTextToText,
     )
     path = export(tmp_path / "checkpoint", tmp_path / "exported")
-    assert_same_logits(path, model)
+    # The part that hetc exports: transformers 5.24 reads `image_outputs` of the whole, given text alone.
+    assert_same_logits(path, model.language_model)
     nodes = experts_of(onnx.load(path, load_external_data=False))
     assert {node.op_type for node in nodes} == {"Expert16"}
 

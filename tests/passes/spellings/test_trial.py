@@ -46,6 +46,12 @@ def test_raised_layer_is_equal(spelling: str, layer: Layer) -> None:
     assert_raised(model, feeds)
 
 
+def test_rows_of_one_expert_as_many_as_all() -> None:
+    """An expert that all tokens of a run choose makes something as large as the layer's result."""
+    layer = Layer(top_k=3, hidden=5, transposed=False, fused=True, leading=("tokens",), order=(0, 1, 3, 2))
+    assert_raised(*spell("non_zero", layer))
+
+
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_names_don_t_matter(spelling: str) -> None:
     def rename(model: ir.Model) -> None:
