@@ -76,9 +76,12 @@ class Bundle:
             low_memory: Leave weights of standard operators unpacked in the file map; their products
                 get slower.
             target_loss: Instead of `digital_frac`: the smallest share that `hetc tune` saw below this loss
-                with crossbars that err at least as much as these do now. They are measured first, so that
-                opening a session again after a while adapts the share to the drift.
+                with crossbars that err at least as much as these do now.
             energy: Instead of `digital_frac`: the largest tuned share that costs no more J per token.
+
+        Returns:
+            A session; with `target_loss` or `energy` an `AdaptiveSession`, whose `adapt()` measures the
+            crossbars again and reopens it at the share that they then ask for.
 
         Raises:
             UsageError: A value out of range, a share below the compiled one, any choice of noise or mode for
@@ -87,11 +90,9 @@ class Bundle:
         """
         from hetc.runtimes.onnxruntime.session import open_session
 
-        if target_loss is not None or energy is not None:
-            if digital_frac is not None:
-                raise UsageError("give digital_frac, or target_loss or energy to choose it")
-            noise = {"seed": seed, "noise_scale": noise_scale, "drift_time": drift_time, "store": store}
-            digital_frac = self._tuned_fraction(target_loss, energy, noise)
+        adaptive = target_loss is not None or energy is not None
+        if adaptive and digital_frac is not None:
+            raise UsageError("give digital_frac, or target_loss or energy to choose it")
         if digital_frac is not None:
             self._check_fraction(digital_frac)
         config = {
@@ -111,11 +112,12 @@ class Bundle:
                 "open the bundle that it was made of"
             )
         config["session.disable_prepacking"] = 1 if low_memory else None
-        return open_session(
-            self.path / MODEL,
-            {key: str(value) for key, value in config.items() if value is not None},
-            threads=threads,
-        )
+        entries = {key: str(value) for key, value in config.items() if value is not None}
+        if adaptive:
+            from hetc.adaptive_session import AdaptiveSession
+
+            return AdaptiveSession(self, entries, target_loss=target_loss, energy=energy, threads=threads)
+        return open_session(self.path / MODEL, entries, threads=threads)
 
     def measure_noise(
         self,
@@ -134,7 +136,7 @@ class Bundle:
             UsageError: A value out of range, or a baked bundle, whose clean weights are gone.
             RuntimeMissingError: The library or ONNX Runtime is missing or too old.
         """
-        from hetc.measured_noise import measure_noise
+        from hetc.measured_noise import NoiseProbe
 
         if self.baked is not None:
             raise UsageError(f"bundle {self.path} is baked: there are no clean weights to compare with")
@@ -145,16 +147,7 @@ class Bundle:
             "hetc.store": store,
         }
         given = {key: str(value) for key, value in config.items() if value is not None}
-        return measure_noise(self.graph_file, given)
-
-    def _tuned_fraction(
-        self, target_loss: float | None, energy: float | None, noise: Mapping[str, Any]
-    ) -> str:
-        from hetc.tune import choose_share, load_tuning
-
-        tuning = load_tuning(self)
-        errors = self.measure_noise(**noise).values() if target_loss is not None else (0.0,)
-        return choose_share(tuning, noise=sum(errors) / len(errors), target_loss=target_loss, energy=energy)
+        return NoiseProbe(self.graph_file, given).measure()
 
     def _check_fraction(self, digital_frac: str | float) -> None:
         fraction, compiled = parse_fraction(digital_frac), parse_fraction(self.plan.digital_frac)

@@ -101,7 +101,7 @@ def _by_unit(graph: ir.Graph) -> dict[str, list[AnalogMatrix]]:
     units: dict[str, dict[int, AnalogMatrix]] = defaultdict(dict)
     for node in analog_nodes(graph):
         for matrix in analog_matrices(node):
-            units[node.attributes["unit"].as_string()].setdefault(matrix.stream, matrix)
+            units[matrix.unit].setdefault(matrix.stream, matrix)
     return {unit: list(matrices.values()) for unit, matrices in units.items()}
 
 

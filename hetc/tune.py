@@ -16,15 +16,14 @@ from decimal import Decimal
 import numpy as np
 
 from hetc.bundle import MANIFEST, Bundle
-from hetc.cost import plan_cost, targets_at
-from hetc.cost_profile import CostProfile
+from hetc.cost import CostBasis, targets_at
 from hetc.errors import InvalidInputError, UsageError
 from hetc.likelihood import session_predict
+from hetc.measured_noise import mean_noise
 from hetc.model_file import sha256
 from hetc.output import whole_file
 from hetc.plan import digital_count, parse_fraction
 from hetc.progress import progress
-from hetc.work import Workload
 
 __all__ = [
     "METRICS",
@@ -53,7 +52,7 @@ class TunedShare:
         noise: Relative error of the crossbars' products, mean over layers (`Bundle.measure_noise`).
         mean: The metric, mean over seeds.
         worst: The worse end of its confidence interval.
-        joules_per_token: Energy of a decoding step on the system of the tuning.
+        joules_per_token: Energy of a step on the system of the tuning.
     """
 
     digital_frac: str
@@ -74,7 +73,7 @@ class Tuning:
         bound: The value that the metric must keep.
         seeds: Number of programming seeds.
         confidence: Of the two-sided interval.
-        costs: Name of the cost profile.
+        basis: The system and step that energy is of, in words.
         shares: What was measured, by drift time, then by share.
         chosen: Smallest good share by drift time; None where none is.
     """
@@ -84,7 +83,7 @@ class Tuning:
     bound: float
     seeds: int
     confidence: float
-    costs: str
+    basis: str
     shares: tuple[TunedShare, ...]
     chosen: tuple[tuple[float, str | None], ...]
 
@@ -92,7 +91,7 @@ class Tuning:
 def tune_bundle(
     bundle: Bundle,
     windows: np.ndarray,
-    costs: CostProfile,
+    basis: CostBasis,
     *,
     max_drop: str = "1%",
     metric: str = "loss",
@@ -106,7 +105,7 @@ def tune_bundle(
     Args:
         bundle: Compiled at the least share that may be chosen, such as 0.
         windows: Token ids `[windows, sequence]`.
-        costs: The system whose energy is listed.
+        basis: The system and step whose energy is listed.
         max_drop: How much worse than mode exact the metric may be: `1%` of it, or `0.02` in its unit.
         metric: `loss` (nats per token, lower is better) or `accuracy` (of the next token).
         seeds: Programming seeds 0 .. seeds - 1, at least 2.
@@ -139,8 +138,7 @@ def tune_bundle(
     most = len(times) * (math.ceil(math.log2(len(candidates))) + 1) * seeds
     with progress("tuning", most) as advance:
         for drift_time in times:
-            by_layer = bundle.measure_noise(drift_time=drift_time)
-            noise = float(np.mean(list(by_layer.values())))
+            noise = mean_noise(bundle.measure_noise(drift_time=drift_time))
 
             def look(share: str, drift_time: float = drift_time, noise: float = noise) -> bool:
                 values = []
@@ -149,13 +147,13 @@ def tune_bundle(
                     advance(1)
                 mean = float(np.mean(values))
                 worst = mean + worse * factor * float(np.std(values, ddof=1))
-                energy = plan_cost(targets_at(bundle.plan, share), costs, Workload("decode"))
+                energy = basis.plan_cost(targets_at(bundle.plan, share))
                 shares.append(TunedShare(share, drift_time, noise, mean, worst, energy.joules_per_token))
                 return worse * (bound - worst) >= 0
 
             chosen.append((drift_time, _smallest(candidates, look)))
     shares.sort(key=lambda share: (share.drift_time, Decimal(share.digital_frac)))
-    tuning = Tuning(metric, reference, bound, seeds, confidence, costs.name, tuple(shares), tuple(chosen))
+    tuning = Tuning(metric, reference, bound, seeds, confidence, str(basis), tuple(shares), tuple(chosen))
     _write(bundle, tuning)
     return tuning
 

@@ -32,5 +32,5 @@ def print_tuning(tuning: Tuning) -> None:
     console.print(table)
     console.print(
         f"{tuning.metric}  {tuning.reference:.4f} in mode exact, must keep {tuning.bound:.4f}; "
-        f"{tuning.seeds} seeds, energy on {tuning.costs}"
+        f"{tuning.seeds} seeds, energy of {tuning.basis}"
     )

@@ -51,9 +51,21 @@ class AnalogMatrix:
     weight_scale: ir.Value | None
 
     @property
+    def unit(self) -> str:
+        """Id of the unit that it belongs to."""
+        return self.node.attributes["unit"].as_string()
+
+    @property
     def transposed(self) -> bool:
         """True where the weight is `[outputs, inputs]`."""
         return bool(self.node.attributes["transpose_weight"].as_int())
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Inputs K and outputs N, however the weight is stored."""
+        assert self.weight.const_value is not None
+        first, second = self.weight.const_value.shape.numpy()
+        return (second, first) if self.transposed else (first, second)
 
     @property
     def site(self) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from hetc.cli.cost_options import cost_basis, cost_options
 from hetc.cli.output import json_option, print_json
 
 __all__ = ["tune_command"]
@@ -26,7 +27,7 @@ __all__ = ["tune_command"]
 @click.option(
     "--drift-time", type=float, multiple=True, metavar="SECONDS", help="Repeatable.  [default: the plan's]"
 )
-@click.option("--costs", help="Cost profile for the energy: a name or a TOML file.  [default: a100+pcm-3d]")
+@cost_options
 @json_option
 def tune_command(
     bundle: Path,
@@ -39,11 +40,13 @@ def tune_command(
     confidence: float,
     drift_time: tuple[float, ...],
     costs: str | None,
+    batch: int,
+    context: int,
+    accounting: str,
     as_json: bool,
 ) -> None:
     """Find the smallest digital share of BUNDLE's experts that keeps a metric, and note it in the bundle."""
     from hetc.bundle import load_bundle
-    from hetc.cost_profile import DEFAULT_COSTS, load_costs
     from hetc.errors import VerificationError
     from hetc.record import load_tokens
     from hetc.tune import tune_bundle
@@ -52,7 +55,7 @@ def tune_command(
     tuning = tune_bundle(
         load_bundle(bundle),
         load_tokens(data, window)[:windows],
-        load_costs(costs or DEFAULT_COSTS),
+        cost_basis(costs, batch, context, accounting),
         max_drop=max_drop,
         metric=metric,
         seeds=seeds,

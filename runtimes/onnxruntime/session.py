@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnxruntime
@@ -11,7 +12,9 @@ import onnxruntime
 from hetc.errors import InvalidInputError, RuntimeMissingError, UsageError
 from hetc.runtimes.onnxruntime.library import library_path
 
-__all__ = ["FOLDER_KEY", "open_session", "placed_operators"]
+__all__ = ["FOLDER_KEY", "PROVIDERS", "open_session", "placed_operators", "refusals", "session_options"]
+
+PROVIDERS = ["CPUExecutionProvider"]
 
 FOLDER_KEY = "session.model_external_initializers_file_folder_path"
 """Session entry: where the weights of a model lie that is given in memory."""
@@ -37,8 +40,17 @@ def open_session(
         UsageError: The library refused a configuration entry.
         InvalidInputError: ONNX Runtime refused the model.
     """
-    # ONNX Runtime's Python errors share no base class, hence the two broad handlers below.
-    where = "in memory" if isinstance(model, bytes) else str(model)
+    options = session_options(config, threads=threads, library=library)
+    with refusals(model):
+        return onnxruntime.InferenceSession(
+            model if isinstance(model, bytes) else str(model), options, providers=PROVIDERS
+        )
+
+
+def session_options(
+    config: Mapping[str, str] | None = None, *, threads: int | None = None, library: bool = True
+) -> onnxruntime.SessionOptions:
+    """The options of a session; arguments and errors as for `open_session`."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     if threads is not None:
@@ -49,18 +61,23 @@ def open_session(
         path = library_path()
         try:
             options.register_custom_ops_library(str(path))
-        except Exception as error:
+        except Exception as error:  # ONNX Runtime's Python errors share no base class
             raise RuntimeMissingError(
                 f"the operator library {path} does not load: {error}; install hetc again"
             ) from error
+    return options
+
+
+@contextmanager
+def refusals(model: Path | bytes) -> Iterator[None]:
+    """Says whose fault it is where ONNX Runtime refuses a model: `UsageError` or `InvalidInputError`."""
     try:
-        return onnxruntime.InferenceSession(
-            model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:
+        yield
+    except Exception as error:  # ONNX Runtime's Python errors share no base class
         message = str(error)
         if "session entry hetc." in message:
             raise UsageError(message[message.index("session entry") :]) from error
+        where = "in memory" if isinstance(model, bytes) else str(model)
         raise InvalidInputError(f"model {where}: ONNX Runtime refused it: {message}") from error
 
 

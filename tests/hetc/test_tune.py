@@ -13,13 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hetc.bundle import Bundle, load_bundle
+from hetc.cost import CostBasis, targets_at
 from hetc.cost_profile import load_costs
 from hetc.errors import InvalidInputError, UsageError
 from hetc.likelihood import mean_loss, session_forward
 from hetc.pipeline import compile
 from hetc.profile import Profile
 from hetc.tune import TUNING, Tuning, _smallest, choose_share, load_tuning, student_t, tune_bundle
+from hetc.work import Workload
 
+BASIS = CostBasis(load_costs("a100+pcm-3d"), Workload("decode", batch=4, context=100), "overlapped")
 WINDOWS = np.load(SAMPLE / "heldout.npz")["tokens"][:256].reshape(2, 128)
 
 
@@ -31,7 +34,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture(scope="module")
 def tuning(bundle: Bundle) -> Tuning:
-    return tune_bundle(bundle, WINDOWS, load_costs("a100+pcm-3d"), max_drop="0.2", seeds=3)
+    return tune_bundle(bundle, WINDOWS, BASIS, max_drop="0.2", seeds=3)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +70,13 @@ def test_what_was_measured_is_what_sessions_lose(bundle: Bundle, tuning: Tuning)
     assert shares[share].worst <= tuning.bound
     smaller = [one for one in shares if float(one) < float(share)]
     assert smaller and shares[max(smaller, key=float)].worst > tuning.bound
+
+
+def test_energy_is_that_of_the_system_and_step(bundle: Bundle, tuning: Tuning) -> None:
+    assert tuning.basis == "a100+pcm-3d, decode, batch 4, context 100, overlapped"
+    for share in tuning.shares:
+        cost = BASIS.plan_cost(targets_at(bundle.plan, share.digital_frac))
+        assert share.joules_per_token == cost.joules_per_token
 
 
 def test_tuning_is_part_of_the_bundle(bundle: Bundle, tuning: Tuning) -> None:
@@ -106,21 +116,11 @@ def test_shares_by_noise_and_energy(tuning: Tuning) -> None:
         choose_share(replace(both, metric="accuracy"), noise=0, target_loss=1)
 
 
-def test_noise_grows_with_its_scale(bundle: Bundle) -> None:
-    plain = bundle.measure_noise(noise_scale=1)
-    assert list(plain) == [f"layers.{layer}" for layer in range(4)]
-    noisier = bundle.measure_noise(noise_scale=4)
-    assert all(2 < noisier[layer] / plain[layer] < 6 for layer in plain)
-    clean = bundle.measure_noise(noise_scale=0, store="float32")
-    assert all(error < 1e-6 for error in clean.values())
-
-
 def test_refusals(bundle: Bundle, tmp_path: Path) -> None:
-    costs = load_costs("a100+pcm-3d")
     with pytest.raises(UsageError, match="neither a share"):
-        tune_bundle(bundle, WINDOWS, costs, max_drop="much")
+        tune_bundle(bundle, WINDOWS, BASIS, max_drop="much")
     with pytest.raises(UsageError, match="loss, accuracy"):
-        tune_bundle(bundle, WINDOWS, costs, metric="perplexity")
+        tune_bundle(bundle, WINDOWS, BASIS, metric="perplexity")
     untuned = compile(SAMPLE / "model.onnx", tmp_path / "untuned", digital_frac=1)
     with pytest.raises(UsageError, match="hetc tune"):
         untuned.session(target_loss=3.0)
@@ -135,9 +135,11 @@ def test_command(tmp_path: Path) -> None:
         SAMPLE / "model.onnx", tmp_path / "b", digital_frac=0.75, analog=["*.attention"], profile=profile
     )
     arguments = ("tune", bundle.path, "--data", SAMPLE / "heldout.npz", "--windows", 1, "--seeds", 2)
-    done = hetc(*arguments, "--max-drop", "1000%", "--json")
+    done = hetc(*arguments, "--max-drop", "1000%", "--batch", 1, "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["chosen"] == [[0.0, "0.75"]]
+    tuning = json.loads(done.stdout)
+    assert tuning["chosen"] == [[0.0, "0.75"]]
+    assert tuning["basis"] == "a100+pcm-3d, decode, batch 1, context 1,024, serial"
     done = hetc(*arguments, "--max-drop", "0")
     assert done.returncode == 4
     assert "no share keeps loss" in done.stderr
