@@ -2,9 +2,9 @@
 
     python benchmarks/adapting.py samples/tiny_moe
 
-pcm at c = 4, without drift compensation and with the global one. `hetc tune` on the first 2,048 held-out tokens
-after 0 s, an hour, a day and a year, for at most 2 % more loss; the session that adapts is of a seed that tuning
-did not see, and its loss is that of the 4,096 tokens that follow.
+pcm at c = 4, without drift compensation and with the global one. `hetc tune` on the first 2,048 held-out
+tokens after 0 s, an hour, a day and a year, for at most 2 % more loss; the adapting session has a seed that
+tuning didn't see, and its loss is that of the 4,096 tokens that follow.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hetc.results import Result, group_results, mean_and_deviation, read_results
+from hetc.results import OVER_MODEL, Result, group_results, mean_and_deviation, read_results
 
 BASELINES = ("random", "maxnn", "router-norm", "activation-frequency", "activation-weight")
 COMPARED = (0.125, 0.25)
@@ -73,7 +73,7 @@ def print_tests(results: Sequence[Result], ours: Sequence[str]) -> None:
     """Each of our scores against each baseline, seed by seed."""
     found = group_results(results, lambda result: (result.score, result.fraction))
     scores = sorted({result.score for result in results})
-    baselines = [score for score in scores if score.removesuffix(" over the model") in BASELINES]
+    baselines = [score for score in scores if score.removesuffix(OVER_MODEL) in BASELINES]
     print()
     print_head(["loss less the baseline's", *(f"{fraction:.1%} digital" for fraction in COMPARED)])
     for score in ours:
@@ -111,7 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path)
     parser.add_argument("--metric", default="loss")
-    parser.add_argument("--ours", nargs="*", default=["expected-loss", "expected-loss over the model"])
+    parser.add_argument("--ours", nargs="*", default=["expected-loss", f"expected-loss{OVER_MODEL}"])
     options = parser.parse_args()
     results = [result for result in read_results(options.results) if result.metric == options.metric]
     placed = [result for result in results if not result.kind]

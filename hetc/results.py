@@ -33,6 +33,7 @@ from hetc.errors import InvalidInputError, RuntimeMissingError, UsageError
 from hetc.plan import Plan
 
 __all__ = [
+    "OVER_MODEL",
     "Result",
     "check_format",
     "group_results",
@@ -45,6 +46,9 @@ __all__ = [
 ]
 
 FORMATS = (".parquet", ".csv")
+
+OVER_MODEL = " over the model"
+"""Ends the name of a score that ranks all experts together instead of layer by layer."""
 
 LOWER_IS_BETTER = ("loss", "perplexity", "bits", "error", "divergence")
 
@@ -89,7 +93,7 @@ def to_results(rows: Iterable[Mapping[str, Any]], where: str = "") -> list[Resul
 
 def score_label(score: str, ranking: str) -> str:
     """A score as the table names it: with what its experts compete for, where that isn't their layer."""
-    return score if ranking == "layer" else f"{score} over the model"
+    return score if ranking == "layer" else f"{score}{OVER_MODEL}"
 
 
 def placement_of(

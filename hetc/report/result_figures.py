@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 
 from hetc.report.drawing import MARKERS, Canvas, Figure, Frame, Scale, text_width
-from hetc.results import Result, group_results, mean_and_deviation
+from hetc.results import OVER_MODEL, Result, group_results, mean_and_deviation
 
 __all__ = ["energy_figures", "fraction_figures", "pareto_front", "sensitivity_figures"]
 
-CONTROL = "random"
+CONTROL, CONTROL_MARKER = "random", "cross"
+SERIES_MARKERS = tuple(marker for marker in MARKERS if marker != CONTROL_MARKER)
 SERIES_COLOURS = 6
+"""One more than markers, so that 30 series have looks of their own."""
 HEIGHT, WIDTH, LEFT, TOP, BOTTOM = 290, 400, 52, 34, 240
 
 Point = tuple[float, float, float, int]
@@ -19,7 +21,10 @@ Point = tuple[float, float, float, int]
 
 
 def fraction_figures(results: Sequence[Result]) -> list[Figure]:
-    """Mean and standard deviation over seeds against the digital fraction, a line per score."""
+    """Mean and standard deviation over seeds against the digital fraction, a line per score.
+
+    Scores that rank over the model have figures of their own.
+    """
     return [_fraction_figure(panel) for panel in _panels(results)]
 
 
@@ -51,8 +56,12 @@ def pareto_front(
     return front
 
 
-def _panel_of(result: Result) -> tuple[str, str, str, float]:
-    return (result.task, result.metric, result.noise, result.noise_scale)
+def _panel_of(result: Result) -> tuple[str, str, str, float, bool]:
+    return (result.task, result.metric, result.noise, result.noise_scale, _over_model(result))
+
+
+def _over_model(result: Result) -> bool:
+    return result.score.endswith(OVER_MODEL)
 
 
 def _panels(results: Sequence[Result]) -> list[list[Result]]:
@@ -62,7 +71,7 @@ def _panels(results: Sequence[Result]) -> list[list[Result]]:
 def _series(panel: Sequence[Result]) -> dict[str, list[Point]]:
     """By score, the points at rising fractions."""
     series: dict[str, list[Point]] = {}
-    for score, own in group_results(panel, lambda result: result.score).items():
+    for score, own in group_results(panel, lambda result: result.score.removesuffix(OVER_MODEL)).items():
         groups = group_results(own, lambda result: result.fraction)
         series[score] = [
             (fraction, *mean_and_deviation(groups[fraction]), len(groups[fraction]))
@@ -76,8 +85,8 @@ def _style(scores: Iterable[str]) -> dict[str, tuple[str, str]]:
     chosen = {}
     others = [score for score in scores if score != CONTROL]
     for index, score in enumerate(others):
-        chosen[score] = (f"series-{index % SERIES_COLOURS}", MARKERS[index % len(MARKERS)])
-    return {**chosen, CONTROL: ("control", "cross")}
+        chosen[score] = (f"series-{index % SERIES_COLOURS}", SERIES_MARKERS[index % len(SERIES_MARKERS)])
+    return {**chosen, CONTROL: ("control", CONTROL_MARKER)}
 
 
 def _frame(label: str, names: Iterable[str], x: Sequence[float], y: Iterable[float]) -> Frame:
@@ -94,11 +103,13 @@ def _axis_title(result: Result) -> str:
 
 def _title(result: Result) -> str:
     noise = f"{result.noise}, " if result.noise else ""
-    return f"{result.task}, {result.metric} ({noise}c = {result.noise_scale:g})"
+    ranking = ", ranked over the model" if _over_model(result) else ""
+    return f"{result.task}, {result.metric} ({noise}c = {result.noise_scale:g}{ranking})"
 
 
 def _file_name(start: str, result: Result) -> str:
-    words = (start, result.task, result.metric, result.noise, f"c{result.noise_scale:g}")
+    ranking = "model" if _over_model(result) else ""
+    words = (start, result.task, result.metric, result.noise, f"c{result.noise_scale:g}", ranking)
     return "-".join("".join(c if c.isalnum() or c in "._" else "_" for c in word) for word in words if word)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 from xml.etree import ElementTree
 
@@ -22,6 +23,7 @@ from hetc.report.result_figures import (
     pareto_front,
     sensitivity_figures,
 )
+from hetc.results import OVER_MODEL
 from hetc.work import Workload
 
 SYSTEM = load_costs()
@@ -107,6 +109,29 @@ def test_fraction_points_lie_at_their_means() -> None:
             means = [row[2] for row in figure.rows if row[0] == score]
             assert sorted(range(3), key=heights.__getitem__) == sorted(range(3), key=lambda i: -means[i])
         assert len(elements(figure.svg, "path", "error")) == sum(row[3] > 0 for row in figure.rows)
+
+
+def test_scores_that_rank_over_the_model_have_figures_of_their_own() -> None:
+    ranked = [replace(result, score=f"{result.score}{OVER_MODEL}") for result in RESULTS if not result.kind]
+    layer, model = fraction_figures(RESULTS), fraction_figures([*RESULTS, *ranked])
+    assert model[:2] == layer
+    titles = [figure.title.replace(")", ", ranked over the model)") for figure in layer]
+    assert [figure.title for figure in model[2:]] == titles
+    assert [figure.rows for figure in model[2:]] == [figure.rows for figure in layer]
+    assert len({figure.name for figure in model}) == 4
+
+
+def test_many_scores_have_looks_of_their_own() -> None:
+    many = [replace(RESULTS[0], score=f"score {index}") for index in range(20)]
+    (figure,) = fraction_figures(many)
+    labels = [each.get("class") for each in elements(figure.svg, "text", "label")]
+    marks = [
+        each.tag + (each.get("d") or "")[-9:]
+        for each in ElementTree.fromstring(figure.svg).iter()
+        if "mark" in each.get("class", "").split()
+    ]
+    assert len(labels) == 20
+    assert len({(label, mark) for label, mark in zip(labels, marks[-20:], strict=True)}) == 20
 
 
 def test_means_and_deviations_are_those_of_the_results() -> None:
