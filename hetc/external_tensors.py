@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
-__all__ = ["TensorSlot", "data_file", "external_tensors", "tensor_at", "tensor_slots"]
+__all__ = ["TensorSlot", "data_file", "external_tensors", "tensor_at", "tensor_slots", "tensor_values"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,23 @@ def external_tensors(model: ir.Model) -> Iterator[tuple[TensorSlot, ir.ExternalT
 def data_file(tensor: ir.ExternalTensor) -> Path:
     """The file that a tensor lies in."""
     return Path(tensor.base_dir, tensor.location)
+
+
+def tensor_values(tensor: ir.TensorProtocol) -> NDArray[Any]:
+    """The numbers of a tensor, in its own dtype; mapped where they lie in a file.
+
+    onnx-ir would refuse files with several hard links, which `--link` makes on purpose; that a file lies
+    inside the model's folder is checked when the model is loaded.
+    """
+    if not isinstance(tensor, ir.ExternalTensor) or tensor.dtype.bitwidth < 8:
+        return tensor.numpy()
+    return np.memmap(
+        data_file(tensor),
+        dtype=tensor.dtype.numpy(),
+        mode="r",
+        offset=tensor.offset or 0,
+        shape=tensor.shape.numpy(),
+    )
 
 
 def tensor_at(

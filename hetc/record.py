@@ -37,7 +37,9 @@ def load_tokens(path: Path, window: int) -> np.ndarray:
     except OSError as error:
         raise UsageError(f"data {path}: cannot be read: {error}") from error
     except (ValueError, KeyError, IndexError) as error:
-        raise InvalidInputError(f"data {path}: needs an array named tokens: {error}") from error
+        raise InvalidInputError(
+            f"data {path}: not an .npz file with an array named tokens; numpy.savez writes one"
+        ) from error
     if not np.issubdtype(tokens.dtype, np.integer):
         raise InvalidInputError(f"data {path}: tokens are {tokens.dtype}, not integers")
     flat = tokens.reshape(-1).astype(np.int64)

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from hetc.errors import InvalidInputError
-from hetc.external_tensors import data_file, external_tensors
+from hetc.external_tensors import data_file, external_tensors, tensor_values
 from hetc.matrix_norms import MatrixNorms, matrix_norms
 from hetc.measurement_cache import recall, remember
 from hetc.progress import progress
@@ -39,22 +39,10 @@ MEASURED = "hetc.measured_files"
 def read_tensor(model: ir.Model, name: str) -> np.ndarray:
     """The initializer `name`, in its own dtype; a file map where the weight lies in a file.
 
-    onnx-ir would refuse files with more than one hard link, which `--link` makes on purpose; that the file
-    lies inside the model's folder was checked when the model was loaded.
-
     Raises:
         InvalidInputError: The weight is a graph input without a value.
     """
-    tensor = _tensor(model, name)
-    if not isinstance(tensor, ir.ExternalTensor):
-        return tensor.numpy()
-    return np.memmap(
-        data_file(tensor),
-        dtype=tensor.dtype.numpy(),
-        mode="r",
-        offset=tensor.offset or 0,
-        shape=tensor.shape.numpy(),
-    )
+    return tensor_values(_tensor(model, name))
 
 
 def read_matrix(model: ir.Model, matrix: Matrix) -> np.ndarray:

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
+from hetc.external_tensors import tensor_values
 from hetc.passes.find_units import unit_of_weight
 from hetc.passes.record_routing import leads_to_concat
 from hetc.passes.weight_uses import products_of
@@ -120,5 +121,8 @@ def _renamed(value: ir.Value, name: str | None) -> ir.TensorProtocol:
     tensor = value.const_value
     assert tensor is not None
     return ir.LazyTensor(
-        lambda: ir.tensor(tensor.numpy()), dtype=tensor.dtype, shape=ir.Shape(tensor.shape.numpy()), name=name
+        lambda: ir.tensor(tensor_values(tensor)),
+        dtype=tensor.dtype,
+        shape=ir.Shape(tensor.shape.numpy()),
+        name=name,
     )

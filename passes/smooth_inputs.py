@@ -20,6 +20,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from hetc.external_tensors import tensor_values
 from hetc.passes.weight_uses import Product, products_of
 from hetc.weights import FLOATS
 
@@ -158,7 +159,9 @@ def _keeps_rows(node: ir.Node, width: int | ir.SymbolicDim) -> bool:
 def _largest(weight: ir.Value, axis: int) -> NDArray[np.float32]:
     """Largest magnitude of each input."""
     assert weight.const_value is not None
-    largest: NDArray[np.float32] = np.abs(weight.const_value.numpy().astype(np.float32)).max(axis=1 - axis)
+    largest: NDArray[np.float32] = np.abs(tensor_values(weight.const_value).astype(np.float32)).max(
+        axis=1 - axis
+    )
     return largest
 
 
@@ -168,7 +171,7 @@ def _scaled(weight: ir.Value, factors: NDArray[np.float32], axis: int) -> ir.Laz
     assert tensor is not None
 
     def compute() -> ir.TensorProtocol:
-        numbers = tensor.numpy()
+        numbers = tensor_values(tensor)
         shape = [-1 if index == axis else 1 for index in range(numbers.ndim)]
         return ir.tensor((numbers.astype(np.float32) * factors.reshape(shape)).astype(numbers.dtype))
 

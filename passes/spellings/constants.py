@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, overload
 
 import ml_dtypes  # noqa: F401  bfloat16 for numpy
@@ -17,9 +16,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from hetc.external_tensors import tensor_values
 from hetc.passes.spellings.spelling import MismatchError
 
-__all__ = ["computed", "constant_tensor", "read", "small_constant", "unstack", "weight"]
+__all__ = ["computed", "constant_tensor", "small_constant", "unstack", "weight"]
 
 
 def weight(value: ir.Value | None, user: ir.Node) -> ir.Value:
@@ -57,23 +57,7 @@ def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
 def small_constant(value: ir.Value | None) -> NDArray[Any] | None:
     """The numbers of a constant of at most 16 elements (axes, shapes, scalars); None for anything else."""
     tensor = constant_tensor(value)
-    return None if tensor is None or tensor.size > 16 else read(tensor)
-
-
-def read(tensor: ir.TensorProtocol) -> NDArray[Any]:
-    """The numbers, mapped where they lie in a file.
-
-    onnx-ir would refuse files with several hard links, which `--link` makes on purpose.
-    """
-    if not isinstance(tensor, ir.ExternalTensor) or tensor.dtype.bitwidth < 8:
-        return tensor.numpy()
-    return np.memmap(
-        Path(tensor.base_dir, tensor.location),
-        dtype=tensor.dtype.numpy(),
-        mode="r",
-        offset=tensor.offset or 0,
-        shape=tensor.shape.numpy(),
-    )
+    return None if tensor is None or tensor.size > 16 else tensor_values(tensor)
 
 
 @overload
@@ -96,9 +80,9 @@ def unstack(stack: ir.Value | None, expert: int, rows: slice = slice(None)) -> i
     first, last, step = rows.indices(count)
     shape = (len(range(first, last, step)), *rest)
     if step != 1:
-        return computed(tensor, shape, tensor.dtype, lambda: read(tensor)[expert, rows])
+        return computed(tensor, shape, tensor.dtype, lambda: tensor_values(tensor)[expert, rows])
     if not isinstance(tensor, ir.ExternalTensor):
-        return _new_value(ir.Tensor(read(tensor)[expert, rows], tensor.dtype, name=tensor.name))
+        return _new_value(ir.Tensor(tensor_values(tensor)[expert, rows], tensor.dtype, name=tensor.name))
     row = math.prod(rest) * tensor.dtype.bitwidth // 8
     return _new_value(
         ir.ExternalTensor(

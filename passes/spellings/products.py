@@ -18,7 +18,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from hetc.passes.spellings.constants import computed, constant_tensor, read
+from hetc.external_tensors import tensor_values
+from hetc.passes.spellings.constants import computed, constant_tensor
 from hetc.passes.spellings.spelling import MismatchError
 from hetc.weights import FLOATS
 
@@ -59,7 +60,7 @@ class WeightPath:
     @cached_property
     def whole(self) -> NDArray[Any]:
         """The constant itself; mapped, not read, where it lies in a file."""
-        return read(self.tensor)
+        return tensor_values(self.tensor)
 
     def split(self) -> tuple[tuple[tuple[ir.Node, int], ...], tuple[tuple[ir.Node, int], ...]]:
         """The steps before the dynamic choice, and those from it on."""
@@ -234,7 +235,7 @@ def _apply(node: ir.Node, output: int, array: NDArray[Any]) -> NDArray[Any]:
         value is not None and tensor is None for value, tensor in zip(node.inputs[1:], constants, strict=True)
     ):
         raise MismatchError("a weight is cut by numbers that aren't constant", node)
-    numbers = [None if tensor is None else read(tensor) for tensor in constants]
+    numbers = [None if tensor is None else tensor_values(tensor) for tensor in constants]
     return _STEPS[node.op_type](node, output, array, numbers)
 
 

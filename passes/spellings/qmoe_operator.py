@@ -21,9 +21,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from hetc.external_tensors import tensor_values
 from hetc.passes.canonical_layer import ExpertWeights
 from hetc.passes.named_tape import NamedTape
-from hetc.passes.spellings.constants import computed, read, unstack, weight
+from hetc.passes.spellings.constants import computed, unstack, weight
 from hetc.passes.spellings.fused_operator import choose_experts, expert_form, refuse
 from hetc.passes.spellings.spelling import FoundLayer, MismatchError
 
@@ -72,7 +73,7 @@ def recognise(node: ir.Node) -> FoundLayer:
         tensor = part.const_value
         assert tensor is not None
         return computed(
-            tensor, tensor.shape.numpy(), ir.DataType.FLOAT, lambda: read(tensor).astype(np.float32)
+            tensor, tensor.shape.numpy(), ir.DataType.FLOAT, lambda: tensor_values(tensor).astype(np.float32)
         )
 
     glue = NamedTape(f"{node.name}/router")
@@ -157,11 +158,11 @@ class _Quantised:
 
     def _dequantise(self, index: int, rows: slice) -> NDArray[np.float32]:
         _, outputs, inputs = self.shape
-        codes = _unpack(read(self.codes)[index, rows], self.bits)
-        scales = read(self.scales)[index].astype(np.float32).reshape(outputs, -1)[rows]
+        codes = _unpack(tensor_values(self.codes)[index, rows], self.bits)
+        scales = tensor_values(self.scales)[index].astype(np.float32).reshape(outputs, -1)[rows]
         zero = np.full(scales.shape, 1 << (self.bits - 1), np.uint8)
         if self.zero_points is not None:
-            unpacked = _unpack(read(self.zero_points)[index], self.bits)
+            unpacked = _unpack(tensor_values(self.zero_points)[index], self.bits)
             zero = unpacked[:outputs, None][rows] if unpacked.ndim == 1 else unpacked[rows, : scales.shape[1]]
 
         def spread(per_block: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -18,7 +18,8 @@ import onnx_ir as ir
 import onnxruntime
 from numpy.typing import NDArray
 
-from hetc.passes.spellings.constants import constant_tensor, read
+from hetc.external_tensors import tensor_values
+from hetc.passes.spellings.constants import constant_tensor
 from hetc.passes.spellings.products import Product, subgraphs
 from hetc.passes.spellings.spelling import MismatchError
 
@@ -254,7 +255,7 @@ class _Extraction:
             if tensor.nbytes > LARGEST_CONSTANT:
                 reader = value.consumers()[0]
                 raise MismatchError(f"weight {value.name!r} isn't an expert's", reader)
-            self.names[value] = self.constant(read(tensor))
+            self.names[value] = self.constant(tensor_values(tensor))
         elif node is None:
             self.names[value] = self.new_name()  # an input of a subgraph
         elif node in self.stand_ins:

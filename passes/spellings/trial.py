@@ -32,8 +32,11 @@ ACTIVATIONS = (("silu",), ("relu",), ("relu2",), ("gelu", "gelu_tanh"))
 """In the order in which they are tried; those so alike that the nearer one is taken stand together."""
 TOLERANCE = 1e-4
 """Largest error relative to the mean term: float32 sums of a few thousand random numbers."""
-KINDS_OF_RUNS = ((np.float32(100), False), (np.float32(1), True), (np.float32(1), False))
-"""How large tokens are (where anything is clipped, it shows), and whether all choose the same experts."""
+KINDS_OF_RUNS = tuple(
+    (np.float32(size), alike) for size, alike in ((100, False), (1, True), (1, False), (0.01, False))
+)
+"""How large tokens are (where anything is clipped or counted, it shows), and whether all choose the same
+experts."""
 LEAST_TOKENS = 12
 Float32 = NDArray[np.float32]
 

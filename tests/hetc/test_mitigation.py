@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,15 @@ def test_replaced_experts_halve_the_noise_of_others(tmp_path: Path) -> None:
     # What was rewritten can be recorded again; its least used experts are copies now, and stay.
     with pytest.raises(InvalidInputError, match="no expert can be replaced"):
         mitigate_model(tmp_path / "replaced" / "model.onnx", CALIBRATION, tmp_path / "twice", replace=1)
+
+
+def test_hard_linked_weights_can_be_rewritten(tmp_path: Path) -> None:
+    """As `export --link` and `compile --link` leave them."""
+    for name in ("model.onnx", "model.safetensors"):
+        shutil.copyfile(SAMPLE / name, tmp_path / name)
+    (tmp_path / "other").hardlink_to(tmp_path / "model.safetensors")
+    done = mitigate_model(tmp_path / "model.onnx", CALIBRATION[:1], tmp_path / "m", smooth=0.5, replace=1)
+    assert done == ["smoothed 9 norms", "replaced 4 experts"]
 
 
 def test_command_and_what_is_refused(tmp_path: Path) -> None:

@@ -164,6 +164,19 @@ def test_declines_what_is_read_elsewhere() -> None:
     assert "read what its experts give" in raising.findings[0].reason
 
 
+def test_declines_experts_that_small_tokens_skip() -> None:
+    """Branches that ask the tokens, cast to integers, whether an expert was chosen."""
+
+    def ask_the_tokens(model: ir.Model) -> None:
+        tokens = next(node.outputs[0] for node in model.graph if node.op_type == "Tanh")
+        for node in model.graph:
+            if node.op_type == "Cast" and node.outputs[0].consumers()[0].op_type == "ReduceMax":
+                node.replace_input_with(0, tokens)
+
+    model, _ = spell("branches", change=ask_the_tokens)
+    assert not RaiseExperts(TRIED)(model).modified
+
+
 def test_declines_a_missing_expert() -> None:
     model, _ = spell("non_zero", Layer(experts=4, order=(0, 1, 3)))
     raising = RaiseExperts()
