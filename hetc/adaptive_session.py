@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import onnxruntime
 
-from hetc.bundle import MODEL
 from hetc.cost import targets_at
 from hetc.measured_noise import PROGRAMMING, NoiseProbe, mean_noise
+from hetc.plan import Plan
 from hetc.runtimes.onnxruntime.session import PROVIDERS, refusals, session_options
-from hetc.tune import choose_share, load_tuning
-
-if TYPE_CHECKING:
-    from hetc.bundle import Bundle
+from hetc.tuning import Tuning, choose_share
 
 __all__ = ["AdaptiveSession"]
 
@@ -23,7 +20,10 @@ class AdaptiveSession(onnxruntime.InferenceSession):  # type: ignore[misc]
     """An `onnxruntime.InferenceSession` at a share that `hetc tune` saw to do.
 
     Args:
-        bundle: A tuned bundle.
+        model: The bundle's model.
+        bare_model: The same without a guard.
+        plan: Its plan.
+        tuning: What `hetc tune` saw of it.
         config: Session entries other than `hetc.digital_frac`.
         target_loss: Run at the smallest share that was seen below this loss with crossbars as noisy as these.
         energy: Or at the largest share that costs no more J per token.
@@ -35,7 +35,7 @@ class AdaptiveSession(onnxruntime.InferenceSession):  # type: ignore[misc]
             where `energy` decides.
 
     Raises:
-        UsageError: A bundle that wasn't tuned, no share that will do, or an entry that the library refuses.
+        UsageError: No tuned share will do, or the library refuses an entry.
         RuntimeMissingError: The library or ONNX Runtime is missing or too old.
     """
 
@@ -44,14 +44,18 @@ class AdaptiveSession(onnxruntime.InferenceSession):  # type: ignore[misc]
 
     def __init__(
         self,
-        bundle: Bundle,
+        model: Path,
+        bare_model: Path,
+        plan: Plan,
+        tuning: Tuning,
         config: Mapping[str, str],
         *,
         target_loss: float | None,
         energy: float | None,
         threads: int | None = None,
     ) -> None:
-        self._bundle, self._config, self._threads = bundle, dict(config), threads
+        self._model, self._bare_model, self._plan, self._tuning = model, bare_model, plan, tuning
+        self._config, self._threads = dict(config), threads
         self._target_loss, self._energy = target_loss, energy
         self._programmed: NoiseProbe | None = None
         self._open()
@@ -76,21 +80,20 @@ class AdaptiveSession(onnxruntime.InferenceSession):  # type: ignore[misc]
         return self.digital_frac
 
     def _open(self) -> None:
-        plan, model = self._bundle.plan, self._bundle.path / MODEL
-        probe = self._probe({unit.id for unit in plan.units}) if self._target_loss is not None else None
+        probe = None if self._target_loss is None else self._probe()
         noise = None if probe is None else mean_noise(probe.measure())
         share = choose_share(
-            load_tuning(self._bundle), noise=noise or 0.0, target_loss=self._target_loss, energy=self._energy
+            self._tuning, noise=noise or 0.0, target_loss=self._target_loss, energy=self._energy
         )
         options = session_options({**self._config, "hetc.digital_frac": share}, threads=self._threads)
-        with refusals(model):
-            super().__init__(str(model), options, providers=PROVIDERS)
+        with refusals(self._model):
+            super().__init__(str(self._model), options, providers=PROVIDERS)
         self.digital_frac, self.noise = share, noise
         if probe is not None:  # let go of the experts that are digital now
-            analog = {unit.id for unit in targets_at(plan, share) if unit.target == "analog"}
+            analog = {unit.id for unit in targets_at(self._plan, share) if unit.target == "analog"}
             self._programmed = self._probe(analog)
             self._programmed.measure()
 
-    def _probe(self, units: set[str]) -> NoiseProbe:
+    def _probe(self, units: set[str] | None = None) -> NoiseProbe:
         config = {key: value for key, value in self._config.items() if key in PROGRAMMING}
-        return NoiseProbe(self._bundle.graph_file, config, units, threads=self._threads)
+        return NoiseProbe(self._bare_model, config, units, threads=self._threads)

@@ -115,8 +115,18 @@ class Bundle:
         entries = {key: str(value) for key, value in config.items() if value is not None}
         if adaptive:
             from hetc.adaptive_session import AdaptiveSession
+            from hetc.tuning import load_tuning
 
-            return AdaptiveSession(self, entries, target_loss=target_loss, energy=energy, threads=threads)
+            return AdaptiveSession(
+                self.path / MODEL,
+                self.graph_file,
+                self.plan,
+                load_tuning(self.path),
+                entries,
+                target_loss=target_loss,
+                energy=energy,
+                threads=threads,
+            )
         return open_session(self.path / MODEL, entries, threads=threads)
 
     def measure_noise(

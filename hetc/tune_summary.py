@@ -6,7 +6,7 @@ from rich.table import Table
 
 from hetc.quantity import quantity
 from hetc.summary import new_console
-from hetc.tune import Tuning
+from hetc.tuning import Tuning
 
 __all__ = ["print_tuning"]
 

@@ -22,7 +22,8 @@ from hetc.likelihood import session_forward
 from hetc.measured_noise import mean_noise
 from hetc.pipeline import compile
 from hetc.profile import Profile
-from hetc.tune import TUNING, TunedShare, Tuning, tune_bundle
+from hetc.tune import tune_bundle
+from hetc.tuning import TUNING, TunedShare, Tuning
 
 WINDOWS = np.load(SAMPLE / "heldout.npz")["tokens"][:256].reshape(2, 128)
 YEAR = 31536000.0

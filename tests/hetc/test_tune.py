@@ -19,7 +19,8 @@ from hetc.errors import InvalidInputError, UsageError
 from hetc.likelihood import mean_loss, session_forward
 from hetc.pipeline import compile
 from hetc.profile import Profile
-from hetc.tune import TUNING, Tuning, _smallest, choose_share, load_tuning, student_t, tune_bundle
+from hetc.tune import _smallest, student_t, tune_bundle
+from hetc.tuning import TUNING, Tuning, choose_share, load_tuning
 from hetc.work import Workload
 
 BASIS = CostBasis(load_costs("a100+pcm-3d"), Workload("decode", batch=4, context=100), "overlapped")
@@ -80,7 +81,7 @@ def test_energy_is_that_of_the_system_and_step(bundle: Bundle, tuning: Tuning) -
 
 
 def test_tuning_is_part_of_the_bundle(bundle: Bundle, tuning: Tuning) -> None:
-    assert load_tuning(bundle) == tuning
+    assert load_tuning(bundle.path) == tuning
     manifest = load_bundle(bundle.path).manifest
     assert manifest[TUNING]["size"] == (bundle.path / TUNING).stat().st_size
     assert "sha256" in manifest[TUNING]
@@ -126,7 +127,7 @@ def test_refusals(bundle: Bundle, tmp_path: Path) -> None:
         untuned.session(target_loss=3.0)
     (untuned.path / TUNING).write_text("{}")
     with pytest.raises(InvalidInputError, match="damaged"):
-        load_tuning(untuned)
+        load_tuning(untuned.path)
 
 
 def test_command(tmp_path: Path) -> None:
