@@ -57,7 +57,7 @@ evidence: $(VENV)/test-installed
 	    $(BIN)/python benchmarks/evidence.py build/evidence/$${sample}_$$sweep.parquet || exit 1; \
 	  done; \
 	  $(BIN)/python benchmarks/paper_tables.py samples/$$sample/model.onnx \
-	    build/evidence/$${sample}_accuracy.parquet --scale 8 || exit 1; \
+	    build/evidence/$${sample}_accuracy.parquet --scale 8 --metrics acc accuracy || exit 1; \
 	done
 
 bench-table: $(VENV)/installed

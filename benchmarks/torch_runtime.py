@@ -1,7 +1,7 @@
 """Time a transformers model with a plan applied against the same model as it is, and print a Markdown table.
 
-An OLMoE with random weights; all experts analog, mode `noisy`, after programming. On a GPU, `--layers 16`
-and the defaults are the 7-billion-parameter model's shape.
+An OLMoE with random weights, mode `noisy`, after programming. On a GPU, `--layers 16` and the defaults are
+the 7-billion-parameter model's shape.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--experts", type=int, default=64)
     parser.add_argument("--hidden", type=int, default=2048)
     parser.add_argument("--inter", type=int, default=1024)
+    parser.add_argument("--digital-fracs", nargs="+", default=["0", "0.25"])
     parser.add_argument("--windows", type=int, nargs="+", default=[1, 8], help="of 512 tokens, at a time")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
@@ -57,18 +58,20 @@ def main() -> None:
         plain, analog = (load().to(options.device).eval() for _ in range(2))
     device = torch.cuda.get_device_name() if options.device == "cuda" else machine()
     print(f"{device}; {options.threads} threads; {dtype}, {options.layers} layers\n")
-    print("| windows of 512 | plain, s | plan applied, s | ratio |\n|---|---|---|---|")
-    with apply_plan(analog, plan):
-        for windows in options.windows:
-            tokens = np.random.default_rng(0).integers(0, VOCABULARY, (windows, 512))
-            times = medians(
-                {
+    print("| digital | windows of 512 | plain, s | plan applied, s | ratio |\n|---|---|---|---|---|")
+    for fraction in options.digital_fracs:
+        with apply_plan(analog, plan, digital_frac=fraction):
+            for windows in options.windows:
+                tokens = np.random.default_rng(0).integers(0, VOCABULARY, (windows, 512))
+                measured = {
                     name: partial(model_predict(model), tokens)
                     for name, model in (("plain", plain), ("analog", analog))
                 }
-            )
-            ratio = times["analog"] / times["plain"]
-            print(f"| {windows} | {times['plain']:.3f} | {times['analog']:.3f} | {ratio:.2f} |")
+                times = medians(measured)
+                cells = (
+                    f"{times['plain']:.3f} | {times['analog']:.3f} | {times['analog'] / times['plain']:.2f}"
+                )
+                print(f"| {float(fraction):.1%} | {windows} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -237,6 +237,11 @@ def _experts(
     return weighted.sum(1).to(hidden.dtype)
 
 
+def _side_by_side(weights: Sequence[torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    """x times each weight `[N, K]`: products are put together, as weights would have to be copied."""
+    return torch.cat([nn.functional.linear(x, weight) for weight in weights], -1)
+
+
 def _expert(module: Any, index: int, sites: tuple[_Site, _Site] | None, x: torch.Tensor) -> torch.Tensor:
     """One expert; between the products of an analog one everything is float32."""
     biases = _expert_parts(module, index, "_bias")
@@ -247,8 +252,8 @@ def _expert(module: Any, index: int, sites: tuple[_Site, _Site] | None, x: torch
         first, second = sites
     else:
         weights = _expert_parts(module, index, "")
-        second = partial(nn.functional.linear, weight=weights.pop("down_proj"))
-        first = partial(nn.functional.linear, weight=torch.cat([*weights.values()]))
+        second = partial(_side_by_side, [weights.pop("down_proj")])
+        first = partial(_side_by_side, [*weights.values()])
     h = first(x)
     if biases:
         h = h + torch.cat([*biases.values()])
