@@ -35,7 +35,7 @@ class Budget:
             average: an expert's times its load), `energy` or `latency` (per token).
         bound: A number of parameters, joules or seconds; or a share of all, where `relative`.
         requested: The bound, as written.
-        relative: Whether the bound is a share of the counted parameters.
+        relative: Whether the bound is a share of all parameters, as the shares that a plan shows.
     """
 
     metric: str
@@ -97,7 +97,7 @@ def fill_budget(
     def total(count: int) -> float:
         return price.of(_targeted(units, order, count))
 
-    everything = sum(map(price.digital, units)) if budget.relative else 1.0
+    everything = sum(map(price.parameters, units)) if budget.relative else 1.0
     free = sum(added[unit.id] <= 0 for unit in order)
     start = min(free, 0, key=total)
     if total(start) > budget.bound * everything:
@@ -129,10 +129,13 @@ class _Price:
         """What energy and latency are counted for."""
         return str(self.basis) if METRICS[self.metric] else ""
 
+    def parameters(self, unit: PlannedUnit) -> float:
+        """Those of a unit, or those that a token meets on average."""
+        return unit.parameters * (unit.load if self.metric == "active-parameters" else 1.0)
+
     def digital(self, unit: PlannedUnit) -> float:
-        """Parameters of a unit that is digital, as far as they are counted."""
-        share = unit.load if self.metric == "active-parameters" else 1.0
-        return unit.parameters * share * unit.counted
+        """What a unit that is digital counts for."""
+        return self.parameters(unit) if unit.counted else 0.0
 
     def added(self, unit: PlannedUnit) -> float:
         """Digital minus analog."""

@@ -90,16 +90,16 @@ def test_what_is_no_budget(text: str) -> None:
 def test_spent_is_within_and_one_more_is_not(budget: str) -> None:
     placed, _, achieved = olmoe(budget)
     wanted = parse_budget(budget)
-    counted = [unit for unit in placed if unit.counted]
-    load = {unit.id: unit.load if wanted.metric == "active-parameters" else 1.0 for unit in counted}
+    load = {unit.id: unit.load if wanted.metric == "active-parameters" else 1.0 for unit in placed}
 
     def value(units: tuple[PlannedUnit, ...]) -> float:
         if METRICS[wanted.metric]:
             cost = BASIS.plan_cost(units)
             return cost.joules_per_token if wanted.metric == "energy" else cost.seconds / cost.tokens
         chosen = digital(units)
-        total = sum(unit.parameters * load[unit.id] for unit in counted)
-        return sum(unit.parameters * load[unit.id] for unit in counted if unit.id in chosen) / total
+        total = sum(unit.parameters * load[unit.id] for unit in placed)
+        kept = (unit for unit in placed if unit.counted and unit.id in chosen)
+        return sum(unit.parameters * load[unit.id] for unit in kept) / total
 
     if wanted.relative:
         assert value(placed) <= wanted.bound
@@ -111,6 +111,15 @@ def test_spent_is_within_and_one_more_is_not(budget: str) -> None:
     ordered = sorted(rest, key=lambda unit: int(unit.reason.split("puts it ")[1].split(" of")[0]))
     more = tuple(replace(u, target="digital") if u.id == ordered[0].id else u for u in placed)
     assert value(more) > wanted.bound
+
+
+def test_a_share_is_that_of_the_plan() -> None:
+    """As the summary prints it: of all parameters, embedding, norms and router included."""
+    plan = make("parameters:60%", score="expected-loss", scores=everything())
+    largest = max(unit.parameters for unit in plan.units if unit.rule == "budget")
+    total = sum(unit.parameters for unit in plan.units)
+    share = plan.shares.percent()[0] / 100
+    assert 0.6 - largest / total < share <= 0.6
 
 
 @settings(max_examples=15, deadline=None)
