@@ -16,10 +16,11 @@ from contextlib import suppress
 
 import onnx_ir as ir
 
+from hetc.passes.spellings.expert_form import ExpertProducts
 from hetc.passes.spellings.products import Product
 from hetc.passes.spellings.routed import Routed, layers, routed
 from hetc.passes.spellings.spelling import FoundLayer, MismatchError
-from hetc.passes.spellings.trial import ExpertProducts, try_layer
+from hetc.passes.spellings.trial import try_layer
 
 __all__ = ["NAME", "anchors", "recognise"]
 

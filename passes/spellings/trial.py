@@ -21,12 +21,12 @@ from hetc.operators.activations import CLAMPED_SWISH
 from hetc.passes.canonical_layer import ExpertWeights
 from hetc.passes.named_tape import NamedTape
 from hetc.passes.spellings.constants import small_constant
+from hetc.passes.spellings.expert_form import ExpertProducts, Float32, Form, Part, expert_terms, forms
 from hetc.passes.spellings.products import Product, WeightPath, as_initializer, find_bias
 from hetc.passes.spellings.region import Region, StandIn
 from hetc.passes.spellings.spelling import FoundLayer, MismatchError
-from hetc.runtimes.reference.expert import activate
 
-__all__ = ["ExpertProducts", "try_layer"]
+__all__ = ["try_layer"]
 
 ACTIVATIONS = (("silu",), ("relu",), ("relu2",), ("gelu", "gelu_tanh"))
 """In the order in which they are tried; those so alike that the nearer one is taken stand together."""
@@ -38,47 +38,6 @@ KINDS_OF_RUNS = tuple(
 """How large tokens are (where anything is clipped or counted, it shows), and whether all choose the same
 experts."""
 LEAST_TOKENS = 12
-Float32 = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class ExpertProducts:
-    """The products of one expert.
-
-    Attributes:
-        ups: Gate and up in any order, or one product that is both or that has no gate.
-        down: The product after them.
-        index: Which of the stacked weights or biases it uses, where they are chosen while the model runs.
-    """
-
-    ups: tuple[Product, ...]
-    down: Product
-    index: int = 0
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Some outputs of one of an expert's first products: every `step`-th from `start`, or all."""
-
-    product: int
-    start: int | None = None
-    stop: int | None = None
-    step: int | None = None
-
-    @property
-    def columns(self) -> slice:
-        return slice(self.start, self.stop, self.step)
-
-
-@dataclass(frozen=True)
-class _Form:
-    """Where an expert's gate and up come from: which of its products, and which of that one's outputs."""
-
-    activation: str
-    up: _Part
-    gate: _Part | None
-    clamp: tuple[float, float, float] | None = None
-    """Alpha, beta and limit of `clamped_swish`."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +45,7 @@ class _Reading:
     """Values of the graph that the formula relates, as positions among what a trial gives."""
 
     order: int
-    form: _Form
+    form: Form
     weight: int
     output: int
 
@@ -245,10 +204,11 @@ class _Trial:
         outputs = [n for n in range(len(self.outputs)) if all(is_output(r.outputs[n]) for r in runs)]
         weights = [n for n in range(len(self.others)) if all(is_weight(r.others[n]) for r in runs)]
         weights.sort(key=lambda number: run.others[number].shape[-1] != choices)
+        numbers = self._numbers()
         for order in range(len(self.orders)):
             for names in (*ACTIVATIONS, (CLAMPED_SWISH,)):
                 fits = {}
-                for form in self._forms(names):
+                for form in forms(self.orders[0][0], names, numbers):
                     terms = self._terms(run, order, form)
                     for weight in weights:
                         for output in outputs:
@@ -265,37 +225,19 @@ class _Trial:
                     return fits
         return {}
 
-    def _forms(self, activations: Sequence[str]) -> Iterator[_Form]:
-        expert = self.orders[0][0]
-        inner = expert.down.matrix().shape[0]
-        widths = [product.matrix().shape[1] for product in expert.ups]
-        arrangements: list[tuple[_Part, _Part | None]] = []
-        if widths == [inner]:
-            arrangements = [(_Part(0), None)]
-        elif widths == [2 * inner]:
-            halves = _Part(0, 0, inner), _Part(0, inner)
-            mixed = _Part(0, 0, None, 2), _Part(0, 1, None, 2)
-            arrangements = [halves[::-1], mixed[::-1], halves, mixed]
-        elif widths == [inner, inner]:
-            arrangements = [(_Part(1), _Part(0)), (_Part(0), _Part(1))]
-        for activation in activations:
-            for up, gate in arrangements:
-                if activation != CLAMPED_SWISH:
-                    yield _Form(activation, up, gate)
-                elif gate is not None:
-                    yield from (_Form(activation, up, gate, clamp) for clamp in self._clamps())
-
-    def _clamps(self) -> Iterator[tuple[float, float, float]]:
-        """Every alpha, beta and limit that `clamped_swish` may have with the numbers that follow products."""
-        found = {1.0}
+    def _numbers(self) -> set[float]:
+        """The magnitudes of what follows products."""
+        found = set()
         for value in self.outputs:
             for source in value.producer().inputs:  # type: ignore[union-attr]
                 number = small_constant(source)
                 if number is not None and number.size == 1 and number.dtype == np.float32:
                     found.add(abs(float(number.item())))
-        for limit in sorted(found):
-            for alpha in sorted(found):
-                yield from ((alpha, beta, limit) for beta in sorted(found | {0.0}))
+        return found
+
+    def _terms(self, run: _Run, order: int, form: Form) -> Float32:
+        """What the chosen experts give, `[T, K, H]`."""
+        return expert_terms(self.orders[order], form, run.x, run.index, self.stand_ins, self.biases)
 
     def _error(self, run: _Run, reading: _Reading, terms: Float32 | None = None) -> float:
         """Largest error relative to the mean term."""
@@ -308,43 +250,6 @@ class _Trial:
         scale = float(np.abs(parts).sum(1).mean())
         difference = np.abs(parts.sum(1) - run.outputs[reading.output].reshape(run.x.shape))
         return float(difference.max()) / scale if scale > 0 and np.isfinite(scale) else np.inf
-
-    def _terms(self, run: _Run, order: int, form: _Form) -> Float32:
-        """What the chosen experts give, `[T, K, H]`."""
-        experts = self.orders[order]
-
-        def project(x: Float32, products: list[tuple[Product, int]]) -> Float32:
-            inner = np.stack([self._row(p, i)[0] for p, i in products])[run.index]
-            outer = np.stack([self._row(p, i)[1] for p, i in products])[run.index]
-            bias = self._biases(products)
-            product = np.einsum("tkh,tkh->tk", np.broadcast_to(x, inner.shape), inner)[..., None] * outer
-            result: Float32 = (product if bias is None else product + bias[run.index]).astype(np.float32)
-            return result
-
-        def part(of: _Part) -> Float32:
-            return project(run.x[:, None], [(e.ups[of.product], e.index) for e in experts])[..., of.columns]
-
-        up = part(form.up)
-        if form.clamp is not None and form.gate is not None:
-            alpha, beta, limit = (np.float32(number) for number in form.clamp)
-            swish = activate(np.minimum(part(form.gate), limit) * alpha, "silu") / alpha
-            hidden: Float32 = swish * (np.clip(up, -limit, limit) + beta)
-        elif form.gate is None:
-            hidden = activate(up, form.activation)
-        else:
-            hidden = activate(part(form.gate), form.activation) * up
-        return project(hidden, [(e.down, e.index) for e in experts])
-
-    def _row(self, product: Product, index: int) -> tuple[Float32, Float32]:
-        stand_in = self.stand_ins[product.node]
-        index = index if product.weight.index is not None else 0
-        return stand_in.inner[index], stand_in.outer[index]
-
-    def _biases(self, products: list[tuple[Product, int]]) -> NDArray[Any] | None:
-        paths = [(self.biases[product.node], index) for product, index in products]
-        if any(path is None for path, _ in paths):
-            return None
-        return np.stack([path.view(index).reshape(-1) for path, index in paths if path is not None])
 
     def _tokens_like(self, run: _Run, output: int) -> ir.Value | None:
         """The tokens in the shape of an output that depends on them."""
@@ -406,10 +311,10 @@ class _Trial:
             glue=glue,
         )
 
-    def _matrices(self, expert: ExpertProducts, form: _Form) -> list[tuple[WeightPath, NDArray[Any] | None]]:
+    def _matrices(self, expert: ExpertProducts, form: Form) -> list[tuple[WeightPath, NDArray[Any] | None]]:
         """Gate, up and down as `[in, out]`."""
 
-        def cut(part: _Part | None) -> tuple[WeightPath, NDArray[Any] | None]:
+        def cut(part: Part | None) -> tuple[WeightPath, NDArray[Any] | None]:
             if part is None:
                 return expert.down.weight, None
             product = expert.ups[part.product]
@@ -417,7 +322,7 @@ class _Trial:
 
         return [cut(form.gate), cut(form.up), (expert.down.weight, expert.down.matrix(expert.index))]
 
-    def _bias_values(self, expert: ExpertProducts, form: _Form) -> list[ir.Value | None]:
+    def _bias_values(self, expert: ExpertProducts, form: Form) -> list[ir.Value | None]:
         def cut(product: Product, columns: slice) -> ir.Value | None:
             path = self.biases[product.node]
             if path is None:
