@@ -57,4 +57,4 @@ def score_command(
     click.echo(
         f"expected loss when analog: experts {experts:.4f} nats a token, dense modules {rest:.4f}", err=True
     )
-    click.echo(f"next: hetc compile MODEL --score expected-loss --scores {output}", err=True)
+    click.echo(f"next: hetc compile MODEL --score expected-loss --ranking model --scores {output}", err=True)
