@@ -48,15 +48,13 @@ def print_sample(sample: Path, folder: Path) -> None:
     def compiled(**choices: object) -> Bundle:
         return compile(sample / "model.onnx", folder / "bundle", profile=PROFILE, force=True, **choices)
 
-    def budgeted(share: float) -> Bundle:
-        return compiled(budget=f"parameters:{share:.4f}%", score="expected-loss", scores=scores)
+    def budgeted(parameters: int) -> Bundle:
+        return compiled(budget=f"parameters:{parameters}", score="expected-loss", scores=scores)
 
-    dense = compiled(digital_frac=0).plan.shares.percent()[0]
-    print_row("budget", budgeted(dense / 2), windows)
     for fraction in FRACTIONS:
         rule = compiled(digital_frac=fraction)
         print_row("rule", rule, windows)
-        print_row("budget", budgeted(rule.plan.shares.percent()[0] + 1e-3), windows)
+        print_row("budget", budgeted(rule.plan.shares.digital), windows)
 
 
 def main() -> None:

@@ -66,7 +66,12 @@ def parse_budget(text: str) -> Budget:
 
 
 def fill_budget(
-    units: Sequence[PlannedUnit], scores: Mapping[str, float], score: str, budget: Budget, basis: CostBasis
+    units: Sequence[PlannedUnit],
+    scores: Mapping[str, float],
+    score: str,
+    budget: Budget,
+    basis: CostBasis,
+    model_parameters: int,
 ) -> tuple[tuple[PlannedUnit, ...], str, SpentBudget]:
     """Moves units to the digital side for as long as the budget lasts.
 
@@ -77,6 +82,7 @@ def fill_budget(
         score: Its name, for the reasons.
         budget: The bound.
         basis: The system and step of energy and latency.
+        model_parameters: All parameters of the model, which shares are of.
 
     Returns:
         The units with targets, reasons and ranks; the digital fraction of the experts; what was spent.
@@ -97,7 +103,8 @@ def fill_budget(
     def total(count: int) -> float:
         return price.of(_targeted(units, order, count))
 
-    everything = sum(map(price.parameters, units)) if budget.relative else 1.0
+    idle = sum(unit.parameters - price.parameters(unit) for unit in units)
+    everything = model_parameters - idle if budget.relative else 1.0
     free = sum(added[unit.id] <= 0 for unit in order)
     start = min(free, 0, key=total)
     if total(start) > budget.bound * everything:

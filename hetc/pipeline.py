@@ -222,12 +222,15 @@ def make_plan(loaded: LoadedModel, placement: Placement, profile: Profile) -> Pl
         analog=placement.analog,
     )
     digital_frac, spent = format(fraction, "f"), None
+    parameters = model_parameters(loaded.model)
     if placement.budget is not None:
         dense = [unit.id for unit in units if unit.kind in DENSE]
         known = (measured or {}).get(placement.score, {})
         scores |= {unit: known[unit] for unit in dense if unit in known}
         basis = placement.basis or CostBasis(load_costs(DEFAULT_COSTS))
-        planned, digital_frac, spent = fill_budget(planned, scores, placement.score, placement.budget, basis)
+        planned, digital_frac, spent = fill_budget(
+            planned, scores, placement.score, placement.budget, basis, parameters
+        )
     if placement.calibration is not None:
         if loaded.source["sha256"] != placement.calibration.sha256:
             raise InvalidInputError("the calibration was recorded from another model (sha256 differs)")
@@ -243,7 +246,7 @@ def make_plan(loaded: LoadedModel, placement: Placement, profile: Profile) -> Pl
         digital_frac=digital_frac,
         ranking=ranking,
         score=placement.score,
-        model_parameters=model_parameters(loaded.model),
+        model_parameters=parameters,
         source=loaded.source,
         hetc={"version": __version__},
         range_rule="dynamic" if placement.calibration is None else placement.range_rule,

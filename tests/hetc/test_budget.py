@@ -49,6 +49,10 @@ def digital(units: tuple[PlannedUnit, ...]) -> set[str]:
     return {unit.id for unit in units if unit.target == "digital"}
 
 
+NORMS = 12_345
+"""Parameters of no unit."""
+
+
 def olmoe(budget: str, **pins: Any) -> tuple[tuple[PlannedUnit, ...], str, float]:
     """OLMoE-1B-7B, at whose size analog units are the cheaper ones."""
     units = [unit for unit in olmoe_units() if unit.layer in (0, 1, None)]
@@ -57,7 +61,8 @@ def olmoe(budget: str, **pins: Any) -> tuple[tuple[PlannedUnit, ...], str, float
     analog = place_units(
         units, experts, Profile(), digital_frac=Decimal(0), score="loss", ranking="model", **pins
     )
-    placed, fraction, spent = fill_budget(analog, scores, "loss", parse_budget(budget), BASIS)
+    parameters = NORMS + sum(unit.parameters for unit in units)
+    placed, fraction, spent = fill_budget(analog, scores, "loss", parse_budget(budget), BASIS, parameters)
     return placed, fraction, spent.achieved
 
 
@@ -97,7 +102,7 @@ def test_spent_is_within_and_one_more_is_not(budget: str) -> None:
             cost = BASIS.plan_cost(units)
             return cost.joules_per_token if wanted.metric == "energy" else cost.seconds / cost.tokens
         chosen = digital(units)
-        total = sum(unit.parameters * load[unit.id] for unit in placed)
+        total = NORMS + sum(unit.parameters * load[unit.id] for unit in placed)
         kept = (unit for unit in placed if unit.counted and unit.id in chosen)
         return sum(unit.parameters * load[unit.id] for unit in kept) / total
 
@@ -115,11 +120,12 @@ def test_spent_is_within_and_one_more_is_not(budget: str) -> None:
 
 def test_a_share_is_that_of_the_plan() -> None:
     """As the summary prints it: of all parameters, embedding, norms and router included."""
-    plan = make("parameters:60%", score="expected-loss", scores=everything())
-    largest = max(unit.parameters for unit in plan.units if unit.rule == "budget")
-    total = sum(unit.parameters for unit in plan.units)
-    share = plan.shares.percent()[0] / 100
-    assert 0.6 - largest / total < share <= 0.6
+    given = {"score": "expected-loss", "scores": everything()}
+    share, _, _ = make("parameters:60%", **given).shares.percent()
+    assert 50 < share <= 60
+    exactly, less = (make(f"parameters:{share + change:.8f}%", **given) for change in (1e-6, -1e-6))
+    assert exactly.shares.percent()[0] == share
+    assert less.shares.percent()[0] < share
 
 
 @settings(max_examples=15, deadline=None)
