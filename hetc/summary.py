@@ -28,24 +28,19 @@ LAYERS_SHOWN = 8
 def print_plan(plan: Plan, bundle: Path | None = None) -> None:
     """The placement per layer, the shares, the noise, and what to type next."""
     console = new_console()
-    experts: dict[int | None, list[PlannedUnit]] = defaultdict(list)
+    layers: dict[int | None, list[PlannedUnit]] = defaultdict(list)
     for unit in plan.units:
-        if unit.kind == "expert":
-            experts[unit.layer].append(unit)
+        if unit.kind == "expert" or unit.kind in DENSE:
+            layers[unit.layer].append(unit)
+    outside = layers.pop(None, [])
     table = Table("layer", "digital experts", "analog", "dense modules", box=None, pad_edge=False)
-    for layer in list(experts)[:LAYERS_SHOWN]:
-        digital = [str(unit.expert) for unit in experts[layer] if unit.target == "digital"]
-        analog = len(experts[layer]) - len(digital)
-        dense = [unit for unit in plan.units if unit.layer == layer and unit.kind in DENSE]
-        table.add_row(
-            str(layer),
-            f"{len(digital)}: {' '.join(digital)}" if digital else "none",
-            str(analog),
-            ", ".join(f"{unit.kind} {unit.target}" for unit in dense) or "none",
-        )
+    for layer in list(layers)[:LAYERS_SHOWN]:
+        table.add_row(str(layer), *_experts(layers[layer]), _dense(layers[layer]))
+    if outside:
+        table.add_row("", "", "", _dense(outside))
     console.print(table)
-    if len(experts) > LAYERS_SHOWN:
-        console.print(f"... and {len(experts) - LAYERS_SHOWN} more layers (hetc inspect --json shows all)")
+    if len(layers) > LAYERS_SHOWN:
+        console.print(f"... and {len(layers) - LAYERS_SHOWN} more layers (hetc inspect --json shows all)")
     shares = "digital {:.2f} %, analog {:.2f} %, uncounted {:.2f} %".format(*plan.shares.percent())
     console.print(f"parameters  {plan.model_parameters:,}: {shares} (router, embedding, norms)")
     profile = plan.profile
@@ -72,6 +67,19 @@ def print_plan(plan: Plan, bundle: Path | None = None) -> None:
         source = f" --source {plan.source['file']}" if plan.source["file"] else ""
         console.print(f"bundle      {bundle}")
         console.print(f"next        hetc verify {bundle}{source}")
+
+
+def _experts(units: Sequence[PlannedUnit]) -> tuple[str, str]:
+    """Which of a layer's experts are digital, and how many are not."""
+    experts = [unit for unit in units if unit.kind == "expert"]
+    if not experts:
+        return "", ""
+    digital = [str(unit.expert) for unit in experts if unit.target == "digital"]
+    return f"{len(digital)}: {' '.join(digital)}" if digital else "none", str(len(experts) - len(digital))
+
+
+def _dense(units: Sequence[PlannedUnit]) -> str:
+    return ", ".join(f"{unit.kind} {unit.target}" for unit in units if unit.kind in DENSE) or "none"
 
 
 def _product_noise(profile: Profile) -> str:
