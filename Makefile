@@ -44,7 +44,7 @@ bench-large: $(VENV)/test-installed
 models-table: $(VENV)/test-installed
 	PYTHONPATH=tests:tests/hetc/huggingface $(BIN)/python benchmarks/model_table.py
 
-# The tables of docs/results.md, "Evidence": three quarters of an hour on 2 cores.
+# The tables of docs/results.md, "Evidence": over an hour on 2 cores.
 evidence: $(VENV)/test-installed
 	mkdir -p build/evidence
 	for sample in tiny_moe tiny_deepseek; do \
