@@ -6,6 +6,7 @@ and constants that the code computes are real and reach the graph.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,14 @@ import hetc.huggingface.deepseek  # noqa: F401 - registers the family
 from hetc.errors import InvalidInputError
 from hetc.huggingface.own_experts import OWN_EXPERTS
 from hetc.huggingface.placeholder import prepare_experts
+from hetc.huggingface.stand_ins import GATED_DELTA_RULE, has_known_delta_rule
 
 __all__ = ["build_skeleton", "fill_with_zeros"]
 
 
+ONE_CHUNK = "its linear attention traces for one chunk of 64 tokens; longer prompts would fail"
 UNTRACEABLE = {
-    **dict.fromkeys(
-        ("bailing_hybrid", "kimi_linear"),
-        "its linear attention traces for one chunk of 64 tokens; longer prompts would fail",
-    ),
+    **dict.fromkeys(("bailing_hybrid", "kimi_linear"), ONE_CHUNK),
     **dict.fromkeys(
         ("granitemoehybrid", "nemotron_h"),
         "its state-space layers trace for one number of chunks; longer prompts would fail",
@@ -64,6 +64,9 @@ def build_skeleton(folder: Path) -> PreTrainedModel:
         raise InvalidInputError(
             f"{folder}: {config.model_type} is not a causal language model: {error}"
         ) from error
+    code = sys.modules[type(model).__module__]
+    if hasattr(code, GATED_DELTA_RULE) and not has_known_delta_rule(code):
+        raise InvalidInputError(f"{folder}: {text.model_type}: {ONE_CHUNK}")
     prepare_experts(model, config.model_type)
     model.train(False)
     return model

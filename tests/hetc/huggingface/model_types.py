@@ -132,6 +132,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     # Chunks of 64 tokens and single ones round differently; few layers amplify that little.
     "qwen3_5_moe_text": {"num_hidden_layers": 2, "layer_types": ["linear_attention", "full_attention"]},
     "qwen3_next": {"num_hidden_layers": 2, "layer_types": ["linear_attention", "full_attention"]},
+    "lara_mini": {"num_hidden_layers": 2, "layer_types": ["linear_attention", "full_attention"]},
     "kimi_linear": {"num_hidden_layers": 2, "layer_types": ["linear_attention", "full_attention"]},
     "dbrx": {
         "d_model": 32,
@@ -159,6 +160,7 @@ REFUSED = {
     "bailing_hybrid": "one chunk of 64 tokens",
     "deepseek_v4": "which hetc cannot carry",
     "granitemoehybrid": "one number of chunks",
+    "inkling2_loop_text": "Inkling2LoopSoftcappedSwiGLU",
     "inkling2_text": "Inkling2SoftcappedSwiGLU",
     "jamba": "inferred a static shape",
     "kimi_linear": "one chunk of 64 tokens",
