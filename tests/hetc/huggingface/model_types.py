@@ -132,7 +132,6 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     # Chunks of 64 tokens and single ones round differently; few layers amplify that little.
     "qwen3_5_moe_text": {"num_hidden_layers": 2, "layer_types": ["linear_attention", "full_attention"]},
     "qwen3_next": {"num_hidden_layers": 2, "layer_types": ["linear_attention", "full_attention"]},
-    "lara_mini": {"num_hidden_layers": 2, "layer_types": ["linear_attention", "full_attention"]},
     "kimi_linear": {"num_hidden_layers": 2, "layer_types": ["linear_attention", "full_attention"]},
     "dbrx": {
         "d_model": 32,
