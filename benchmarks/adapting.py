@@ -15,24 +15,32 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from hetc.cost import CostBasis
 from hetc.cost_profile import DEFAULT_COSTS, load_costs
 from hetc.likelihood import mean_loss, session_forward
 from hetc.pipeline import compile
 from hetc.profile import load_profile
+from hetc.record import load_tokens
 from hetc.tune import tune_bundle
 
 AGES = {"0 s": 0.0, "an hour": 3600.0, "a day": 86400.0, "a year": 31536000.0}
 UNSEEN_SEED = 1000
+COLUMNS = (
+    "drift compensation",
+    "after",
+    "crossbars err by",
+    "share",
+    "loss at the first share",
+    "loss adapted",
+    "adapting takes",
+)
 
 
 def print_sample(sample: Path, compensation: str, folder: Path) -> None:
     """The lines of one kind of drift compensation."""
     profile = replace(load_profile(), noise_scale=4.0, drift_compensation=compensation)
     bundle = compile(sample / "model.onnx", folder / compensation, digital_frac=0, profile=profile)
-    windows = np.load(sample / "heldout.npz")["tokens"].reshape(-1, 256).astype(np.int64)
+    windows = load_tokens(sample / "heldout.npz", 256)
     seen, unseen = windows[:8], windows[8:24]
     basis = CostBasis(load_costs(DEFAULT_COSTS))
     tuning = tune_bundle(bundle, seen, basis, max_drop="2%", seeds=4, drift_times=list(AGES.values()))
@@ -55,8 +63,7 @@ def main() -> None:
     parser.add_argument("samples", type=Path, nargs="+")
     for sample in parser.parse_args().samples:
         print(f"\n{sample.name}\n")
-        heads = ["drift compensation", "after", "crossbars err by", "share", "loss at the first share"]
-        print(f"| {' | '.join([*heads, 'loss adapted', 'adapting takes'])} |{chr(10)}{'|---' * 7}|")
+        print(f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|")
         with tempfile.TemporaryDirectory() as folder:
             for compensation in ("global", "none"):
                 print_sample(sample, compensation, Path(folder))

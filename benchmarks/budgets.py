@@ -22,6 +22,7 @@ from hetc.bundle import Bundle
 from hetc.likelihood import mean_loss, session_forward
 from hetc.pipeline import compile
 from hetc.profile import load_profile
+from hetc.record import load_tokens
 from hetc.scores import load_scores
 from hetc.units import DENSE
 
@@ -42,7 +43,7 @@ def print_row(name: str, bundle: Bundle, windows: np.ndarray) -> None:
 
 def print_sample(sample: Path, folder: Path) -> None:
     """The table of one sample."""
-    windows = np.load(sample / "heldout.npz")["tokens"][:4096].reshape(-1, 256).astype(np.int64)
+    windows = load_tokens(sample / "heldout.npz", 256)[:16]
     scores = load_scores(Path("build/evidence", f"{sample.name}.scores.safetensors"))
 
     def compiled(**choices: object) -> Bundle:

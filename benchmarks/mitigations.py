@@ -22,6 +22,7 @@ from hetc.mitigation import mitigate_model
 from hetc.passes.find_units import find_units
 from hetc.pipeline import compile, load_moe_model
 from hetc.profile import load_profile
+from hetc.record import load_tokens
 from hetc.units import DENSE
 
 MITIGATIONS: dict[str, dict[str, Any]] = {
@@ -58,8 +59,7 @@ def dense_units(sample: Path) -> list[str]:
 
 def print_mitigations(sample: Path, windows: np.ndarray, seeds: int, folder: Path) -> None:
     """Experts analog, and everything analog, without and with each mitigation."""
-    tokens = np.load(sample / "calibration.npz")["tokens"]
-    calibration = tokens[:8192].reshape(-1, 256).astype(np.int64)
+    calibration = load_tokens(sample / "calibration.npz", 256)[:32]
     print(f"\n| analog | mitigation | exact | {' | '.join(f'c = {scale:g}' for scale in SCALES)} |")
     print("|---|---|---" + "|---" * len(SCALES) + "|")
     models = {"none": sample / "model.onnx"}
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=8)
     options = parser.parse_args()
     for sample in options.samples:
-        windows = np.load(sample / "heldout.npz")["tokens"][:4096].reshape(-1, 256).astype(np.int64)
+        windows = load_tokens(sample / "heldout.npz", 256)[:16]
         print(f"\n{sample.name}, {options.seeds} seeds")
         with tempfile.TemporaryDirectory() as folder:
             print_mitigations(sample, windows, options.seeds, Path(folder))

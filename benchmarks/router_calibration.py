@@ -23,7 +23,8 @@ from hetc.likelihood import mean_loss, session_forward
 from hetc.model_file import load_model
 from hetc.model_inputs import first_step
 from hetc.pipeline import compile
-from hetc.runtimes.onnxruntime.session import FOLDER_KEY, open_session
+from hetc.record import load_tokens
+from hetc.runtimes.onnxruntime.session import open_graph
 
 SCALES = (1.0, 8.0)
 
@@ -56,8 +57,7 @@ def routers(bundle: Bundle) -> list[str]:
 def opened(model: ir.Model, bundle: Bundle, **config: object) -> onnxruntime.InferenceSession:
     """A session of an edited model."""
     entries = {f"hetc.{key}": str(value) for key, value in config.items()}
-    folder = {FOLDER_KEY: str(bundle.path.absolute())}
-    return open_session(ir.to_proto(model).SerializeToString(), {**entries, **folder})
+    return open_graph(model, bundle.path, entries)
 
 
 def mean_logits(session: onnxruntime.InferenceSession, windows: np.ndarray) -> list[np.ndarray]:
@@ -84,8 +84,7 @@ def print_sample(sample: Path, seeds: int, folder: Path) -> None:
     """A line of the table for each scale."""
     bundle = compile(sample / "model.onnx", folder / "bundle", digital_frac=0)
     windows, calibration = (
-        np.load(sample / f"{name}.npz")["tokens"][:4096].reshape(-1, 256).astype(np.int64)
-        for name in ("heldout", "calibration")
+        load_tokens(sample / f"{name}.npz", 256)[:16] for name in ("heldout", "calibration")
     )
     experts = max(unit.expert or 0 for unit in bundle.plan.units) + 1
     plain: Biases = {router: np.zeros(experts, np.float32) for router in routers(bundle)}

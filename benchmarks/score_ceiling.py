@@ -21,6 +21,7 @@ from hetc.bundle import Bundle
 from hetc.likelihood import mean_loss, session_forward
 from hetc.pipeline import compile
 from hetc.profile import load_profile
+from hetc.record import load_tokens
 from hetc.scores import Scores
 
 PROFILE = replace(load_profile(), noise_scale=8.0)
@@ -54,7 +55,7 @@ def main() -> None:
     print("| sample | recovered at 12.5% | recovered at 25% |\n|---|---|---|")
     for sample in parser.parse_args().samples:
         model = sample / "model.onnx"
-        windows = np.load(sample / "heldout.npz")["tokens"][:4096].reshape(-1, 256).astype(np.int64)
+        windows = load_tokens(sample / "heldout.npz", 256)[:16]
         with tempfile.TemporaryDirectory() as folder:
             scores = measured(model, windows, Path(folder))
             ranked = compile(

@@ -55,10 +55,9 @@ class AdaptiveSession(onnxruntime.InferenceSession):  # type: ignore[misc]
         threads: int | None = None,
     ) -> None:
         self._model, self._bare_model, self._plan, self._tuning = model, bare_model, plan, tuning
-        self._config, self._threads = dict(config), threads
-        self._target_loss, self._energy = target_loss, energy
+        self._target_loss, self._energy, self._threads = target_loss, energy, threads
         self._programmed: NoiseProbe | None = None
-        self._open()
+        self._open(config)
 
     def adapt(self, *, drift_time: float | None = None) -> str:
         """Measures the crossbars again, and reopens at the share that they now ask for.
@@ -74,26 +73,25 @@ class AdaptiveSession(onnxruntime.InferenceSession):  # type: ignore[misc]
         Raises:
             UsageError: No tuned share will do; the session goes on as it was.
         """
-        if drift_time is not None:
-            self._config["hetc.drift_time"] = str(drift_time)
-        self._open()
+        later = {} if drift_time is None else {"hetc.drift_time": str(drift_time)}
+        self._open({**self._config, **later})
         return self.digital_frac
 
-    def _open(self) -> None:
-        probe = None if self._target_loss is None else self._probe()
+    def _open(self, config: Mapping[str, str]) -> None:
+        probe = None if self._target_loss is None else self._probe(config)
         noise = None if probe is None else mean_noise(probe.measure())
         share = choose_share(
             self._tuning, noise=noise or 0.0, target_loss=self._target_loss, energy=self._energy
         )
-        options = session_options({**self._config, "hetc.digital_frac": share}, threads=self._threads)
+        options = session_options({**config, "hetc.digital_frac": share}, threads=self._threads)
         with refusals(self._model):
             super().__init__(str(self._model), options, providers=PROVIDERS)
-        self.digital_frac, self.noise = share, noise
+        self._config, self.digital_frac, self.noise = config, share, noise
         if probe is not None:  # let go of the experts that are digital now
             analog = {unit.id for unit in targets_at(self._plan, share) if unit.target == "analog"}
-            self._programmed = self._probe(analog)
+            self._programmed = self._probe(config, analog)
             self._programmed.measure()
 
-    def _probe(self, units: set[str] | None = None) -> NoiseProbe:
-        config = {key: value for key, value in self._config.items() if key in PROGRAMMING}
-        return NoiseProbe(self._bare_model, config, units, threads=self._threads)
+    def _probe(self, config: Mapping[str, str], units: set[str] | None = None) -> NoiseProbe:
+        noise = {key: value for key, value in config.items() if key in PROGRAMMING}
+        return NoiseProbe(self._bare_model, noise, units, threads=self._threads)

@@ -24,7 +24,7 @@ from safetensors.numpy import save_file
 
 from hetc.bundle import Bundle
 from hetc.errors import UsageError
-from hetc.passes.analog_matrices import AnalogMatrix, analog_matrices, analog_nodes, weight_scale
+from hetc.passes.analog_matrices import AnalogMatrix, distinct_matrices, weight_scale
 from hetc.runtimes.reference.programming import split
 from hetc.weights import read_tensor
 
@@ -97,12 +97,11 @@ def write_conductances(model: ir.Model, bundle: Bundle, folder: Path, *, g_max: 
 
 
 def _by_unit(graph: ir.Graph) -> dict[str, list[AnalogMatrix]]:
-    """Each unit's matrices, once, however many nodes use them."""
-    units: dict[str, dict[int, AnalogMatrix]] = defaultdict(dict)
-    for node in analog_nodes(graph):
-        for matrix in analog_matrices(node):
-            units[matrix.unit].setdefault(matrix.stream, matrix)
-    return {unit: list(matrices.values()) for unit, matrices in units.items()}
+    """Each unit's matrices."""
+    units: dict[str, list[AnalogMatrix]] = defaultdict(list)
+    for matrix in distinct_matrices(graph):
+        units[matrix.unit].append(matrix)
+    return units
 
 
 def _targets(model: ir.Model, matrix: AnalogMatrix, g_max: float) -> dict[str, NDArray[np.float32]]:

@@ -17,9 +17,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from hetc.model_file import load_model
-from hetc.passes.analog_matrices import AnalogMatrix, analog_matrices, analog_nodes
+from hetc.passes.analog_matrices import AnalogMatrix, distinct_matrices
 from hetc.runtimes.onnxruntime.bare_crossbars import BareCrossbars
-from hetc.runtimes.onnxruntime.session import FOLDER_KEY, open_session
+from hetc.runtimes.onnxruntime.session import open_graph
 
 __all__ = ["PROBES", "PROGRAMMING", "NoiseProbe", "mean_noise"]
 
@@ -55,23 +55,16 @@ class NoiseProbe:
         threads: int | None = None,
     ) -> None:
         model = load_model(graph_file).model
-        matrices = {
-            matrix.stream: matrix
-            for node in analog_nodes(model.graph)
-            for matrix in analog_matrices(node)
-            if units is None or matrix.unit in units
-        }
-        self._layers = [".".join(matrix.unit.split(".")[:2]) for matrix in matrices.values()]
+        matrices = [
+            matrix for matrix in distinct_matrices(model.graph) if units is None or matrix.unit in units
+        ]
+        self._layers = [".".join(matrix.unit.split(".")[:2]) for matrix in matrices]
         self._probes = {
             f"probes_{inputs}": np.random.default_rng(0).standard_normal((PROBES, inputs), np.float32)
-            for inputs in {matrix.shape[0] for matrix in matrices.values()}
+            for inputs in {matrix.shape[0] for matrix in matrices}
         }
         if matrices:
-            self._session = open_session(
-                ir.to_proto(_model(list(matrices.values()))).SerializeToString(),
-                {**config, FOLDER_KEY: str(graph_file.parent.absolute())},
-                threads=threads,
-            )
+            self._session = open_graph(_model(matrices), graph_file.parent, config, threads=threads)
 
     def measure(self) -> dict[str, float]:
         """Relative error of the products of programmed weights, by layer.

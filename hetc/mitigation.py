@@ -19,7 +19,7 @@ from hetc.pipeline import load_moe_model
 from hetc.profile import load_profile
 from hetc.progress import progress
 from hetc.record import record
-from hetc.runtimes.onnxruntime.session import FOLDER_KEY, open_session
+from hetc.runtimes.onnxruntime.session import open_graph
 from hetc.text_files import TEXT_FILES
 from hetc.weight_file import WeightFile
 
@@ -109,7 +109,7 @@ def _largest_channels(path: Path, windows: np.ndarray) -> dict[str, NDArray[np.f
     for norm in norms:
         norm.output.type = norm.output.type or ir.TensorType(ir.DataType.FLOAT)
         model.graph.outputs.append(norm.output)
-    session = open_session(ir.to_proto(model).SerializeToString(), {FOLDER_KEY: str(path.parent.absolute())})
+    session = open_graph(model, path.parent)
     if "input_ids" not in {value.name for value in session.get_inputs()}:
         raise InvalidInputError(f"model {path}: smoothing needs a model that takes input_ids")
     largest = {norm.weight.name or "": np.zeros(1, np.float32) for norm in norms}

@@ -42,7 +42,7 @@ class Tuning:
     """A tuning, as `tune.json` in the bundle holds it.
 
     Attributes:
-        metric: One of `METRICS`.
+        metric: One of `hetc.tune.METRICS`.
         reference: The metric in mode exact.
         bound: The value that the metric must keep.
         seeds: Number of programming seeds.
@@ -90,7 +90,7 @@ def choose_share(
         tuning: From `load_tuning`.
         noise: The crossbars' relative error now; what was seen at no less noise holds.
         target_loss: The smallest share whose interval lies below this loss.
-        energy: The largest share that costs at most this many J per token; ignored beside `target_loss`.
+        energy: Instead of `target_loss`: the largest share that costs at most this many J per token.
 
     Raises:
         UsageError: Neither or both given, a tuning of another metric, or no share that was seen will do.

@@ -20,6 +20,7 @@ __all__ = [
     "analog_matrices",
     "analog_nodes",
     "column_norms",
+    "distinct_matrices",
     "named_inputs",
     "set_input",
     "weight_scale",
@@ -97,6 +98,15 @@ def analog_matrices(node: ir.Node) -> Iterator[AnalogMatrix]:
                 inputs.get(f"{prefix}adc_bound"),
                 inputs.get(f"{prefix}weight_scale"),
             )
+
+
+def distinct_matrices(graph: ir.Graph) -> list[AnalogMatrix]:
+    """Every analog matrix in order, once, however many nodes use it."""
+    found: dict[int, AnalogMatrix] = {}
+    for node in analog_nodes(graph):
+        for matrix in analog_matrices(node):
+            found.setdefault(matrix.stream, matrix)
+    return list(found.values())
 
 
 def named_inputs(node: ir.Node) -> dict[str, ir.Value]:

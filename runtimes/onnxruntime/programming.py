@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hetc.passes.analog_matrices import AnalogMatrix
 from hetc.runtimes.onnxruntime.bare_crossbars import BareCrossbars
-from hetc.runtimes.onnxruntime.session import FOLDER_KEY, open_session
+from hetc.runtimes.onnxruntime.session import open_graph
 
 __all__ = ["programmed_weight"]
 
@@ -49,11 +49,7 @@ def programmed_weight(
     x = ir.val("x", ir.DataType.FLOAT, ["vectors", inputs])
     crossbars = BareCrossbars()
     y = crossbars.product("y", x, matrix, compensated=compensated)
-    session = open_session(
-        ir.to_proto(crossbars.model([x], [y])).SerializeToString(),
-        {**config, FOLDER_KEY: str(folder.absolute())},
-        threads=threads,
-    )
+    session = open_graph(crossbars.model([x], [y]), folder, config, threads=threads)
     programmed = np.empty((outputs, inputs) if matrix.transposed else (inputs, outputs), np.float32)
     by_inputs = programmed.T if matrix.transposed else programmed
     for start in range(0, inputs, ROWS):

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import onnx_ir as ir
 import onnxruntime
 
 from hetc.errors import InvalidInputError, RuntimeMissingError, UsageError
 from hetc.runtimes.onnxruntime.library import library_path
 
-__all__ = ["FOLDER_KEY", "PROVIDERS", "open_session", "placed_operators", "refusals", "session_options"]
+__all__ = ["PROVIDERS", "open_graph", "open_session", "placed_operators", "refusals", "session_options"]
 
 PROVIDERS = ["CPUExecutionProvider"]
 
@@ -45,6 +46,14 @@ def open_session(
         return onnxruntime.InferenceSession(
             model if isinstance(model, bytes) else str(model), options, providers=PROVIDERS
         )
+
+
+def open_graph(
+    model: ir.Model, folder: Path, config: Mapping[str, str] | None = None, *, threads: int | None = None
+) -> onnxruntime.InferenceSession:
+    """A session of a model in memory, whose weights lie in a folder; the rest as for `open_session`."""
+    entries = {**(config or {}), FOLDER_KEY: str(folder.absolute())}
+    return open_session(ir.to_proto(model).SerializeToString(), entries, threads=threads)
 
 
 def session_options(

@@ -73,6 +73,7 @@ def test_a_share_that_cannot_be_had_leaves_the_session_as_it_was(bundle: Bundle,
     with pytest.raises(UsageError, match="longer drift time"):
         session.adapt(drift_time=100 * YEAR)
     assert session.digital_frac == share
+    assert session.adapt() == share  # at the time that it still runs at
     np.testing.assert_array_equal(session_forward(session)(WINDOWS), before)
     with pytest.raises(UsageError, match="digital_frac, or"):
         bundle.session(digital_frac=0.5, target_loss=3.0)
