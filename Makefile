@@ -33,16 +33,16 @@ lint: $(VENV)/test-installed
 	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml hetc
 
 bench: $(VENV)/test-installed
-	for set in amx avx512 avxvnni avx2; do HETC_INSTRUCTIONS=$$set PYTHONPATH=tests $(BIN)/python benchmarks/kernel_speed.py || exit 1; done
-	for name in product_noise store_error moe_layer raising; do PYTHONPATH=tests $(BIN)/python benchmarks/$$name.py || exit 1; done
-	$(BIN)/pip install -q --no-deps aihwkit-lightning==2.1.0 tqdm && PYTHONPATH=tests $(BIN)/python benchmarks/against_lightning.py
+	for set in amx avx512 avxvnni avx2; do HETC_INSTRUCTIONS=$$set PYTHONPATH=tests/helpers $(BIN)/python benchmarks/kernel_speed.py || exit 1; done
+	for name in product_noise store_error moe_layer raising; do PYTHONPATH=tests/helpers $(BIN)/python benchmarks/$$name.py || exit 1; done
+	$(BIN)/pip install -q --no-deps aihwkit-lightning==2.1.0 tqdm && PYTHONPATH=tests/helpers $(BIN)/python benchmarks/against_lightning.py
 
 bench-large: $(VENV)/test-installed
 	$(BIN)/python benchmarks/large.py build/large
 	$(BIN)/python benchmarks/large.py build/large --growth
 
 models-table: $(VENV)/test-installed
-	PYTHONPATH=tests:tests/hetc/huggingface $(BIN)/python benchmarks/model_table.py
+	PYTHONPATH=tests/helpers $(BIN)/python benchmarks/model_table.py
 
 # The tables of docs/results.md, "Evidence": over an hour on 2 cores.
 evidence: $(VENV)/test-installed

@@ -15,13 +15,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from hetc.cost import CostBasis
-from hetc.cost_profile import DEFAULT_COSTS, load_costs
-from hetc.likelihood import mean_loss, session_forward
-from hetc.pipeline import compile
-from hetc.profile import load_profile
-from hetc.record import load_tokens
-from hetc.tune import tune_bundle
+from hetc.compiler.pipeline import compile
+from hetc.costing.cost import CostBasis
+from hetc.costing.profile import DEFAULT_COSTS, load_costs
+from hetc.evaluation.likelihood import mean_loss, session_forward
+from hetc.hardware.profile import load_profile
+from hetc.model.tokens import load_tokens
+from hetc.tuning.tune import tune_bundle
 
 AGES = {"0 s": 0.0, "an hour": 3600.0, "a day": 86400.0, "a year": 31536000.0}
 UNSEEN_SEED = 1000

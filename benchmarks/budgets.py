@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from hetc.bundle import Bundle
-from hetc.likelihood import mean_loss, session_forward
-from hetc.pipeline import compile
-from hetc.profile import load_profile
-from hetc.record import load_tokens
-from hetc.scores import load_scores
-from hetc.units import DENSE
+from hetc.bundle.bundle import Bundle
+from hetc.compiler.pipeline import compile
+from hetc.evaluation.likelihood import mean_loss, session_forward
+from hetc.hardware.profile import load_profile
+from hetc.model.tokens import load_tokens
+from hetc.plan.scores import load_scores
+from hetc.plan.units import DENSE
 
 PROFILE = replace(load_profile(), noise_scale=8.0)
 FRACTIONS = ("0", "0.125", "0.25")

@@ -97,8 +97,8 @@ def hash_files(folder: Path, threads: int) -> float:
 
 def generate(bundle: Path, tokens: int) -> None:
     """Opens a bundle, generates and prints what it took, as JSON; runs in a process of its own."""
-    from hetc.bundle import load_bundle
-    from hetc.generate import generate_tokens
+    from hetc.bundle.bundle import load_bundle
+    from hetc.evaluation.generate import generate_tokens
 
     start = time.perf_counter()
     session = load_bundle(bundle).session()

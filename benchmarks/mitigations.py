@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from hetc.bundle import Bundle
-from hetc.likelihood import mean_loss, session_forward
-from hetc.mitigation import mitigate_model
-from hetc.passes.find_units import find_units
-from hetc.pipeline import compile, load_moe_model
-from hetc.profile import load_profile
-from hetc.record import load_tokens
-from hetc.units import DENSE
+from hetc.bundle.bundle import Bundle
+from hetc.compiler.mitigation import mitigate_model
+from hetc.compiler.pipeline import compile, load_moe_model
+from hetc.evaluation.likelihood import mean_loss, session_forward
+from hetc.hardware.profile import load_profile
+from hetc.model.tokens import load_tokens
+from hetc.passes.analysis.find_units import find_units
+from hetc.plan.units import DENSE
 
 MITIGATIONS: dict[str, dict[str, Any]] = {
     "smooth 0.25": {"smooth": 0.25},

@@ -21,7 +21,7 @@ from timing import PROGRAMMED
 
 from hetc.operators.expert import expert_function
 from hetc.operators.schemas import DOMAIN, VERSION
-from hetc.passes.canonical_layer import ExpertWeights, build_canonical_layer
+from hetc.passes.canonical.canonical_layer import ExpertWeights, build_canonical_layer
 
 __all__ = [
     "EXPERTS",

@@ -16,8 +16,8 @@ import numpy as np
 import onnxruntime
 
 import hetc
-from hetc.bundle import Bundle
-from hetc.likelihood import mean_loss, session_forward
+from hetc.bundle.bundle import Bundle
+from hetc.evaluation.likelihood import mean_loss, session_forward
 from hetc.runtimes.onnxruntime.session import open_session
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "tiny_moe"

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import hetc
-from hetc.model_file import load_model
-from hetc.pipeline import Placement, make_plan
-from hetc.profile import load_profile
+from hetc.compiler.pipeline import Placement, make_plan
+from hetc.hardware.profile import load_profile
+from hetc.model.load import load_model
 
 LAYERS, EXPERTS, HIDDEN, INTERMEDIATE, VOCABULARY = 16, 64, 2048, 1024, 50304
 PUBLISHED = {"0": 5.37, "0.125": 17.01, "0.25": 28.65}

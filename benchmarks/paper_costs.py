@@ -18,14 +18,15 @@ from pathlib import Path
 from olmoe_shares import write_checkpoint
 
 import hetc
-from hetc.cost import plan_cost, targets_at
-from hetc.cost_profile import load_costs
-from hetc.model_file import load_model
-from hetc.pipeline import Placement, make_plan
-from hetc.plan import Plan
-from hetc.profile import load_profile
-from hetc.units import DENSE
-from hetc.work import Workload
+from hetc.compiler.pipeline import Placement, make_plan
+from hetc.costing.cost import plan_cost
+from hetc.costing.profile import load_costs
+from hetc.costing.work import Workload
+from hetc.hardware.profile import load_profile
+from hetc.model.load import load_model
+from hetc.plan.plan import Plan
+from hetc.plan.targets import targets_at
+from hetc.plan.units import DENSE
 
 BATCH = 32
 CONTEXTS = (0, 100)

@@ -15,14 +15,15 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
-from hetc.cost import CostBasis, targets_at
-from hetc.cost_profile import DEFAULT_COSTS, load_costs
-from hetc.pipeline import Placement, load_moe_model, make_plan
-from hetc.plan import Plan, PlannedUnit
-from hetc.profile import load_profile
-from hetc.results import Result, group_results, mean_and_deviation, read_results
-from hetc.units import DENSE
-from hetc.work import Workload
+from hetc.compiler.pipeline import Placement, load_moe_model, make_plan
+from hetc.costing.cost import CostBasis
+from hetc.costing.profile import DEFAULT_COSTS, load_costs
+from hetc.costing.work import Workload
+from hetc.evaluation.results import Result, group_results, mean_and_deviation, read_results
+from hetc.hardware.profile import load_profile
+from hetc.plan.plan import Plan, PlannedUnit
+from hetc.plan.targets import targets_at
+from hetc.plan.units import DENSE
 
 
 def accuracy(results: Sequence[Result]) -> str:

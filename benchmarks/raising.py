@@ -14,7 +14,7 @@ import onnxruntime
 from dense_loop import DenseLoop
 from timing import machine, medians
 
-from hetc.passes.raise_experts import RaiseExperts
+from hetc.passes.rewrite.raise_experts import RaiseExperts
 
 
 def main() -> None:

@@ -16,8 +16,9 @@ import numpy as np
 from noise_table import CONTEXT, SAMPLE, loss
 
 import hetc
-from hetc.profile import Profile
-from hetc.record import load_tokens, record
+from hetc.compiler.recording import record
+from hetc.hardware.profile import Profile
+from hetc.model.tokens import load_tokens
 
 RULES = ("max", "quantile:0.99995", "quantile:0.999", "std:18", "std:6", "std:3")
 BOUNDS = ("scale:3", "scale:6", "scale:10", "scale:14", "std:4", "std:6", "std:8", "std:12", "std:18")

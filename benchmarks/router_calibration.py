@@ -18,12 +18,12 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime
 
-from hetc.bundle import MODEL, Bundle
-from hetc.likelihood import mean_loss, session_forward
-from hetc.model_file import load_model
-from hetc.model_inputs import first_step
-from hetc.pipeline import compile
-from hetc.record import load_tokens
+from hetc.bundle.bundle import MODEL, Bundle
+from hetc.compiler.pipeline import compile
+from hetc.evaluation.likelihood import mean_loss, session_forward
+from hetc.model.inputs import first_step
+from hetc.model.load import load_model
+from hetc.model.tokens import load_tokens
 from hetc.runtimes.onnxruntime.session import open_graph
 
 SCALES = (1.0, 8.0)

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from hetc.bundle import Bundle
-from hetc.likelihood import mean_loss, session_forward
-from hetc.pipeline import compile
-from hetc.profile import load_profile
-from hetc.record import load_tokens
-from hetc.scores import Scores
+from hetc.bundle.bundle import Bundle
+from hetc.compiler.pipeline import compile
+from hetc.evaluation.likelihood import mean_loss, session_forward
+from hetc.hardware.profile import load_profile
+from hetc.model.tokens import load_tokens
+from hetc.plan.scores import Scores
 
 PROFILE = replace(load_profile(), noise_scale=8.0)
 FRACTIONS = (0.0, 0.125, 0.25, 1.0)

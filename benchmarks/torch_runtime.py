@@ -16,11 +16,11 @@ import torch
 from timing import machine, medians
 from transformers import AutoModelForCausalLM, OlmoeConfig
 
-from hetc.huggingface.export import export
-from hetc.pipeline import Placement, load_moe_model, make_plan
-from hetc.profile import Profile
-from hetc.runtimes.torch.apply import apply_plan
-from hetc.runtimes.torch.forward import model_predict
+from hetc.compiler.pipeline import Placement, load_moe_model, make_plan
+from hetc.hardware.profile import Profile
+from hetc.huggingface.export.export import export
+from hetc.huggingface.live.apply import apply_plan
+from hetc.huggingface.live.forward import model_predict
 
 VOCABULARY = 50304
 

@@ -11,29 +11,29 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from hetc.bake import bake_bundle
-    from hetc.bundle import Bundle, load_bundle
-    from hetc.errors import HetcError
-    from hetc.huggingface.export import export
-    from hetc.partition import partition_bundle
-    from hetc.pipeline import compile
-    from hetc.plan import Plan
-    from hetc.profile import Profile, load_profile
+from hetc.base.version import __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from hetc.base.errors import HetcError
+    from hetc.bundle.bake import bake_bundle
+    from hetc.bundle.bundle import Bundle, load_bundle
+    from hetc.bundle.partition import partition_bundle
+    from hetc.compiler.pipeline import compile
+    from hetc.hardware.profile import Profile, load_profile
+    from hetc.huggingface.export.export import export
+    from hetc.plan.plan import Plan
 
 _HOMES = {
-    "Bundle": "hetc.bundle",
-    "HetcError": "hetc.errors",
-    "Plan": "hetc.plan",
-    "Profile": "hetc.profile",
-    "bake_bundle": "hetc.bake",
-    "compile": "hetc.pipeline",
-    "export": "hetc.huggingface.export",
-    "load_bundle": "hetc.bundle",
-    "load_profile": "hetc.profile",
-    "partition_bundle": "hetc.partition",
+    "Bundle": "hetc.bundle.bundle",
+    "HetcError": "hetc.base.errors",
+    "Plan": "hetc.plan.plan",
+    "Profile": "hetc.hardware.profile",
+    "bake_bundle": "hetc.bundle.bake",
+    "compile": "hetc.compiler.pipeline",
+    "export": "hetc.huggingface.export.export",
+    "load_bundle": "hetc.bundle.bundle",
+    "load_profile": "hetc.hardware.profile",
+    "partition_bundle": "hetc.bundle.partition",
 }
 
 __all__ = [

@@ -14,12 +14,12 @@ import pytest
 from command_line import SAMPLE
 
 import hetc
-from hetc.bundle import Bundle
-from hetc.errors import InvalidInputError, UsageError
-from hetc.generate import generate_tokens
-from hetc.model_inputs import first_step, next_step
+from hetc.base.errors import InvalidInputError, UsageError
+from hetc.bundle.bundle import Bundle
+from hetc.bundle.verify import verify_bundle
+from hetc.evaluation.generate import generate_tokens
+from hetc.model.inputs import first_step, next_step
 from hetc.runtimes.onnxruntime.session import open_session
-from hetc.verify import verify_bundle
 
 TOKENS = np.load(SAMPLE / "heldout.npz")["tokens"][:512].reshape(4, 128).astype(np.int64)
 

@@ -37,7 +37,7 @@ def bake_command(
     force: bool,
 ) -> None:
     """Write the noise of one seed into the weights of BUNDLE, so that any ONNX runtime computes it."""
-    from hetc.bake import bake_bundle
+    from hetc.bundle.bake import bake_bundle
 
     baked = bake_bundle(
         bundle,

@@ -29,12 +29,13 @@ def calibrate_command(
     force: bool,
 ) -> None:
     """Record MODEL on text, for static input ranges and scores that need data."""
-    from hetc.calibration import Calibration
-    from hetc.errors import UsageError
-    from hetc.model_file import sha256
-    from hetc.output import whole_file
-    from hetc.profile import DEFAULT_PROFILE, load_profile
-    from hetc.record import load_tokens, record
+    from hetc.base.errors import UsageError
+    from hetc.base.output import whole_file
+    from hetc.compiler.recording import record
+    from hetc.hardware.profile import DEFAULT_PROFILE, load_profile
+    from hetc.model.load import sha256
+    from hetc.model.tokens import load_tokens
+    from hetc.plan.calibration import Calibration
 
     if data is None and not merge:
         raise UsageError("nothing to calibrate with; give --data, --merge, or both")

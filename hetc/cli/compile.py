@@ -80,13 +80,13 @@ def compile_command(
     as_json: bool,
 ) -> None:
     """Place MODEL's experts analog or digital and write a bundle."""
-    from hetc.budget import parse_budget
-    from hetc.calibration import Calibration
-    from hetc.pipeline import Placement, compile_model, default_output, load_moe_model, make_plan
-    from hetc.plan import Plan
-    from hetc.profile import DEFAULT_PROFILE, load_profile
-    from hetc.scores import load_scores
-    from hetc.summary import print_plan
+    from hetc.cli.summary import print_plan
+    from hetc.compiler.pipeline import Placement, compile_model, default_output, load_moe_model, make_plan
+    from hetc.costing.budget import parse_budget
+    from hetc.hardware.profile import DEFAULT_PROFILE, load_profile
+    from hetc.plan.calibration import Calibration
+    from hetc.plan.plan import Plan
+    from hetc.plan.scores import load_scores
 
     choices: dict[str, Any] = {"digital_frac": digital_frac, "score": score, "ranking": ranking, "seed": seed}
     choices |= {"calibration": calibration, "range_rule": range_rule, "scores": scores}

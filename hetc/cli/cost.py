@@ -36,12 +36,13 @@ def cost_command(
 
     A model is placed as `hetc compile` does by default.
     """
-    from hetc.calibration import Calibration
-    from hetc.cli.plans import read_plan
-    from hetc.cost import plan_cost, recorded_loads, targets_at
-    from hetc.cost_profile import DEFAULT_COSTS, load_costs
-    from hetc.cost_summary import print_costs
-    from hetc.work import PHASES, Workload
+    from hetc.cli.cost_summary import print_costs
+    from hetc.compiler.sources import read_plan
+    from hetc.costing.cost import plan_cost, recorded_loads
+    from hetc.costing.profile import DEFAULT_COSTS, load_costs
+    from hetc.costing.work import PHASES, Workload
+    from hetc.plan.calibration import Calibration
+    from hetc.plan.targets import targets_at
 
     plan = read_plan(path)
     fraction = plan.digital_frac if digital_frac is None else digital_frac

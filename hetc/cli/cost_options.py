@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from hetc.cost import CostBasis
+    from hetc.costing.cost import CostBasis
 
 __all__ = ["cost_basis", "cost_options"]
 
@@ -47,8 +47,8 @@ def cost_basis(costs: str | None, batch: int, context: int, accounting: str) -> 
         UsageError: No such profile.
         InvalidInputError: A profile that cannot be used.
     """
-    from hetc.cost import CostBasis
-    from hetc.cost_profile import DEFAULT_COSTS, load_costs
-    from hetc.work import Workload
+    from hetc.costing.cost import CostBasis
+    from hetc.costing.profile import DEFAULT_COSTS, load_costs
+    from hetc.costing.work import Workload
 
     return CostBasis(load_costs(costs or DEFAULT_COSTS), Workload("decode", batch, context), accounting)

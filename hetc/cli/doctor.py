@@ -15,9 +15,9 @@ __all__ = ["doctor_command"]
 @json_option
 def doctor_command(as_json: bool) -> None:
     """Show versions, the operator library, and whether a noisy product runs."""
-    from hetc.doctor import examine
-    from hetc.errors import RuntimeMissingError
-    from hetc.summary import print_checks
+    from hetc.base.errors import RuntimeMissingError
+    from hetc.bundle.doctor import examine
+    from hetc.cli.summary import print_checks
 
     checks = examine()
     if as_json:

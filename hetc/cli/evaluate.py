@@ -49,13 +49,13 @@ def evaluate_command(
     """Ask X, a bundle, or a plan.json with its --checkpoint, the questions of lm-eval's tasks."""
     quieten_lm_eval()
     with needs("evaluate", "evaluate"):
-        from hetc.evaluate import LanguageModel, evaluate, task_names
-    from hetc.bundle import load_bundle
-    from hetc.cli.plans import read_plan
-    from hetc.output import whole_file
-    from hetc.plan import Plan
-    from hetc.results import check_format, placement_of, write_results
-    from hetc.running import running
+        from hetc.evaluation.tasks import LanguageModel, evaluate, task_names
+    from hetc.base.output import whole_file
+    from hetc.bundle.bundle import load_bundle
+    from hetc.compiler.sources import read_plan
+    from hetc.evaluation.results import check_format, placement_of, write_results
+    from hetc.evaluation.running import running
+    from hetc.plan.plan import Plan
 
     if output is not None:
         check_format(output)
@@ -88,8 +88,8 @@ def _print(rows: list[dict[str, Any]]) -> None:
     """A line for each task and metric, over the seeds."""
     from rich.table import Table
 
-    from hetc.results import group_results, mean_and_deviation, to_results
-    from hetc.summary import new_console
+    from hetc.cli.summary import new_console
+    from hetc.evaluation.results import group_results, mean_and_deviation, to_results
 
     table = Table("task", "metric", "mean", "deviation", "seeds", box=None, pad_edge=False)
     for (task, metric), results in group_results(

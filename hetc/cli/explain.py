@@ -18,10 +18,10 @@ __all__ = ["explain_command"]
 @json_option
 def explain_command(bundle: Path, unit: str, as_json: bool) -> None:
     """Say why UNIT of BUNDLE runs where it does, and at which fraction that would change."""
-    from hetc.bundle import load_bundle
-    from hetc.errors import UsageError
-    from hetc.explain import flip_fraction
-    from hetc.summary import print_unit
+    from hetc.base.errors import UsageError
+    from hetc.bundle.bundle import load_bundle
+    from hetc.cli.summary import print_unit
+    from hetc.plan.targets import flip_fraction
 
     plan = load_bundle(bundle).plan
     if unit not in plan.by_id:

@@ -19,7 +19,7 @@ __all__ = ["export_command"]
 def export_command(source: str, output: Path, link: bool, force: bool) -> None:
     """Turn a Hugging Face Mixture-of-Experts model into ONNX, weights as they are on disk."""
     with needs("export", "export"):
-        from hetc.huggingface.export import export
+        from hetc.huggingface.export.export import export
     path = export(source, output, link=link, force=force)
     click.echo(f"wrote {path}", err=True)
     click.echo(f"next: hetc compile {path} --digital-frac 0.25", err=True)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hetc.errors import RuntimeMissingError
+from hetc.base.errors import RuntimeMissingError
 
 __all__ = ["needs", "quieten_lm_eval"]
 

@@ -16,12 +16,12 @@ __all__ = ["inspect_command"]
 @json_option
 def inspect_command(path: Path, as_json: bool) -> None:
     """Show the units of X (a model, plan.json or bundle), their parameters, and what isn't recognised."""
-    from hetc.bundle import load_bundle
-    from hetc.passes.find_units import find_units, model_parameters
-    from hetc.pipeline import load_moe_model
-    from hetc.plan import Plan
-    from hetc.summary import print_plan, print_units, units_to_dict
-    from hetc.units import Unit
+    from hetc.bundle.bundle import load_bundle
+    from hetc.cli.summary import print_plan, print_units, units_to_dict
+    from hetc.compiler.pipeline import load_moe_model
+    from hetc.passes.analysis.find_units import find_units, model_parameters
+    from hetc.plan.plan import Plan
+    from hetc.plan.units import Unit
 
     if path.is_dir() or path.suffix == ".json":
         plan = load_bundle(path).plan if path.is_dir() else Plan.load(path)

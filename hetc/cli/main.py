@@ -9,8 +9,8 @@ from importlib import import_module
 
 import click
 
-from hetc import __version__
-from hetc.errors import HetcError
+from hetc.base.errors import HetcError
+from hetc.base.version import __version__
 
 __all__ = ["main"]
 
@@ -63,7 +63,7 @@ def hetc(verbose: bool) -> None:
     \b
         hetc compile model.onnx --digital-frac 0.25
     """
-    from hetc.progress import show_progress
+    from hetc.base.progress import show_progress
 
     show_progress()
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(name)s: %(message)s")

@@ -43,8 +43,8 @@ def mitigate_command(
     gives the place of rarely used experts to second copies of the most used ones: half the variance of their
     noise.
     """
-    from hetc.mitigation import mitigate_model
-    from hetc.record import load_tokens
+    from hetc.compiler.mitigation import mitigate_model
+    from hetc.model.tokens import load_tokens
 
     tokens = load_tokens(data, window)[:windows]
     done = mitigate_model(model, tokens, output, smooth=smooth, replace=replace, force=force)

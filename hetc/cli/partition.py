@@ -25,7 +25,7 @@ def partition_command(
     bundle: Path, output: Path, per_expert: bool, conductances: bool, g_max: float | None, force: bool
 ) -> None:
     """Cut BUNDLE into the models that run one after the other on their targets."""
-    from hetc.partition import partition_bundle
+    from hetc.bundle.partition import partition_bundle
 
     if g_max is not None and not conductances:
         raise click.UsageError("--g-max says how to write --conductances; give both")

@@ -20,8 +20,8 @@ def profiles_command() -> None:
 @json_option
 def list_profiles(as_json: bool) -> None:
     """List the built-in profiles: hardware for `compile --profile`, systems for `cost --costs`."""
-    from hetc.cost_profile import built_in_costs, load_costs
-    from hetc.profile import built_in_profiles, load_profile
+    from hetc.costing.profile import built_in_costs, load_costs
+    from hetc.hardware.profile import built_in_profiles, load_profile
 
     profiles = {name: load_profile(name) for name in built_in_profiles()}
     systems = {name: load_costs(name) for name in built_in_costs()}
@@ -43,9 +43,9 @@ def list_profiles(as_json: bool) -> None:
 @json_option
 def show_profile(profile: str, as_json: bool) -> None:
     """Show a profile in full, as TOML; of cost profiles, the built-in ones."""
-    from hetc.cost_profile import built_in_costs, cost_file_text, load_costs
-    from hetc.profile import load_profile
-    from hetc.profile_toml import to_toml
+    from hetc.costing.profile import built_in_costs, cost_file_text, load_costs
+    from hetc.hardware.profile import load_profile
+    from hetc.hardware.profile_toml import to_toml
 
     if profile in built_in_costs():
         if as_json:
@@ -68,9 +68,9 @@ def show_profile(profile: str, as_json: bool) -> None:
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 def convert_profile(file: Path, output: Path | None, force: bool) -> None:
     """Convert an aihwkit RPUConfig, dumped as JSON, into a profile (docs/from-aihwkit.md)."""
-    from hetc.aihwkit_profile import from_aihwkit, read_aihwkit
-    from hetc.errors import UsageError
-    from hetc.profile_toml import to_toml
+    from hetc.base.errors import UsageError
+    from hetc.hardware.aihwkit_profile import from_aihwkit, read_aihwkit
+    from hetc.hardware.profile_toml import to_toml
 
     converted = from_aihwkit(read_aihwkit(file), file.stem)
     for field in converted.unsupported:

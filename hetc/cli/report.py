@@ -37,11 +37,11 @@ def report_command(
     """Write a page on X (a bundle, plan.json or model): placement, scores, costs, and measured results."""
     from contextlib import ExitStack
 
-    from hetc.cli.plans import read_plan
-    from hetc.cost_profile import DEFAULT_COSTS, load_costs
-    from hetc.output import whole_file, whole_folder
-    from hetc.report.write import build_report, write_figures
-    from hetc.results import read_results
+    from hetc.base.output import whole_file, whole_folder
+    from hetc.compiler.sources import read_plan
+    from hetc.costing.profile import DEFAULT_COSTS, load_costs
+    from hetc.evaluation.results import read_results
+    from hetc.reporting.write import build_report, write_figures
 
     target = output or Path(f"{path.resolve().stem}.html")
     page, drawn = build_report(

@@ -29,9 +29,9 @@ def run_command(
     threads: int | None,
 ) -> None:
     """Continue a prompt, greedily, token by token."""
-    from hetc.bundle import load_bundle
-    from hetc.generate import generate_text
-    from hetc.progress import progress
+    from hetc.base.progress import progress
+    from hetc.bundle.bundle import load_bundle
+    from hetc.evaluation.generate import generate_text
 
     opened = load_bundle(bundle)
     with progress("opening the bundle"):

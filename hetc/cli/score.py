@@ -39,12 +39,12 @@ def score_command(
     force: bool,
 ) -> None:
     """Measure expected-loss and noise-gain of CHECKPOINT's units on text that no evaluation uses."""
-    from hetc.output import whole_file
-    from hetc.profile import DEFAULT_PROFILE, load_profile
-    from hetc.record import load_tokens
+    from hetc.base.output import whole_file
+    from hetc.hardware.profile import DEFAULT_PROFILE, load_profile
+    from hetc.model.tokens import load_tokens
 
     with needs("export", "score"):
-        from hetc.huggingface.sensitivity import measure_scores
+        from hetc.huggingface.live.sensitivity import measure_scores
 
     hardware = load_profile(profile or DEFAULT_PROFILE).with_noise(noise, noise_scale)
     with whole_file(output, force=force) as staging:

@@ -22,8 +22,8 @@ def sweep_command(
     spec: Path, output: Path | None, jobs: int, scheduler: str | None, dry_run: bool, force: bool
 ) -> None:
     """Measure what SPEC, a TOML file, asks for. A sweep that was stopped goes on when it is started again."""
-    from hetc.sweep import estimate_sweep, run_sweep
-    from hetc.sweep_spec import load_sweep
+    from hetc.evaluation.sweep import estimate_sweep, run_sweep
+    from hetc.evaluation.sweep_spec import load_sweep
 
     sweep = load_sweep(spec)
     if sweep.tasks:

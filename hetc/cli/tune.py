@@ -46,11 +46,11 @@ def tune_command(
     as_json: bool,
 ) -> None:
     """Find the smallest digital share of BUNDLE's experts that keeps a metric, and note it in the bundle."""
-    from hetc.bundle import load_bundle
-    from hetc.errors import VerificationError
-    from hetc.record import load_tokens
-    from hetc.tune import tune_bundle
-    from hetc.tune_summary import print_tuning
+    from hetc.base.errors import VerificationError
+    from hetc.bundle.bundle import load_bundle
+    from hetc.cli.tune_summary import print_tuning
+    from hetc.model.tokens import load_tokens
+    from hetc.tuning.tune import tune_bundle
 
     tuning = tune_bundle(
         load_bundle(bundle),

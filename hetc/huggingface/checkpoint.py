@@ -10,7 +10,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from hetc.errors import InvalidInputError, UsageError
+from hetc.base.errors import InvalidInputError, UsageError
 
 __all__ = ["StoredTensor", "read_checkpoint", "read_json", "resolve_source"]
 

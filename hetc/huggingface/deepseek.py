@@ -19,7 +19,7 @@ from transformers.conversion_mapping import (
 from transformers.models.llama.modeling_llama import LlamaMLP, LlamaModel, LlamaPreTrainedModel
 from transformers.models.qwen2_moe.modeling_qwen2_moe import Qwen2MoeExperts
 
-from hetc.errors import InvalidInputError
+from hetc.base.errors import InvalidInputError
 
 __all__ = ["DeepseekConfig", "DeepseekForCausalLM"]
 

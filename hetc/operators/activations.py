@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import pi, sqrt
 
-from hetc.errors import InvalidInputError
+from hetc.base.errors import InvalidInputError
 
 __all__ = ["ACTIVATIONS", "CLAMPED_SWISH", "combine"]
 

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from hetc.passes.spellings import (
-    dense_loop,
-    gathered_experts,
-    grouped_experts,
-    moe_operator,
-    qmoe_operator,
-    separate_experts,
-)
+from hetc.passes.spellings.matched import dense_loop, moe_operator, qmoe_operator
 from hetc.passes.spellings.spelling import Spelling
+from hetc.passes.spellings.tried import gathered_experts, grouped_experts, separate_experts
 
 __all__ = ["SPELLINGS"]
 

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from hetc.external_tensors import tensor_values
+from hetc.model.external_tensors import tensor_values
 from hetc.passes.spellings.spelling import MismatchError
 
 __all__ = ["computed", "constant_tensor", "small_constant", "unstack", "weight"]

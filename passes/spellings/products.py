@@ -18,10 +18,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from hetc.external_tensors import tensor_values
+from hetc.model.external_tensors import tensor_values
+from hetc.model.weights import FLOATS
 from hetc.passes.spellings.constants import computed, constant_tensor
 from hetc.passes.spellings.spelling import MismatchError
-from hetc.weights import FLOATS
 
 __all__ = [
     "Product",

@@ -1,8 +1,8 @@
 """What a spelling of an MoE layer is, and what recognising one gives.
 
-A spelling is a module with a `NAME`, `anchors(graph)` and `recognise(node)`. `hetc.passes.raise_experts`
-does the rest: it builds the canonical layer, names it, converts types and shapes, and removes what is no
-longer used.
+A spelling is a module with a `NAME`, `anchors(graph)` and `recognise(node)`. The rest is done by
+`hetc.passes.rewrite.raise_experts`: it builds the canonical layer, names it, converts types and shapes, and
+removes what is no longer used.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Protocol
 
 import onnx_ir as ir
 
-from hetc.passes.canonical_layer import ExpertWeights
-from hetc.passes.named_tape import NamedTape
+from hetc.passes.canonical.canonical_layer import ExpertWeights
+from hetc.passes.canonical.named_tape import NamedTape
 
 __all__ = ["FoundLayer", "MismatchError", "Spelling"]
 

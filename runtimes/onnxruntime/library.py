@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from hetc.errors import RuntimeMissingError
+from hetc.base.errors import RuntimeMissingError
 
 __all__ = ["MINIMUM_ONNXRUNTIME", "library_path", "require_onnxruntime"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import onnx_ir as ir
 import onnxruntime
 
-from hetc.errors import InvalidInputError, RuntimeMissingError, UsageError
+from hetc.base.errors import InvalidInputError, RuntimeMissingError, UsageError
 from hetc.runtimes.onnxruntime.library import library_path
 
 __all__ = ["PROVIDERS", "open_graph", "open_session", "placed_operators", "refusals", "session_options"]

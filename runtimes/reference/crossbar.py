@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hetc.errors import InvalidInputError
+from hetc.base.errors import InvalidInputError
 from hetc.runtimes.reference.noise import Float32
 from hetc.runtimes.reference.programming import TINY, program_slices, split
 from hetc.runtimes.reference.programming import weight_scale as largest_weights

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hetc.errors import InvalidInputError
+from hetc.base.errors import InvalidInputError
 from hetc.operators.activations import CLAMPED_SWISH
 from hetc.runtimes.reference.crossbar import Crossbar, analog_matmul
 from hetc.runtimes.reference.noise import Float32

@@ -9,7 +9,7 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
-from hetc.errors import InvalidInputError
+from hetc.base.errors import InvalidInputError
 from hetc.runtimes.reference.aging import add_flicker, compensation, drift
 from hetc.runtimes.reference.arrays import cast, library, numbers
 from hetc.runtimes.reference.noise import add_noise, program_pair, standard_normals, store

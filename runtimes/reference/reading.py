@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hetc.errors import InvalidInputError
+from hetc.base.errors import InvalidInputError
 from hetc.runtimes.reference.noise import Float32, normals
 from hetc.runtimes.reference.philox import philox
 from hetc.runtimes.reference.settings import Crossbar

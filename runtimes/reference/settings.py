@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from hetc.errors import InvalidInputError
-from hetc.profile import Profile
+from hetc.base.errors import InvalidInputError
+from hetc.hardware.profile import Profile
 
 __all__ = ["Crossbar", "crossbar_of"]
 

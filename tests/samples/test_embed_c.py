@@ -12,12 +12,12 @@ import numpy as np
 import onnxruntime
 import pytest
 from command_line import SAMPLE
+from places import ROOT
 
 import hetc
-from hetc.bundle import Bundle
-from hetc.model_inputs import first_step
+from hetc.bundle.bundle import Bundle
+from hetc.model.inputs import first_step
 
-ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "samples" / "embed_c"
 SLOTS = SOURCES / "onnxruntime_slots.h"
 KERNEL_SLOTS = ROOT / "runtimes/onnxruntime/csrc/ort_abi.h"

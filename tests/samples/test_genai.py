@@ -9,8 +9,8 @@ import pytest
 from command_line import SAMPLE
 
 import hetc
-from hetc.bundle import Bundle
-from hetc.generate import generate_tokens
+from hetc.bundle.bundle import Bundle
+from hetc.evaluation.generate import generate_tokens
 
 genai = pytest.importorskip("onnxruntime_genai")
 

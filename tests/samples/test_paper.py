@@ -15,9 +15,10 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("lm_eval")
 
-from hetc.results import read_results  # noqa: E402
+from places import ROOT  # noqa: E402
 
-ROOT = Path(__file__).parents[2]
+from hetc.evaluation.results import read_results  # noqa: E402
+
 SMALL = {
     "olmoe": {
         "model_type": "olmoe",

@@ -40,11 +40,11 @@ def interrupt(step: tuple[str, str], number: int, *arguments: object) -> int:
 @pytest.mark.parametrize(
     "step",
     [
-        ("hetc.weights", "recall"),
-        ("hetc.output", "_copy"),
-        ("hetc.bundle_writer", "save_model"),
-        ("hetc.bundle_writer", "finish_bundle"),
-        ("hetc.output", "_replace"),
+        ("hetc.model.weights", "recall"),
+        ("hetc.base.output", "_copy"),
+        ("hetc.bundle.writer", "save_model"),
+        ("hetc.bundle.writer", "finish_bundle"),
+        ("hetc.base.output", "_replace"),
     ],
 )
 def test_compile(tmp_path: Path, step: tuple[str, str], number: int, code: int) -> None:
@@ -58,7 +58,7 @@ def test_replacing_keeps_the_old_bundle(tmp_path: Path) -> None:
     command = ("compile", SAMPLE / "model.onnx", "-o", output)
     subprocess.run([sys.executable, "-m", "hetc.cli.main", *map(str, command)], check=True)
     before = (output / "manifest.json").read_bytes()
-    assert interrupt(("hetc.output", "_replace"), signal.SIGINT, *command, "--force", "--seed", 1) == 130
+    assert interrupt(("hetc.base.output", "_replace"), signal.SIGINT, *command, "--force", "--seed", 1) == 130
     assert list(tmp_path.iterdir()) == [output]
     assert (output / "manifest.json").read_bytes() == before
 
@@ -69,7 +69,7 @@ def test_reading_weights_stops_at_once(tmp_path: Path) -> None:
         "import os, signal, sys, threading, time\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from pathlib import Path\n"
-        "from hetc.weights import _read_files\n"
+        "from hetc.model.weights import _read_files\n"
         "threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
         "start = time.perf_counter()\n"
         "try:\n"

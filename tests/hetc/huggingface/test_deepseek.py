@@ -16,8 +16,8 @@ pytest.importorskip("transformers")
 from safetensors.torch import save_file  # noqa: E402
 from test_export import MASK, POSITIONS, TOLERANCE, experts_of, run  # noqa: E402
 
-from hetc.errors import InvalidInputError  # noqa: E402
-from hetc.huggingface.export import export  # noqa: E402
+from hetc.base.errors import InvalidInputError  # noqa: E402
+from hetc.huggingface.export.export import export  # noqa: E402
 
 LAYERS, HIDDEN, HEADS, EXPERTS, CHOICES, WIDTH, SHARED, DENSE = 3, 32, 4, 8, 3, 16, 2, 48
 VOCABULARY = 101

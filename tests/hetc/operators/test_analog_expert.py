@@ -13,7 +13,7 @@ from equality import assert_mostly_equal
 from numpy.typing import NDArray
 from single_node import ANALOG_ATTRIBUTES, run_in_evaluator, run_in_onnxruntime, single_node_model
 
-from hetc.errors import InvalidInputError
+from hetc.base.errors import InvalidInputError
 from hetc.operators.activations import ACTIVATIONS, CLAMPED_SWISH
 from hetc.operators.analog import analog_expert_function, analog_matmul_function
 from hetc.operators.schemas import register

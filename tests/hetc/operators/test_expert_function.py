@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from single_node import run_in_evaluator, run_in_onnxruntime, single_node_model
 
-from hetc.errors import InvalidInputError
+from hetc.base.errors import InvalidInputError
 from hetc.operators.activations import ACTIVATIONS, CLAMPED_SWISH
 from hetc.operators.expert import expert_function
 from hetc.operators.schemas import register

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from places import ROOT
 from single_node import ANALOG_ATTRIBUTES, single_node_model
 
 from hetc.operators.schemas import ATTRIBUTES, CLAMPED_SWISH_ATTRIBUTES, DOMAIN, INPUTS, register
 
-SPECIFICATION = (Path(__file__).parents[3] / "docs" / "operators.md").read_text()
+SPECIFICATION = (ROOT / "docs" / "operators.md").read_text()
 EXPERT_WEIGHTS = {
     "gate": np.zeros((6, 4), np.float32),
     "up": np.zeros((6, 4), np.float32),

@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 from spelled_layers import Layer, spell
 
-from hetc.passes.raise_experts import RaiseExperts
+from hetc.passes.rewrite.raise_experts import RaiseExperts
 from hetc.passes.spellings.products import as_initializer, find_products
 
 

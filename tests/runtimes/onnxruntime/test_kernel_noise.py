@@ -10,7 +10,7 @@ from equality import assert_adc_equal, assert_programmed_equal
 from kernel_runs import MATMUL, NOISY, crossbar, device, open_kernel, run_kernel, run_matmul
 from single_node import single_node_model
 
-from hetc.noise_models import NOISE_MODELS
+from hetc.hardware.noise_models import NOISE_MODELS
 from hetc.runtimes.reference import analog_expert, convert, program, split
 
 DEVICES = [name for name in NOISE_MODELS if name != "none"]

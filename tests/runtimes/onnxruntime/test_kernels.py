@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -15,10 +14,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from kernel_runs import NOISY, PCM_SIGMA, crossbar, open_kernel, run_matmul
 from onnx import helper
+from places import TESTS
 
 from hetc.runtimes.reference import analog_matmul, convert, program, split
 
-GOLDENS = json.loads((Path(__file__).parents[2] / "goldens.json").read_text())
+GOLDENS = json.loads((TESTS / "goldens.json").read_text())
 TYPES = (np.float32, np.float16, ml_dtypes.bfloat16)
 EPSILON = {np.float32: 2e-6, np.float16: 1e-3, ml_dtypes.bfloat16: 1e-2}
 

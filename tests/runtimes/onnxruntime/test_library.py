@@ -11,12 +11,13 @@ from pathlib import Path
 
 import onnxruntime
 import pytest
+from places import ROOT
 
 import hetc.runtimes.onnxruntime as package
-from hetc.errors import RuntimeMissingError
+from hetc.base.errors import RuntimeMissingError
 from hetc.runtimes.onnxruntime.library import library_path
 
-SOURCES = Path(__file__).parents[3] / "runtimes/onnxruntime/csrc"
+SOURCES = ROOT / "runtimes/onnxruntime/csrc"
 HEADER = os.environ.get("ONNXRUNTIME_C_API_H", "/usr/include/onnxruntime/onnxruntime_c_api.h")
 
 

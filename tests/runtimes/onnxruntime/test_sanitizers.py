@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from places import ROOT, TESTS
 
-ROOT = Path(__file__).parents[3]
-TESTS = Path(__file__).parent
+HERE = TESTS / "runtimes/onnxruntime"
 LIBRARY = "libhetc_ops"
 # Not of the accessing code: the sanitizer's interceptors, and C's and C++'s libraries.
 BYSTANDERS = re.compile(r"lib(asan|ubsan|tsan|c|stdc\+\+)\.so|ld-linux")

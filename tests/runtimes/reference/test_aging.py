@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from math import sqrt
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from places import TESTS
 from test_noise import rectified
 
-from hetc.errors import InvalidInputError
-from hetc.noise_models import NOISE_MODELS
+from hetc.base.errors import InvalidInputError
+from hetc.hardware.noise_models import NOISE_MODELS
 from hetc.runtimes.reference import Crossbar, curve, program, sigma
 from hetc.runtimes.reference.aging import add_flicker, drift
 
-GOLDENS = json.loads((Path(__file__).parents[2] / "goldens.json").read_text())
+GOLDENS = json.loads((TESTS / "goldens.json").read_text())
 R = np.array(GOLDENS["x_rel"], np.float32)
 ONES = np.ones((1, 1), np.float32)
 # docs/analog-models.md: sigma / w_max in % at c = 1

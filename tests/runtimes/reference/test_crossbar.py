@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -13,11 +12,12 @@ import pytest
 from equality import assert_adc_equal
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import TESTS
 
-from hetc.errors import InvalidInputError
+from hetc.base.errors import InvalidInputError
 from hetc.runtimes.reference import Crossbar, analog_matmul, convert, split
 
-GOLDENS = json.loads((Path(__file__).parents[2] / "goldens.json").read_text())
+GOLDENS = json.loads((TESTS / "goldens.json").read_text())
 NOISE: dict[str, Any] = {"noise_form": "differential-pair", "noise_sigma": (0.01, 0.08, -0.05), "seed": 3}
 
 

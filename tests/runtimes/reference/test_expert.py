@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from hetc.errors import InvalidInputError
+from hetc.base.errors import InvalidInputError
 from hetc.runtimes.reference import Crossbar, activate, analog_expert, analog_matmul, expert
 
 NOISE: dict[str, Any] = {"noise_form": "differential-pair", "noise_sigma": (0.01, 0.08, -0.05), "seed": 3}

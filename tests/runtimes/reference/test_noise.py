@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from math import erf, exp, pi, sqrt
-from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
+from places import TESTS
 
-from hetc.errors import InvalidInputError
+from hetc.base.errors import InvalidInputError
 from hetc.runtimes.reference import Crossbar, add_noise, program, sigma, standard_normals, store
 
-GOLDENS = json.loads((Path(__file__).parents[2] / "goldens.json").read_text())
+GOLDENS = json.loads((TESTS / "goldens.json").read_text())
 
 # IBM/aihwkit 1.2.0, PCMLikeNoiseModel: sigma in microsiemens at g_max 25, and HermesNoiseModel at g_max 20.7.
 PCM = tuple(value / 25 for value in (0.26348, 1.9650, -1.1731))

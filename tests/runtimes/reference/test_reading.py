@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hetc.errors import InvalidInputError
+from hetc.base.errors import InvalidInputError
 from hetc.runtimes.reference import Crossbar, analog_matmul, convert, hash_values
 from hetc.runtimes.reference.reading import product_normals, squared_products
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-from hetc.errors import InvalidInputError  # noqa: E402
-from hetc.noise_models import NOISE_MODELS  # noqa: E402
-from hetc.profile import Profile  # noqa: E402
+from hetc.base.errors import InvalidInputError  # noqa: E402
+from hetc.hardware.noise_models import NOISE_MODELS  # noqa: E402
+from hetc.hardware.profile import Profile  # noqa: E402
 from hetc.runtimes.reference import Crossbar, convert, program, split, standard_normals  # noqa: E402
 from hetc.runtimes.reference.programming import weight_scale  # noqa: E402
 from hetc.runtimes.reference.settings import crossbar_of  # noqa: E402

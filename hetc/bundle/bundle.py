@@ -1,0 +1,210 @@
+"""The bundle: the folder that is deployed, opened with its files checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hetc.base.errors import InvalidInputError, UsageError
+from hetc.plan.plan import Plan, digital_count, parse_fraction
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+__all__ = ["MANIFEST", "MODEL", "PLAN", "PORTABLE_MODEL", "WEIGHTS", "Bundle", "file_identity", "load_bundle"]
+
+MODEL = "model.onnx"
+PORTABLE_MODEL = "model.portable.onnx"
+PLAN = "plan.json"
+MANIFEST = "manifest.json"
+WEIGHTS = "weights"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle.
+
+    Attributes:
+        path: Its folder.
+        plan: Its plan.
+        manifest: For each file its sha256 and size, and for linked weights also device, inode and mtime.
+        baked: For a bundle that `hetc bake` wrote: `seed`, `noise_scale`, `drift_time` and `store` of the
+            noise in its weights. None for others.
+    """
+
+    path: Path
+    plan: Plan
+    manifest: Mapping[str, Mapping[str, Any]]
+    baked: Mapping[str, Any] | None = None
+
+    @property
+    def graph_file(self) -> Path:
+        """The model without a guard: what is cut or rewritten further."""
+        return self.path / (PORTABLE_MODEL if self.baked is None else MODEL)
+
+    def session(
+        self,
+        *,
+        mode: str | None = None,
+        seed: int | None = None,
+        digital_frac: str | float | None = None,
+        noise_scale: float | None = None,
+        drift_time: float | None = None,
+        read_seed: int | None = None,
+        store: str | None = None,
+        stats_file: Path | None = None,
+        threads: int | None = None,
+        low_memory: bool = False,
+        target_loss: float | None = None,
+        energy: float | None = None,
+    ) -> onnxruntime.InferenceSession:
+        """Opens the model with the installed operator library.
+
+        Args:
+            mode: `exact`, `converters` or `noisy`; None for what was compiled (noisy).
+            seed: Programming seed; None for the plan's.
+            digital_frac: Share of each group's experts that runs digital; may only exceed the compiled one.
+            noise_scale: Factor c on the programming noise; None for the profile's.
+            drift_time: Seconds since programming; None for the profile's.
+            read_seed: Seed of the array's reading and of every product's noise; None for 0.
+            store: What programmed weights are kept as: `bfloat16` (default), `float32` or `int8`.
+            stats_file: Where analog kernels add what they saw (see `hetc.plan.calibration`) when the
+                session ends.
+            threads: Threads of the session; None leaves it to ONNX Runtime.
+            low_memory: Leave weights of standard operators unpacked in the file map; their products
+                get slower.
+            target_loss: Instead of `digital_frac`: the smallest share that `hetc tune` saw below this loss
+                with crossbars that err at least as much as these do now.
+            energy: Instead of `digital_frac`: the largest tuned share that costs no more J per token.
+
+        Returns:
+            A session; with `target_loss` or `energy` an `AdaptiveSession`, whose `adapt()` measures the
+            crossbars again and reopens it at the share that they then ask for.
+
+        Raises:
+            UsageError: A value out of range, a share below the compiled one, any choice of noise or mode for
+                a baked bundle, or no tuned share that will do.
+            RuntimeMissingError: The library or ONNX Runtime is missing or too old.
+        """
+        from hetc.runtimes.onnxruntime.session import open_session
+
+        adaptive = target_loss is not None or energy is not None
+        if adaptive and digital_frac is not None:
+            raise UsageError("give digital_frac, or target_loss or energy to choose it")
+        if digital_frac is not None:
+            self._check_fraction(digital_frac)
+        config = {
+            "hetc.mode": mode,
+            "hetc.seed": seed,
+            "hetc.digital_frac": None if digital_frac is None else format(parse_fraction(digital_frac), "f"),
+            "hetc.noise_scale": noise_scale,
+            "hetc.drift_time": drift_time,
+            "hetc.read_seed": read_seed,
+            "hetc.store": store,
+            "hetc.stats_file": stats_file,
+        }
+        given = [key for key, value in config.items() if value is not None]
+        if self.baked is not None and given:
+            raise UsageError(
+                f"bundle {self.path} is baked, its noise is in its weights: {given[0]} cannot be chosen; "
+                "open the bundle that it was made of"
+            )
+        config["session.disable_prepacking"] = 1 if low_memory else None
+        entries = {key: str(value) for key, value in config.items() if value is not None}
+        if adaptive:
+            from hetc.tuning.adaptive_session import AdaptiveSession
+            from hetc.tuning.shares import load_tuning
+
+            return AdaptiveSession(
+                self.path / MODEL,
+                self.graph_file,
+                self.plan,
+                load_tuning(self.path),
+                entries,
+                target_loss=target_loss,
+                energy=energy,
+                threads=threads,
+            )
+        return open_session(self.path / MODEL, entries, threads=threads)
+
+    def measure_noise(
+        self,
+        *,
+        seed: int | None = None,
+        noise_scale: float | None = None,
+        drift_time: float | None = None,
+        store: str | None = None,
+    ) -> dict[str, float]:
+        """Relative error of the crossbars' products by layer, from probe vectors (`hetc.bundle.noise_probe`).
+
+        Args:
+            seed, noise_scale, drift_time, store: As in `session`.
+
+        Raises:
+            UsageError: A value out of range, or a baked bundle, whose clean weights are gone.
+            RuntimeMissingError: The library or ONNX Runtime is missing or too old.
+        """
+        from hetc.bundle.noise_probe import NoiseProbe
+
+        if self.baked is not None:
+            raise UsageError(f"bundle {self.path} is baked: there are no clean weights to compare with")
+        config = {
+            "hetc.seed": seed,
+            "hetc.noise_scale": noise_scale,
+            "hetc.drift_time": drift_time,
+            "hetc.store": store,
+        }
+        given = {key: str(value) for key, value in config.items() if value is not None}
+        return NoiseProbe(self.graph_file, given).measure()
+
+    def _check_fraction(self, digital_frac: str | float) -> None:
+        fraction, compiled = parse_fraction(digital_frac), parse_fraction(self.plan.digital_frac)
+        sizes = {unit.group_size for unit in self.plan.units if unit.kind == "expert"}
+        if any(digital_count(fraction, size) < digital_count(compiled, size) for size in sizes):
+            raise UsageError(
+                f"digital fraction {fraction} is below the {compiled} that {self.path} was compiled with; "
+                "compile at 0 to choose any fraction per session"
+            )
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """Opens a bundle and checks that every file of its manifest is there, at its size.
+
+    Weights that were linked must be the very file that was linked; `hetc verify` compares all hashes.
+
+    Raises:
+        UsageError: No such folder.
+        InvalidInputError: Not a bundle, or one whose files are missing or changed.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise UsageError(f"bundle {path}: no such folder")
+    try:
+        record = json.loads((path / MANIFEST).read_text("utf-8"))
+        manifest = record["files"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InvalidInputError(
+            f"bundle {path}: {MANIFEST} is missing or damaged; compile it again"
+        ) from error
+    for name, entry in manifest.items():
+        file = path / name
+        if not file.is_file():
+            raise InvalidInputError(f"bundle {path}: {name} is missing; compile it again")
+        if file_identity(file, entry) != entry:
+            raise InvalidInputError(f"bundle {path}: {name} changed since it was compiled; compile it again")
+    return Bundle(path, Plan.load(path / PLAN), manifest, record.get("baked"))
+
+
+def file_identity(file: Path, like: Mapping[str, Any]) -> dict[str, Any]:
+    """What can be said of a file without reading it, for the keys of `like`; sha256 is taken over."""
+    status = file.stat()
+    known = {
+        "size": status.st_size,
+        "device": status.st_dev,
+        "inode": status.st_ino,
+        "mtime_ns": status.st_mtime_ns,
+    }
+    return {key: known.get(key, value) for key, value in like.items()}

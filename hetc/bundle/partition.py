@@ -1,0 +1,151 @@
+"""Cuts a bundle into one model and one weight file per partition; run in order, they equal the whole.
+
+`partitions.json` lists the parts in order, each with its target, its files, and the tensors that enter and
+leave it: inputs of the whole model, or outputs of earlier parts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedFunctionsPass, ShapeInferencePass
+
+from hetc.base.errors import InvalidInputError
+from hetc.base.output import whole_folder
+from hetc.base.version import __version__
+from hetc.bundle.bundle import Bundle, load_bundle
+from hetc.bundle.conductances import write_conductances
+from hetc.bundle.writer import save_model
+from hetc.model.load import load_model
+from hetc.model.weight_file import WeightFile
+from hetc.operators import schemas
+from hetc.passes.analysis.cut_partitions import describe_partitions, read_values
+from hetc.passes.rewrite.require_library import RequireLibrary
+from hetc.plan.plan import Partition
+
+__all__ = ["PARTITIONS", "partition_bundle"]
+
+PARTITIONS = "partitions.json"
+CONDUCTANCES = "conductances"
+
+
+def partition_bundle(
+    bundle: Bundle | str | Path,
+    output: str | Path,
+    *,
+    per_expert: bool = False,
+    conductances: bool = False,
+    g_max: float | None = None,
+    force: bool = False,
+) -> tuple[Partition, ...]:
+    """Writes the parts of a bundle, and `partitions.json` that says how they run.
+
+    Analog parts of a noisy bundle need the library, as the bundle does; those of a baked one run anywhere.
+
+    Args:
+        bundle: The bundle, or its folder.
+        output: The folder to make.
+        per_expert: Make every node of an analog partition that holds experts a part of its own.
+        conductances: Also write target conductances and a tile map (`hetc.bundle.conductances`).
+        g_max: For `conductances`: microsiemens of a weight as large as its scale.
+        force: Replace an existing folder of partitions.
+
+    Returns:
+        The parts in the order in which they run.
+
+    Raises:
+        UsageError: The output exists, or conductances that the bundle or its noise model does not have.
+        InvalidInputError: A model without partitions, or a tensor between them of unknown type.
+    """
+    bundle, output = bundle if isinstance(bundle, Bundle) else load_bundle(bundle), Path(output)
+    schemas.register()
+    model = load_model(bundle.graph_file).model
+    ShapeInferencePass()(model)
+    members = _members(model.graph, bundle.graph_file, per_expert=per_expert)
+    unit_of = {
+        node.name or "": unit for node in model.graph if (unit := node.metadata_props.get("hetc.unit"))
+    }
+    parts = describe_partitions(members, unit_of)
+    guarded = bundle.plan.noisy and bundle.baked is None
+    with whole_folder(output, marker=PARTITIONS, force=force) as folder:
+        if conductances:
+            write_conductances(model, bundle, folder / CONDUCTANCES, g_max=g_max)
+        files = []
+        for part, nodes in zip(parts, members, strict=True):
+            extracted = _extract(model, nodes, part)
+            files.append(_write_part(extracted, part, folder, guard=guarded and part.target == "analog"))
+        manifest = {
+            "hetc": {"version": __version__},
+            "source": bundle.plan.source,
+            "baked": bundle.baked,
+            "inputs": [value.name for value in model.graph.inputs],
+            "outputs": [value.name for value in model.graph.outputs],
+            "partitions": [{**asdict(part), **names} for part, names in zip(parts, files, strict=True)],
+        }
+        (folder / PARTITIONS).write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
+    return parts
+
+
+def _members(graph: ir.Graph, file: Path, *, per_expert: bool) -> list[list[ir.Node]]:
+    """The nodes of each part, by the partition that is stamped on them."""
+    stamped: dict[int, list[ir.Node]] = defaultdict(list)
+    for node in graph:
+        if "hetc.bundle.partition" not in node.metadata_props:
+            raise InvalidInputError(
+                f"{file}: node {node.name!r} has no partition in its metadata; compile the bundle again"
+            )
+        stamped[int(node.metadata_props["hetc.bundle.partition"])].append(node)
+    members: list[list[ir.Node]] = []
+    for _, nodes in sorted(stamped.items()):
+        if per_expert and any(node.op_type == "AnalogExpert" for node in nodes):
+            members.extend([node] for node in nodes)
+        else:
+            members.append(nodes)
+    return members
+
+
+def _extract(model: ir.Model, nodes: Sequence[ir.Node], part: Partition) -> ir.Model:
+    """A model of its own with copies of the nodes."""
+    values = {value.name or "": value for n in nodes for value in (*read_values(n), *n.outputs)}
+    for name in (*part.inputs, *part.outputs):
+        if values[name].dtype is None:
+            raise InvalidInputError(
+                f"tensor {name!r} between partitions has no known type; shape inference stops at an "
+                "operator before it"
+            )
+    view = ir.GraphView(
+        [values[name] for name in part.inputs],
+        [values[name] for name in part.outputs],
+        nodes=nodes,
+        initializers=[value for value in values.values() if value.is_initializer()],
+        opset_imports=model.graph.opset_imports,
+        name=f"partition_{part.index}_{part.target}",
+    )
+    extracted = ir.Model(
+        view.clone(),
+        ir_version=model.ir_version,
+        producer_name=model.producer_name,
+        functions=list(model.functions.values()),
+    )
+    RemoveUnusedFunctionsPass()(extracted)  # type: ignore[no-untyped-call]
+    return extracted
+
+
+def _write_part(model: ir.Model, part: Partition, folder: Path, *, guard: bool) -> dict[str, str | None]:
+    """Writes model and weights; returns their names, None for weights that are small enough for the model."""
+    name = f"{part.index:04d}-{part.target}"
+    weights = folder / f"{name}.bin"
+    with WeightFile(weights, folder) as file:
+        file.take(model)
+    empty = weights.stat().st_size == 0
+    if empty:
+        weights.unlink()
+    if guard:
+        RequireLibrary()(model)
+    save_model(model, folder / f"{name}.onnx")
+    return {"model": f"{name}.onnx", "weights": None if empty else weights.name}

@@ -1,0 +1,139 @@
+"""Checks that a bundle does what its plan says, each check with what was seen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from hetc.base.errors import UsageError
+from hetc.base.progress import progress
+from hetc.bundle.bundle import MODEL, Bundle
+from hetc.bundle.checks import Check
+from hetc.model.inputs import first_step
+from hetc.model.load import sha256
+from hetc.passes.analysis.cut_partitions import ANALOG_OPERATORS
+from hetc.runtimes.onnxruntime.session import open_session, placed_operators
+
+__all__ = ["LOGITS_TOLERANCE", "verify_bundle"]
+
+LOGITS_TOLERANCE = 1e-4
+"""Largest difference of a logit between exact mode and the source."""
+BATCH, SEQUENCE = 2, 64
+
+
+def verify_bundle(bundle: Bundle, source: Path | None = None, *, seeds: int = 4) -> list[Check]:
+    """Runs all checks.
+
+    Args:
+        bundle: The bundle.
+        source: The model that it was compiled from; None to look where the plan says it was.
+        seeds: Number of programming seeds for the noisy statistics, at least 2.
+
+    Raises:
+        UsageError: `source` isn't there.
+        RuntimeMissingError: The library or ONNX Runtime is missing.
+    """
+    if source is not None and not source.is_file():
+        raise UsageError(f"source {source}: no such file")
+    exact = _Outputs(bundle, mode="exact")
+    checks = [_check_files(bundle), _check_source(bundle, source, exact), _check_kernels(bundle)]
+    if bundle.plan.noisy:
+        return [*checks, *_check_noise(bundle, exact, seeds)]
+    return [*checks, Check("noise", "not run", "the plan has no analog unit with programming noise")]
+
+
+class _Outputs:
+    """A bundle's first output on the fixed inputs, in one mode."""
+
+    def __init__(self, bundle: Bundle, *, mode: str, seed: int | None = None) -> None:
+        session = bundle.session(mode=mode, seed=seed)
+        self.feeds = first_step(session, _tokens(bundle))
+        self.values = session.run(None, self.feeds)[0].astype(np.float32)
+
+
+def _tokens(bundle: Bundle) -> np.ndarray:
+    """Uniform token ids `[BATCH, SEQUENCE]`; the vocabulary is what the LM head puts out."""
+    head = [unit for unit in bundle.plan.units if unit.kind == "lm_head" and unit.matrices]
+    vocabulary = head[0].matrices[0].outputs if head else 2
+    return np.random.default_rng(0).integers(vocabulary, size=(BATCH, SEQUENCE))
+
+
+def _check_files(bundle: Bundle) -> Check:
+    entries = bundle.manifest.items()
+    with progress("hashing files", sum(entry["size"] for _, entry in entries)) as advance:
+        changed = [name for name, entry in entries if sha256(bundle.path / name, advance) != entry["sha256"]]
+    if changed:
+        return Check(
+            "files", "failed", f"{', '.join(changed)}: the contents are not those that were compiled"
+        )
+    return Check("files", "ok", f"{len(bundle.manifest)} files have the hashes of the manifest")
+
+
+def _check_source(bundle: Bundle, source: Path | None, exact: _Outputs) -> Check:
+    name = "exact mode = source"
+    recorded = bundle.plan.source
+    if not recorded["sha256"]:
+        return Check(name, "not run", "compiled from a model in memory, so its source cannot be recognised")
+    source = source or Path(recorded["file"])
+    if not source.is_file():
+        return Check(name, "not run", f"the source {source} is not here; give it with --source")
+    if sha256(source) != recorded["sha256"]:
+        return Check(name, "failed", f"{source} is not the model that was compiled (sha256 differs)")
+    plain = open_session(source, library=False)
+    difference = np.abs(plain.run(None, exact.feeds)[0].astype(np.float32) - exact.values).max()
+    status = "ok" if difference <= LOGITS_TOLERANCE else "failed"
+    return Check(name, status, f"largest difference {difference:.2e}, allowed {LOGITS_TOLERANCE:.0e}")
+
+
+def _check_kernels(bundle: Bundle) -> Check:
+    planned = Counter[str]()
+    for unit in bundle.plan.units:
+        if unit.target == "analog":
+            expert = unit.kind == "expert"
+            planned["AnalogExpert" if expert else "AnalogMatMul"] += 1 if expert else len(unit.nodes)
+    ran = placed_operators(bundle.path / MODEL)
+    missing = {kind: n for kind, n in planned.items() if ran[kind] != n}
+    if missing:
+        detail = ", ".join(f"{kind}: {n} planned, {ran[kind]} ran" for kind, n in missing.items())
+        return Check("kernels", "failed", detail)
+    detail = ", ".join(f"{planned[kind]} {kind}" for kind in ANALOG_OPERATORS if planned[kind])
+    return Check("kernels", "ok", f"{detail or 'nothing analog'}, all by the library's kernels")
+
+
+def _check_noise(bundle: Bundle, exact: _Outputs, seeds: int) -> list[Check]:
+    first = bundle.plan.seed
+    runs = [_Outputs(bundle, mode="noisy", seed=first + i).values for i in range(seeds)]
+    again = _Outputs(bundle, mode="noisy", seed=first).values
+    same = np.array_equal(again, runs[0])
+    different = all(not np.array_equal(run, runs[0]) for run in runs[1:])
+    clean = exact.values
+    agreement = [float((run.argmax(-1) == clean.argmax(-1)).mean()) for run in runs]
+    divergence = [_divergence(clean, run) for run in runs]
+    noise_power = [float(np.square(run - clean).mean()) for run in runs]
+    ratio = 10 * np.log10(float(np.square(clean).mean()) / np.maximum(noise_power, 1e-30))
+    return [
+        Check(
+            "noise is reproducible",
+            "ok" if same else "failed",
+            "one seed gives the same bits twice" if same else "one seed gave two results",
+        ),
+        Check(
+            "seeds differ",
+            "ok" if different else "failed",
+            f"{seeds} seeds give {seeds} results" if different else "two seeds gave the same result",
+        ),
+        Check(
+            "noisy against exact",
+            "ok" if np.isfinite(ratio).all() else "failed",
+            f"top-1 agreement {np.mean(agreement):.1%}, KL {np.mean(divergence):.4f} nats, "
+            f"SQNR {np.mean(ratio):.1f} dB (mean of {seeds} seeds, random tokens)",
+        ),
+    ]
+
+
+def _divergence(clean: np.ndarray, noisy: np.ndarray) -> float:
+    """Mean Kullback-Leibler divergence, in nats, of the noisy distribution from the clean one."""
+    p, q = (values - np.logaddexp.reduce(values, axis=-1, keepdims=True) for values in (clean, noisy))
+    return float((np.exp(p) * (p - q)).sum(-1).mean())

@@ -1,0 +1,177 @@
+"""Writes bundles, whole or not at all: weights, models, plan, library, text files, manifest."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+
+from hetc.base.errors import InvalidInputError
+from hetc.base.output import bring_files, whole_folder
+from hetc.bundle.bundle import (
+    MANIFEST,
+    MODEL,
+    PLAN,
+    PORTABLE_MODEL,
+    WEIGHTS,
+    Bundle,
+    file_identity,
+    load_bundle,
+)
+from hetc.model.external_tensors import data_file, external_tensors, tensor_at
+from hetc.model.load import sha256
+from hetc.model.text_files import TEXT_FILES
+from hetc.model.weight_file import WeightFile
+from hetc.model.weight_pass import FileIdentity
+from hetc.model.weights import measured_files
+from hetc.passes.rewrite.require_library import RequireLibrary
+from hetc.plan.plan import Plan
+from hetc.runtimes.onnxruntime.library import library_path
+
+__all__ = ["finish_bundle", "save_model", "write_bundle"]
+
+INLINE = "inline.bin"
+"""Where tensors go that the model held itself."""
+
+
+def write_bundle(
+    model: ir.Model, plan: Plan, output: Path, *, link: bool = False, force: bool = False
+) -> Bundle:
+    """Writes a lowered model and its plan as a bundle; consumes the model.
+
+    Args:
+        model: The lowered and stamped model, without the guard.
+        plan: Its plan.
+        output: The folder to make.
+        link: Hard-link the weight files instead of copying them.
+        force: Replace an existing bundle.
+
+    Raises:
+        UsageError: The output exists or cannot be written, or weights lie on another file system.
+        RuntimeMissingError: The operator library is not installed.
+    """
+    library = library_path()
+    with whole_folder(output, marker=MANIFEST, force=force) as folder:
+        hashes = _place_weights(model, folder, link=link)
+        save_model(model, folder / PORTABLE_MODEL)
+        if plan.noisy:
+            RequireLibrary()(model)
+        save_model(model, folder / MODEL)
+        plan.save(folder / PLAN)
+        own = folder / "lib" / f"{platform.system().lower()}-{platform.machine()}" / library.name
+        own.parent.mkdir(parents=True)
+        shutil.copyfile(library, own)
+        text_from = Path(plan.source["file"]).parent if plan.source["file"] else None
+        library_in_bundle = own.relative_to(folder)
+        finish_bundle(folder, text_from=text_from, library=library_in_bundle, hashes=hashes, linked=link)
+    return load_bundle(output)
+
+
+def save_model(model: ir.Model, path: Path) -> None:
+    """Writes the graph; external weights must lie where it names them."""
+    proto = ir.to_proto(model)
+    for tensor in proto.graph.initializer:
+        # onnx-ir 1.1 writes the metadata of tensors that it copies from a proto twice.
+        properties = {entry.key: entry for entry in tensor.metadata_props}
+        if len(properties) < len(tensor.metadata_props):
+            unique = list(properties.values())
+            del tensor.metadata_props[:]
+            tensor.metadata_props.extend(unique)
+    onnx.save(proto, path)
+
+
+def finish_bundle(
+    folder: Path,
+    *,
+    text_from: Path | None,
+    library: Path | None = None,
+    hashes: Mapping[Path, str] | None = None,
+    linked: bool = False,
+    baked: Mapping[str, Any] | None = None,
+) -> None:
+    """Adds the text files and the manifest to a folder that holds everything else.
+
+    Args:
+        folder: The bundle in the making.
+        text_from: Folder of the tokenizer and its like, if there is one.
+        library: The operator library in the bundle, relative to it; None for a model that needs none.
+        hashes: The sha256 of files that need not be read again.
+        linked: Whether those files were hard-linked.
+        baked: What `Bundle.baked` is to be.
+    """
+    if text_from is not None:
+        _copy_text_files(text_from, folder, library)
+    known = hashes or {}
+    files = {
+        file.relative_to(folder).as_posix(): _entry(file, known.get(file), linked=linked and file in known)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+    record = {"files": files} if baked is None else {"files": files, "baked": baked}
+    (folder / MANIFEST).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+
+
+def _place_weights(model: ir.Model, folder: Path, *, link: bool) -> dict[Path, str]:
+    """Brings every weight file into the bundle, and large tensors that the model holds itself.
+
+    Returns:
+        The sha256 of each file that was brought, by its place in the bundle.
+    """
+    measured = measured_files(model)
+    targets: dict[Path, Path] = {}
+    for slot, tensor in external_tensors(model):
+        target = folder / WEIGHTS / tensor.location
+        targets[data_file(tensor)] = target
+        location = target.relative_to(folder).as_posix()
+        slot.replace(tensor_at(tensor, location, tensor.offset, tensor.length, folder))
+    if len(set(targets.values())) < len(targets):
+        raise InvalidInputError(
+            f"weights lie in files of one name in different folders, such as {next(iter(targets))}; save the "
+            "model with its weights in one folder, then compile the file"
+        )
+    bring_files(targets, link=link)
+    for source in targets:
+        if FileIdentity.of(source) != measured[source].identity:
+            raise InvalidInputError(f"{source} changed while it was compiled; run the command again")
+    _move_inline(model, folder)
+    return {target: measured[source].sha256 for source, target in targets.items()}
+
+
+def _move_inline(model: ir.Model, folder: Path) -> None:
+    path = folder / WEIGHTS / INLINE
+    while path.exists():
+        path = path.with_name(f"_{path.name}")
+    with WeightFile(path, folder) as file:
+        file.take_inline(model)
+    if not path.stat().st_size:
+        path.unlink()
+    with suppress(OSError):
+        path.parent.rmdir()  # nothing lies in a file
+
+
+def _copy_text_files(source: Path, folder: Path, library: Path | None) -> None:
+    for name in TEXT_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
+    genai = source / "genai_config.json"
+    if genai.is_file():
+        config = json.loads(genai.read_text("utf-8"))
+        decoder = config["model"]["decoder"]
+        decoder["filename"] = MODEL
+        options = decoder.setdefault("session_options", {})
+        options.pop("custom_ops_library", None)
+        if library is not None:
+            options["custom_ops_library"] = library.as_posix()
+        (folder / genai.name).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+
+
+def _entry(file: Path, digest: str | None, *, linked: bool) -> dict[str, Any]:
+    keys = ("size", "device", "inode", "mtime_ns") if linked else ("size",)
+    return {"sha256": digest or sha256(file), **file_identity(file, dict.fromkeys(keys))}

@@ -1,0 +1,180 @@
+"""What commands show people: placements, units and checks as rich tables, plain when not a terminal."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from hetc.bundle.checks import Check
+from hetc.hardware.profile import Profile
+from hetc.plan.finding import Finding
+from hetc.plan.plan import Plan, PlannedUnit
+from hetc.plan.units import DENSE, Unit
+
+__all__ = ["new_console", "print_checks", "print_plan", "print_unit", "print_units", "units_to_dict"]
+
+LAYERS_SHOWN = 8
+"""Models with more layers show the first ones and how many follow; the plan has them all."""
+
+
+def print_plan(plan: Plan, bundle: Path | None = None) -> None:
+    """The placement per layer, the shares, the noise, and what to type next."""
+    console = new_console()
+    layers: dict[int | None, list[PlannedUnit]] = defaultdict(list)
+    for unit in plan.units:
+        if unit.kind == "expert" or unit.kind in DENSE:
+            layers[unit.layer].append(unit)
+    outside = layers.pop(None, [])
+    table = Table("layer", "digital experts", "analog", "dense modules", box=None, pad_edge=False)
+    for layer in list(layers)[:LAYERS_SHOWN]:
+        table.add_row(str(layer), *_experts(layers[layer]), _dense(layers[layer]))
+    if outside:
+        table.add_row("", "", "", _dense(outside))
+    console.print(table)
+    if len(layers) > LAYERS_SHOWN:
+        console.print(f"... and {len(layers) - LAYERS_SHOWN} more layers (hetc inspect --json shows all)")
+    shares = "digital {:.2f} %, analog {:.2f} %, uncounted {:.2f} %".format(*plan.shares.percent())
+    console.print(f"parameters  {plan.model_parameters:,}: {shares} (router, embedding, norms)")
+    profile = plan.profile
+    tiles = sum(unit.tiles for unit in plan.units if unit.target == "analog")
+    console.print(
+        f"hardware    {profile.name}: tiles {profile.tile_rows} x {profile.tile_columns}, "
+        f"DAC {_bits(profile.dac_bits)}, ADC {_bits(profile.adc_bits)}, bound {_bound(plan)}, "
+        f"range {_ranges(plan)}, scale per {profile.scale_mode}; {tiles} tiles"
+    )
+    console.print(
+        f"noise       {profile.noise.name}, c = {profile.noise_scale:g}, t = {profile.drift_time:g}, "
+        f"{_product_noise(profile)} per product, seed {plan.seed}"
+    )
+    console.print(
+        f"placement   {plan.score} per {plan.ranking}, digital fraction {plan.digital_frac}; "
+        f"{sum(unit.pinned for unit in plan.units)} pinned"
+    )
+    if plan.budget is not None:
+        console.print(f"budget      {plan.budget}")
+    for finding in plan.findings:
+        if not finding.raised:
+            console.print(f"left as is  {escape(str(finding))}")
+    if bundle is not None:
+        source = f" --source {plan.source['file']}" if plan.source["file"] else ""
+        console.print(f"bundle      {bundle}")
+        console.print(f"next        hetc verify {bundle}{source}")
+
+
+def _experts(units: Sequence[PlannedUnit]) -> tuple[str, str]:
+    """Which of a layer's experts are digital, and how many are not."""
+    experts = [unit for unit in units if unit.kind == "expert"]
+    if not experts:
+        return "", ""
+    digital = [str(unit.expert) for unit in experts if unit.target == "digital"]
+    return f"{len(digital)}: {' '.join(digital)}" if digital else "none", str(len(experts) - len(digital))
+
+
+def _dense(units: Sequence[PlannedUnit]) -> str:
+    return ", ".join(f"{unit.kind} {unit.target}" for unit in units if unit.kind in DENSE) or "none"
+
+
+def _product_noise(profile: Profile) -> str:
+    amounts = {"output noise": profile.output_noise, "weight noise": profile.weight_noise}
+    amounts["IR drop"] = profile.ir_drop
+    return " and ".join(f"{name} {amount:g}" for name, amount in amounts.items() if amount) or "none"
+
+
+def print_units(units: Sequence[Unit], parameters: int, findings: Iterable[Finding] = ()) -> None:
+    """What was recognised in a model: kinds with counts and parameters, and what cannot be analog."""
+    console = new_console()
+    layers = {unit.layer for unit in units if unit.kind == "expert"}
+    experts = sum(unit.kind == "expert" for unit in units)
+    console.print(f"{len(layers)} MoE layers, {experts} experts, {parameters:,} parameters")
+    table = Table("kind", "units", "parameters", "share", box=None, pad_edge=False)
+    for kind in dict.fromkeys(unit.kind for unit in units):
+        chosen = [unit for unit in units if unit.kind == kind]
+        size = sum(unit.parameters for unit in chosen)
+        table.add_row(kind, str(len(chosen)), f"{size:,}", f"{100 * size / parameters:.2f} %")
+    rest = parameters - sum(unit.parameters for unit in units)
+    table.add_row("norms and other", "", f"{rest:,}", f"{100 * rest / parameters:.2f} %")
+    console.print(table)
+    for unit in units:
+        if unit.counted and unit.unsupported:
+            console.print(f"{unit.id} stays digital: {unit.unsupported}")
+    for finding in findings:
+        console.print(escape(str(finding)))
+
+
+def units_to_dict(units: Sequence[Unit], parameters: int, findings: Iterable[Finding] = ()) -> dict[str, Any]:
+    """The same as plain data."""
+    keys = ("id", "kind", "layer", "expert", "parameters", "counted", "unsupported")
+    return {
+        "model_parameters": parameters,
+        "units": [{key: getattr(unit, key) for key in keys} for unit in units],
+        "findings": [asdict(finding) for finding in findings],
+    }
+
+
+def print_unit(
+    plan: Plan, unit: PlannedUnit, flip: Fraction | None, findings: Iterable[Finding] = ()
+) -> None:
+    """Everything that the plan knows of one unit, in sentences; with what was found of its layer."""
+    console = new_console()
+    console.print(f"{unit.id} is {unit.target}: {unit.reason} (rule {unit.rule})")
+    for name, value in unit.score.items():
+        rank = "" if unit.rank is None else f", rank {unit.rank} of {unit.group_size}"
+        console.print(f"score {name} {value:.6g}{rank}")
+    console.print(f"{unit.parameters:,} parameters, {unit.tiles} tiles when analog")
+    for site, ranges in unit.input_ranges.items():
+        numbers = " ".join(f"{value:.4g}" for value in ranges)
+        recording = "its own" if unit.ranges_from == "own" else "its layer's"
+        console.print(
+            f"input range of {site}: {numbers} per K-slice, {plan.range_rule} of {recording} recording"
+        )
+    for site, bounds in unit.adc_bounds.items():
+        numbers = " ".join(f"{value:.4g}" for value in bounds)
+        each = "norm" if plan.adc_bound_rule.startswith("std") else "weight scale"
+        console.print(f"ADC bound of {site}: {numbers} x {each} per K-slice, {plan.adc_bound_rule}")
+    if flip is None:
+        console.print("no digital fraction changes that")
+    else:
+        console.print(f"digital from --digital-frac {float(flip):g} on, analog below")
+    for finding in findings:
+        console.print(escape(str(finding)))
+
+
+def print_checks(checks: Iterable[Check]) -> None:
+    """One line per check: status, name, what was seen."""
+    console = new_console()
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for check in checks:
+        colour = {"ok": "green", "failed": "red"}.get(check.status, "yellow")
+        table.add_row(f"[{colour}]{check.status}[/]", check.name, escape(check.detail))
+    console.print(table)
+
+
+def _ranges(plan: Plan) -> str:
+    if plan.range_rule == "dynamic":
+        return "per vector"
+    borrowed = sum(unit.ranges_from == "layer" for unit in plan.units)
+    return plan.range_rule + (f" ({borrowed} units take their layer's)" if borrowed else "")
+
+
+def _bound(plan: Plan) -> str:
+    return f"{plan.profile.out_bound:g}" if plan.adc_bound_rule == "out_bound" else plan.adc_bound_rule
+
+
+def _bits(bits: int) -> str:
+    return f"{bits} bit" if bits else "none"
+
+
+def new_console() -> Console:
+    """Plain and wide when not a terminal."""
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 200
+    return console

@@ -1,0 +1,123 @@
+"""Writes a model that noise and converters hurt less, without retraining: before anything is compiled."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from hetc.base.errors import InvalidInputError, UsageError
+from hetc.base.output import whole_folder
+from hetc.base.progress import progress
+from hetc.bundle.writer import save_model
+from hetc.compiler.pipeline import load_moe_model
+from hetc.compiler.recording import record
+from hetc.hardware.profile import load_profile
+from hetc.model.inputs import first_step
+from hetc.model.text_files import TEXT_FILES
+from hetc.model.weight_file import WeightFile
+from hetc.passes.mitigate.replace_experts import ReplaceExperts
+from hetc.passes.mitigate.smooth_inputs import SmoothInputs, find_smoothable
+from hetc.runtimes.onnxruntime.session import open_graph
+
+__all__ = ["mitigate_model"]
+
+MODEL = "model.onnx"
+WEIGHT_FILE = "weights.bin"
+
+
+def mitigate_model(
+    model: Path,
+    windows: np.ndarray,
+    output: Path,
+    *,
+    smooth: float | None = None,
+    replace: int = 0,
+    force: bool = False,
+) -> list[str]:
+    """Writes the model with what was asked for, its weights and text files.
+
+    Args:
+        model: Path of the model.
+        windows: Token ids `[windows, window]` that show which channels are large and which experts are used.
+        output: The folder to make.
+        smooth: Smooth what norms hand on (`hetc.passes.mitigate.smooth_inputs`): how much of the spread moves
+            into the weights, 0 .. 1. The model computes what it did.
+        replace: In each layer so many of the least used experts give their place to second copies of the most
+            used ones (`hetc.passes.mitigate.replace_experts`). The model changes a little.
+        force: Replace an existing folder.
+
+    Returns:
+        What was done, in words.
+
+    Raises:
+        UsageError: No such model, the output exists, nothing was asked for, or a value is out of range.
+        InvalidInputError: A model that cannot be compiled, that takes no `input_ids`, or that has nothing to
+            be smoothed or replaced.
+    """
+    if smooth is None and not replace:
+        raise UsageError("nothing to do: give --smooth, --replace or both")
+    if smooth is not None and not 0 <= smooth <= 1:
+        raise UsageError(f"strength {smooth} of smoothing is not between 0 and 1")
+    largest = _largest_channels(model, windows) if smooth is not None else {}
+    pairs = _pairs(model, windows, replace) if replace else {}
+    loaded = load_moe_model(model)
+    done = []
+    if smooth is not None:
+        SmoothInputs(largest, smooth)(loaded.model)
+        done.append(f"smoothed {len(largest)} norms")
+    if pairs:
+        replacing = ReplaceExperts(pairs)
+        replacing(loaded.model)
+        if not replacing.replaced:
+            raise InvalidInputError(f"model {model}: no expert can be replaced; -v says why")
+        done.append(f"replaced {len(replacing.replaced)} experts")
+    with whole_folder(output, marker=MODEL, force=force) as folder:
+        with WeightFile(folder / WEIGHT_FILE, folder) as weights:
+            weights.take(loaded.model)
+        save_model(loaded.model, folder / MODEL)
+        for name in TEXT_FILES:
+            if (model.parent / name).is_file():
+                shutil.copyfile(model.parent / name, folder / name)
+    return done
+
+
+def _pairs(model: Path, windows: np.ndarray, count: int) -> dict[str, str]:
+    """For each layer its `count` least used experts, and for each the one that gets its place."""
+    routing = record(model, windows, load_profile()).routing
+    layers: dict[str, list[str]] = {}
+    for expert in routing:
+        layers.setdefault(expert.partition(".experts.")[0], []).append(expert)
+    pairs: dict[str, str] = {}
+    for layer, experts in layers.items():
+        if 2 * count > len(experts):
+            raise UsageError(f"{count} of the {len(experts)} experts of {layer} are too many to replace")
+        ranked = sorted(experts, key=lambda expert: routing[expert].tokens)
+        pairs.update(zip(ranked[:count], reversed(ranked), strict=False))
+    return pairs
+
+
+def _largest_channels(path: Path, windows: np.ndarray) -> dict[str, NDArray[np.float32]]:
+    """The largest magnitude in each channel behind every norm that can be smoothed, by its weight's name."""
+    model = load_moe_model(path).model
+    norms = find_smoothable(model)
+    if not norms:
+        raise InvalidInputError(f"model {path}: no norm leads to products alone; -v says what is in the way")
+    for norm in norms:
+        norm.output.type = norm.output.type or ir.TensorType(ir.DataType.FLOAT)
+        model.graph.outputs.append(norm.output)
+    session = open_graph(model, path.parent)
+    if "input_ids" not in {value.name for value in session.get_inputs()}:
+        raise InvalidInputError(f"model {path}: smoothing needs a model that takes input_ids")
+    largest = {norm.weight.name or "": np.zeros(1, np.float32) for norm in norms}
+    with progress("smoothing", len(windows)) as advance:
+        for window in windows:
+            outputs = session.run([norm.output.name for norm in norms], first_step(session, window[None]))
+            for name, output in zip(largest, outputs, strict=True):
+                channels = np.abs(output.astype(np.float32)).reshape(-1, output.shape[-1]).max(axis=0)
+                largest[name] = np.maximum(largest[name], channels)
+            advance(1)
+    return largest

@@ -1,0 +1,189 @@
+"""Cost profiles: what a system's digital part, analog part and the link between them cost, read from TOML.
+
+A `Profile` is what the analog device does to numbers and belongs to the plan. A cost profile is what a whole
+system takes in seconds and joules; it belongs to a question asked of a plan, and changes nothing in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from hetc.base.errors import InvalidInputError, UsageError
+from hetc.base.toml import tomllib
+
+__all__ = [
+    "DEFAULT_COSTS",
+    "AnalogCosts",
+    "Constant",
+    "CostProfile",
+    "DigitalCosts",
+    "LinkCosts",
+    "built_in_costs",
+    "cost_file_text",
+    "load_costs",
+]
+
+DEFAULT_COSTS = "a100+pcm-3d"
+BUILT_IN = resources.files("hetc.costing") / "costs"
+
+SI = {"TFLOP/s": 1e12, "TB/s": 1e12, "GB/s": 1e9, "ns": 1e-9, "nJ": 1e-9, "pJ/bit": 8e-12}
+"""Factor from a unit to SI units, bytes and operations; 1 for units that aren't listed."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A number with its unit and where it comes from.
+
+    Attributes:
+        value: In `unit`.
+        unit: As in the source.
+        source: Who published it; empty for what nobody did.
+        assumption: Why it is taken all the same; empty for what the source says of this very system.
+    """
+
+    value: float
+    unit: str
+    source: str = ""
+    assumption: str = ""
+
+    @property
+    def si(self) -> float:
+        """In W, s, J, bytes and operations, and those per second or per byte."""
+        return self.value * SI.get(self.unit, 1.0)
+
+
+@dataclass(frozen=True)
+class DigitalCosts:
+    """The digital device: it draws `power` as long as a step lasts."""
+
+    power: Constant
+    compute: Constant
+    memory_bandwidth: Constant
+    number_bytes: Constant
+
+
+@dataclass(frozen=True)
+class AnalogCosts:
+    """Crossbar tiles: time and energy of one product with one vector, converters included."""
+
+    tile_rows: Constant
+    tile_columns: Constant
+    product_time: Constant
+    product_energy: Constant
+    periphery: Constant
+
+
+@dataclass(frozen=True)
+class LinkCosts:
+    """What joins the two."""
+
+    bandwidth: Constant
+    energy: Constant
+
+
+UNITS = {
+    "power": "W",
+    "compute": "TFLOP/s",
+    "memory_bandwidth": "TB/s",
+    "number_bytes": "B",
+    "tile_rows": "rows",
+    "tile_columns": "columns",
+    "product_time": "ns",
+    "product_energy": "nJ",
+    "periphery": "of product_energy",
+    "bandwidth": "GB/s",
+    "energy": "pJ/bit",
+}
+"""What each constant is given in."""
+
+MAY_BE_ZERO = ("periphery", "energy")
+
+
+@dataclass(frozen=True)
+class CostProfile:
+    """The cost constants of a system.
+
+    Attributes:
+        name: Its name.
+        description: What it is, for people.
+        digital: The digital device.
+        analog: The crossbar tiles.
+        link: Between the two.
+    """
+
+    name: str
+    description: str
+    digital: DigitalCosts
+    analog: AnalogCosts
+    link: LinkCosts
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: every constant with value, unit, source and assumption."""
+        return asdict(self)
+
+
+def built_in_costs() -> list[str]:
+    """Names of the cost profiles that come with hetc."""
+    return sorted(entry.name[:-5] for entry in BUILT_IN.iterdir())
+
+
+def cost_file_text(name_or_path: str | Path) -> str:
+    """The TOML text of a built-in cost profile by name, or of a file by path.
+
+    Raises:
+        UsageError: Neither a built-in name nor a file.
+    """
+    if str(name_or_path) in built_in_costs():
+        return BUILT_IN.joinpath(f"{name_or_path}.toml").read_text("utf-8")
+    try:
+        return Path(name_or_path).read_text("utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"cost profile {str(name_or_path)!r} is neither a file nor one of {', '.join(built_in_costs())}"
+        ) from error
+
+
+def load_costs(name_or_path: str | Path = DEFAULT_COSTS) -> CostProfile:
+    """Reads a built-in cost profile by name, or a TOML file by path.
+
+    Raises:
+        UsageError: Neither a built-in name nor a file.
+        InvalidInputError: The TOML doesn't parse, or a constant is missing, unknown, out of range, in another
+            unit, or without source and assumption.
+    """
+    try:
+        table = tomllib.loads(cost_file_text(name_or_path))
+        sections = {"digital": DigitalCosts, "analog": AnalogCosts, "link": LinkCosts}
+        words = {key: str(table.pop(key)) for key in ("name", "description")}
+        costs = {key: kind(**_constants(key, kind, table.pop(key))) for key, kind in sections.items()}
+        if table:
+            raise ValueError(f"unknown key {next(iter(table))!r}")
+        return CostProfile(**words, **costs)  # type: ignore[arg-type]
+    except KeyError as error:
+        raise InvalidInputError(f"cost profile {str(name_or_path)!r}: {error} is missing") from error
+    except (tomllib.TOMLDecodeError, AttributeError, TypeError, ValueError) as error:
+        raise InvalidInputError(f"cost profile {str(name_or_path)!r}: {error}") from error
+
+
+def _constants(section: str, kind: type, table: Mapping[str, Any]) -> dict[str, Constant]:
+    names = [each.name for each in fields(kind)]
+    for key in dict.fromkeys((*names, *table)):
+        if key not in table:
+            raise ValueError(f"{section}.{key} is missing")
+        if key not in names:
+            raise ValueError(f"{section}.{key} is not known; {section} has {', '.join(names)}")
+    constants = {key: Constant(**table[key]) for key in names}
+    for key, constant in constants.items():
+        if constant.unit != UNITS[key]:
+            raise ValueError(f"{section}.{key} is in {constant.unit!r}; give it in {UNITS[key]!r}")
+        if not (constant.source or constant.assumption):
+            raise ValueError(f"{section}.{key} needs a source, or an assumption that says why it is taken")
+        least = 0 if key in MAY_BE_ZERO else math.ulp(0.0)
+        if not least <= constant.value < math.inf:
+            raise ValueError(f"{section}.{key} is {constant.value}; it must be a positive number")
+    return constants

@@ -1,0 +1,87 @@
+"""What a plan runs on: its bundle in ONNX Runtime, or the checkpoint that it was made for in torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hetc.base.errors import UsageError
+from hetc.bundle.bundle import Bundle
+from hetc.evaluation.generate import end_tokens, generate_tokens
+from hetc.evaluation.likelihood import session_predict
+from hetc.model.prediction import Generate, Predict
+from hetc.plan.plan import Plan
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["Running", "running"]
+
+
+@dataclass(frozen=True)
+class Running:
+    """A language model with a plan applied.
+
+    Attributes:
+        predict: How well it foretells tokens.
+        generate: Its continuations.
+        folder: Where its tokenizer lies.
+    """
+
+    predict: Predict
+    generate: Generate
+    folder: Path
+
+
+@contextmanager
+def running(
+    target: Bundle | Plan,
+    checkpoint: str | Path | None = None,
+    device: str = "cpu",
+    *,
+    threads: int | None = None,
+    **choices: Any,
+) -> Iterator[Running]:
+    """Opens a model with a plan applied, for as long as the context lasts.
+
+    Args:
+        target: A bundle; or a plan, which needs the checkpoint.
+        checkpoint: The Hugging Face checkpoint that the plan's model was exported from: folder or hub id.
+        device: Where torch computes a checkpoint.
+        threads: Threads of a bundle's session; None leaves it to ONNX Runtime.
+        choices: `mode`, `seed`, `digital_frac`, `noise_scale`, `drift_time`, `read_seed`, `store`, as for
+            `Bundle.session` and `hetc.huggingface.live.apply.apply_plan`.
+
+    Raises:
+        UsageError: A plan without a checkpoint, or a value out of range.
+        InvalidInputError: A checkpoint that isn't the plan's.
+        RuntimeMissingError: The library or ONNX Runtime is missing or too old.
+    """
+    if checkpoint is None:
+        if isinstance(target, Plan):
+            raise UsageError("a plan alone can't run: give a bundle, or the plan's checkpoint as well")
+        session = target.session(threads=threads, **choices)
+        generate = partial(generate_tokens, session, end=end_tokens(target.path))
+        yield Running(session_predict(session), generate, target.path)
+        return
+    from hetc.huggingface.checkpoint import resolve_source
+    from hetc.huggingface.live.apply import apply_plan
+    from hetc.huggingface.live.forward import model_generate, model_predict
+
+    folder = resolve_source(checkpoint)
+    model = _open(folder, device)
+    with apply_plan(model, target if isinstance(target, Plan) else target.plan, **choices):
+        yield Running(model_predict(model), model_generate(model), folder)
+
+
+@lru_cache(maxsize=1)
+def _open(folder: Path, device: str) -> PreTrainedModel:
+    """The model, kept until another is asked for: a sweep applies one plan after another to it."""
+    from hetc.huggingface.live.live_model import open_model
+
+    # float32 is what bundles compute; the checkpoint's own type is what a GPU is fast in.
+    return open_model(folder, device, "auto" if device.startswith("cuda") else "float32")

@@ -1,0 +1,202 @@
+"""Runs the tasks of EleutherAI's lm-eval on anything that predicts tokens: a bundle or a live torch model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets.exceptions import DatasetsError
+from lm_eval import simple_evaluate
+from lm_eval.api.model import TemplateLM
+from lm_eval.tasks import TaskManager
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+from tokenizers import Tokenizer
+
+from hetc.base.errors import InvalidInputError, RuntimeMissingError, UsageError
+from hetc.base.progress import progress
+from hetc.model.prediction import Generate, Predict
+
+__all__ = ["PAPER_TASKS", "LanguageModel", "evaluate", "task_names"]
+
+PAPER_TASKS = ("piqa", "arc_easy", "arc_challenge", "boolq", "hellaswag", "winogrande", "mathqa", "mmlu")
+"""The tasks of arXiv 2603.02633, by lm-eval's names."""
+
+WINDOW = 2048
+MOST_GENERATED = 256
+
+Request = tuple[tuple[str, str], list[int], list[int]]
+
+
+class LanguageModel(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
+    """What lm-eval calls a model.
+
+    Args:
+        predict: How well the model foretells tokens.
+        generate: Its continuations, for tasks that ask for text.
+        folder: Where `tokenizer.json` and `config.json` lie: a bundle or a checkpoint.
+        batch: Texts at a time; the results don't depend on it.
+
+    Raises:
+        InvalidInputError: No tokenizer in the folder, or no token that begins or ends a text in its config.
+    """
+
+    def __init__(self, predict: Predict, generate: Generate, folder: Path, *, batch: int = 8) -> None:
+        super().__init__()
+        for name in ("tokenizer.json", "config.json"):
+            if not (folder / name).is_file():
+                raise InvalidInputError(f"{folder} has no {name}; export the model with its tokenizer")
+        self.tokens = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        config = config.get("text_config", config)
+        known = [config.get(key) for key in ("bos_token_id", "eos_token_id")]
+        first = next((token for token in known if token is not None), None)
+        if first is None:
+            raise InvalidInputError(f"{folder / 'config.json'}: neither bos_token_id nor eos_token_id")
+        self.first = first[0] if isinstance(first, list) else first
+        self.window = min(WINDOW, config.get("max_position_embeddings") or WINDOW)
+        self.predict, self.generate, self.batch = predict, generate, batch
+
+    @property
+    def eot_token_id(self) -> int:
+        """What stands before a text that nothing precedes."""
+        return int(self.first)
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
+        """The tokens of a text."""
+        encoded: list[int] = self.tokens.encode(
+            string, add_special_tokens=add_special_tokens is not False
+        ).ids
+        return encoded
+
+    def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """As lm-eval has it, with our line of progress alone."""
+        return list(super().loglikelihood(requests, disable_tqdm=True))
+
+    def _loglikelihood_tokens(self, requests: list[Request], **_: Any) -> list[tuple[float, bool]]:
+        """Log probability of each continuation, and whether it is what greedy decoding gives."""
+        answers: list[tuple[float, bool]] = [(0.0, True)] * len(requests)
+        texts = [(context + following)[-self.window :] for _, context, following in requests]
+        # Texts of like length go together. What pads them comes after, where no token looks.
+        order = sorted(range(len(texts)), key=lambda index: -len(texts[index]))
+        with progress("evaluating", len(texts)) as advance:
+            for start in range(0, len(order), self.batch):
+                part = order[start : start + self.batch]
+                windows = np.full((len(part), len(texts[part[0]])), self.first, np.int64)
+                for row, index in enumerate(part):
+                    windows[row, : len(texts[index])] = texts[index]
+                losses, hits = self.predict(windows)
+                for row, index in enumerate(part):
+                    end = len(texts[index]) - 1
+                    scored = slice(max(0, end - len(requests[index][2])), end)
+                    answers[index] = (-float(losses[row, scored].sum()), bool(hits[row, scored].all()))
+                advance(len(part))
+        return answers
+
+    def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
+        """Log probability of whole texts, in windows that follow each other."""
+        totals = []
+        for request in requests:
+            (text,) = request.args
+            tokens = self.tok_encode(text, add_special_tokens=False)
+            windows = get_rolling_token_windows(tokens, self.eot_token_id, self.window - 1, 1)
+            parts = [(("", ""), *make_disjoint_window(window)) for window in windows]
+            totals.append(sum(score for score, _ in self._loglikelihood_tokens(parts)))
+        return totals
+
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+        """Greedy continuations up to the first of a task's stop texts."""
+        texts = []
+        for context, options in (request.args for request in requests):
+            most = int(options.get("max_gen_toks", MOST_GENERATED))
+            stops = options.get("until") or []
+            tokens = self.tok_encode(context)[most - self.window :]
+            generated: list[int] = []
+            text = ""
+            for token in self.generate(tokens, most):
+                generated.append(token)
+                text = self.tokens.decode(generated)
+                if any(stop in text for stop in stops):
+                    break
+            for stop in stops:
+                text = text.split(stop)[0]
+            texts.append(text)
+        return texts
+
+
+def task_names(text: str) -> tuple[str, ...]:
+    """`piqa,boolq` as names; `paper` stands for the paper's eight."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    return tuple(task for name in names for task in (PAPER_TASKS if name == "paper" else (name,)))
+
+
+@lru_cache(maxsize=1)
+def _manager(tasks: tuple[str, ...], include: Path | None) -> TaskManager:
+    """Who finds the tasks. lm-eval's own take seconds to list: only where they are asked for."""
+    where = "give --include-path for files of your own"
+    if include is not None:
+        where = f"and {include} has none"
+        own = TaskManager(include_path=str(include), include_defaults=False)
+        if set(tasks) <= set(own.all_tasks):
+            return own
+    manager = TaskManager(include_path=None if include is None else str(include))
+    for task in tasks:
+        if task not in manager.all_tasks:
+            raise UsageError(f"task {task!r}: lm-eval has no task of that name, {where}")
+    return manager
+
+
+def evaluate(
+    model: LanguageModel, tasks: Sequence[str], *, include: Path | None = None, limit: int | None = None
+) -> list[dict[str, Any]]:
+    """Runs tasks on a model.
+
+    Args:
+        model: The model.
+        tasks: Names that lm-eval knows.
+        include: Folder with further task files (YAML).
+        limit: The first so many questions of each task; None for all.
+
+    Returns:
+        For each task and metric a row with `task`, `metric`, `value` and `higher_is_better`, as the table of
+        results has them (`hetc.evaluation.results`).
+
+    Raises:
+        UsageError: A task that isn't known.
+        RuntimeMissingError: A task's data can't be reached.
+    """
+    manager = _manager(tuple(tasks), include)
+    try:
+        found = simple_evaluate(
+            model=model,
+            tasks=list(tasks),
+            task_manager=manager,
+            limit=limit,
+            bootstrap_iters=0,
+            log_samples=False,
+        )
+    except (OSError, DatasetsError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise RuntimeMissingError(
+            f"the data of {', '.join(tasks)} can't be loaded: {reason}; run once where the data set hub can "
+            "be reached, or give tasks with local data by --include-path"
+        ) from error
+    assert found is not None
+    rows = []
+    for task in tasks:
+        better = found["higher_is_better"].get(task, {})
+        for key, value in found["results"][task].items():
+            metric, _, kind = key.partition(",")
+            if kind == "none" and not metric.endswith("_stderr") and isinstance(value, (int, float)):
+                rows.append(
+                    {
+                        "task": task,
+                        "metric": metric,
+                        "value": float(value),
+                        "higher_is_better": bool(better.get(metric, True)),
+                    }
+                )
+    return rows

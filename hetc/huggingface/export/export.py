@@ -1,0 +1,120 @@
+"""`export`: a Hugging Face MoE checkpoint becomes an ONNX model in the canonical MoE layer.
+
+The checkpoint's safetensors files are copied or hard-linked, and the graph's initializers are places in them.
+Only what a graph cannot refer to there is written anew, see `tensor_files`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import shutil
+from pathlib import Path
+
+import onnx_ir as ir
+from transformers import PreTrainedModel
+
+from hetc.base.errors import InvalidInputError, UsageError
+from hetc.base.output import bring_files
+from hetc.base.progress import progress
+from hetc.huggingface.cache import find_cache
+from hetc.huggingface.checkpoint import read_checkpoint, resolve_source
+from hetc.huggingface.experts import experts_modules
+from hetc.huggingface.export.generation import genai_config
+from hetc.huggingface.export.placeholder import SHAPES_ONLY, TRACED
+from hetc.huggingface.export.skeleton import build_skeleton, fill_with_zeros
+from hetc.huggingface.export.tensor_files import TensorFiles
+from hetc.huggingface.export.tracing import trace
+from hetc.huggingface.export.weight_names import WeightPlaces, find_weights
+from hetc.huggingface.export.weights import AttachWeights, expert_weights
+from hetc.model.text_files import TEXT_FILES
+from hetc.operators.schemas import DOMAIN
+from hetc.passes.rewrite.expand_experts import ExpandExperts
+
+__all__ = ["export"]
+
+logger = logging.getLogger(__name__)
+
+MODEL_FILE = "model.onnx"
+
+
+def export(source: str | Path, output: str | Path, *, link: bool = False, force: bool = False) -> Path:
+    """Export a checkpoint to `output`: model.onnx, the safetensors files it points into, and the tokenizer.
+
+    The graph takes `input_ids`, `attention_mask` `[batch, past + sequence]` (zeros on the left for padding),
+    `position_ids` and the key/value cache, and gives float32 `logits`; batch, sequence and past are dynamic.
+
+    Args:
+        source: folder with config.json and safetensors, or a hub id.
+        output: folder to write; it appears whole or not at all.
+        link: hard-link the safetensors files instead of copying them.
+        force: write into an existing folder; files of other names there stay.
+
+    Returns:
+        Path of model.onnx.
+
+    Raises:
+        UsageError: `output` exists and `force` is off, `source` cannot be had, or files cannot be linked.
+        InvalidInputError: a checkpoint or family that cannot be exported; the message says why.
+    """
+    output = Path(output).resolve()
+    if output.exists() and not (force and output.is_dir()):
+        raise UsageError(f"{output}: exists; choose another folder, or pass --force to write into this one")
+    folder = resolve_source(source)
+    tensors = read_checkpoint(folder)
+    skeleton = build_skeleton(folder)
+    staging = output.with_name(f".{output.name}.{secrets.token_hex(4)}")
+    try:
+        staging.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(f"{output}: cannot be written ({error.strerror}); choose another folder") from error
+    try:
+        with TensorFiles(staging) as files:
+            places = find_weights(skeleton, tensors, files)
+        brought = sorted(file for file in places.files if file.parent != staging)
+        bring_files({file: staging / file.name for file in brought}, link=link)
+        for name in TEXT_FILES:
+            if (folder / name).is_file():
+                shutil.copyfile(folder / name, staging / name)
+        _write_model(skeleton, places, staging)
+        _publish(staging, output)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return output / MODEL_FILE
+
+
+def _write_model(skeleton: PreTrainedModel, places: WeightPlaces, directory: Path) -> None:
+    family = skeleton.config.model_type
+    logger.info("tracing %s", family)
+    try:
+        skeleton.set_experts_implementation(SHAPES_ONLY)
+        cache = find_cache(skeleton)
+        skeleton.set_experts_implementation(TRACED)
+        fill_with_zeros(skeleton)
+        with progress(f"tracing {family}"):
+            model = trace(skeleton, cache)
+    except Exception as error:  # whatever the family's code and the tracer raise
+        reason = " ".join(str(error).split("\n")[:2]).strip()
+        raise InvalidInputError(f"PyTorch cannot trace {family}: {reason}") from error
+    ExpandExperts(expert_weights(places, directory))(model)
+    AttachWeights(places.parameters, directory)(model)
+    expected = sum(module.num_experts for _, module in experts_modules(skeleton))
+    found = sum(node.domain == DOMAIN for node in model.graph)
+    if found != expected:
+        raise InvalidInputError(f"{family}: the graph has {found} experts, the model {expected}")
+    model.metadata_props["hetc.model_type"] = family
+    ir.save(model, directory / MODEL_FILE)
+    configuration = genai_config(skeleton.config, cache, directory / MODEL_FILE)
+    if configuration:
+        text = json.dumps(configuration, indent=2) + "\n"
+        (directory / "genai_config.json").write_text(text, encoding="utf-8")
+
+
+def _publish(staging: Path, output: Path) -> None:
+    if not output.exists():
+        staging.rename(output)
+        return
+    # The graph comes last: an interrupted export leaves the old graph, not a new one that lacks its files.
+    for file in sorted(staging.iterdir(), key=lambda file: file.name == MODEL_FILE):
+        file.replace(output / file.name)

@@ -1,0 +1,91 @@
+"""A transformers model without weights: every parameter is one zero, stretched to its shape by strides of 0.
+
+Such a model traces like a real one, which a model on the device `meta` or of fake tensors does not: buffers
+and constants that the code computes are real and reach the graph.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+import hetc.huggingface.deepseek  # noqa: F401 - registers the family
+from hetc.base.errors import InvalidInputError
+from hetc.huggingface.export.own_experts import OWN_EXPERTS
+from hetc.huggingface.export.placeholder import prepare_experts
+from hetc.huggingface.export.stand_ins import GATED_DELTA_RULE, has_known_delta_rule
+
+__all__ = ["build_skeleton", "fill_with_zeros"]
+
+
+ONE_CHUNK = "its linear attention traces for one chunk of 64 tokens; longer prompts would fail"
+UNTRACEABLE = {
+    **dict.fromkeys(("bailing_hybrid", "kimi_linear"), ONE_CHUNK),
+    **dict.fromkeys(
+        ("granitemoehybrid", "nemotron_h"),
+        "its state-space layers trace for one number of chunks; longer prompts would fail",
+    ),
+}
+"""Model types that hetc has no graph for, and why."""
+
+
+def build_skeleton(folder: Path) -> PreTrainedModel:
+    """The causal language model of a checkpoint folder's config.json, float32, on the device `meta`.
+
+    Raises:
+        InvalidInputError: a configuration that transformers cannot build, a quantised checkpoint, or a family
+            whose experts hetc cannot express.
+    """
+    try:
+        # The code that some checkpoints bring is not run.
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise InvalidInputError(f"{folder}: transformers cannot read the configuration: {error}") from error
+    if getattr(config, "quantization_config", None):
+        raise InvalidInputError(f"{folder}: a quantised {config.model_type} checkpoint; export the float one")
+    text = config.get_text_config()
+    if text.model_type in UNTRACEABLE:
+        raise InvalidInputError(f"{folder}: {text.model_type}: {UNTRACEABLE[text.model_type]}")
+    # Configurations from training ask for the router's loss, which generation does not use.
+    text.output_router_logits = False
+    try:
+        with torch.device("meta"):
+            own: Any = OWN_EXPERTS.get(text.model_type)
+            build: Any = own._from_config if own else AutoModelForCausalLM.from_config
+            model: PreTrainedModel = build(
+                text if own else config, dtype=torch.float32, attn_implementation="eager"
+            )
+    except ValueError as error:
+        raise InvalidInputError(
+            f"{folder}: {config.model_type} is not a causal language model: {error}"
+        ) from error
+    code = sys.modules[type(model).__module__]
+    if hasattr(code, GATED_DELTA_RULE) and not has_known_delta_rule(code):
+        raise InvalidInputError(f"{folder}: {text.model_type}: {ONE_CHUNK}")
+    prepare_experts(model, config.model_type)
+    model.train(False)
+    return model
+
+
+def fill_with_zeros(model: PreTrainedModel) -> None:
+    """Move the model off `meta`: parameters become zeros without memory, buffers get their first values."""
+    for module in model.modules():
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = torch.zeros(buffer.shape, dtype=buffer.dtype)
+        # Persistent buffers come from the checkpoint; the others are computed where transformers does it.
+        # It would fill parameters too, so these are still on `meta`.
+        if module._non_persistent_buffers_set:
+            initialize: Any = model._init_weights
+            initialize(module)
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                zero: Any = torch.zeros(()).expand(parameter.shape)
+                module._parameters[name] = nn.Parameter(zero, requires_grad=False)
+    model.tie_weights()

@@ -1,0 +1,264 @@
+"""Applies a plan to a live transformers model: its analog units compute on crossbars for a while.
+
+    nn.Linear of an analog dense unit      ->  `analog_matmul`, the bias added digitally
+    experts module with analog experts     ->  expert by expert, each as the plan says
+
+Everything else is transformers' own, in the model's type. Weights are programmed when they are first needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from hetc.base.errors import InvalidInputError, UsageError
+from hetc.hardware.profile import Profile
+from hetc.huggingface.experts import STACKED, experts_modules, split_stack
+from hetc.plan.calibration import parse_bound_rule
+from hetc.plan.plan import Plan, PlannedUnit
+from hetc.plan.targets import targets_at
+from hetc.plan.units import Matrix
+from hetc.plan.weight_roles import layer_name, unit_of_weight
+from hetc.runtimes.reference.settings import Crossbar, crossbar_of
+from hetc.runtimes.torch.crossbar import Crossbars, Placed, analog_matmul, place
+
+__all__ = ["MODES", "apply_plan"]
+
+MODES = ("exact", "converters", "noisy")
+"""What an analog unit computes; as the library's `hetc.mode`."""
+
+_Product = Callable[[torch.Tensor], torch.Tensor]
+
+
+@contextmanager
+def apply_plan(
+    model: nn.Module,
+    plan: Plan,
+    *,
+    mode: str | None = None,
+    seed: int | None = None,
+    digital_frac: str | float | None = None,
+    noise_scale: float | None = None,
+    drift_time: float | None = None,
+    read_seed: int | None = None,
+    store: str | None = None,
+) -> Iterator[None]:
+    """Within the context, the model computes what a bundle of the plan does.
+
+    Args:
+        model: A transformers model with the weights that the plan was made for, on any device. Digital units
+            compute in its type, analog ones in float32.
+        plan: The plan.
+        mode: `exact`, `converters` or `noisy`; None for noisy.
+        seed: Programming seed; None for the plan's.
+        digital_frac: Share of each group's experts that runs digital; None for the plan's.
+        noise_scale: Factor c on the programming noise; None for the profile's.
+        drift_time: Seconds since programming; None for the profile's.
+        read_seed: Seed of the array's reading; None for 0.
+        store: What programmed weights are kept as: `bfloat16` (default), `float32` or `int8`.
+
+    Raises:
+        UsageError: An unknown mode, or a value out of range.
+        InvalidInputError: A plan for another model, weights that are NaN or infinite, or a profile whose
+            products draw noise one by one, which only bundles do.
+    """
+    mode = mode or "noisy"
+    if mode not in MODES:
+        raise UsageError(f"mode {mode!r} is not known; choose one of {', '.join(MODES)}")
+    changed = {"noise_scale": noise_scale, "drift_time": drift_time}
+    given: dict[str, Any] = {name: value for name, value in changed.items() if value is not None}
+    profile = replace(plan.profile, **given)
+    if mode == "noisy":
+        _refuse_product_noise(profile)
+    plan = replace(
+        plan, profile=profile, units=plan.units if digital_frac is None else targets_at(plan, digital_frac)
+    )
+    settings = crossbar_of(
+        profile,
+        mode,
+        seed=plan.seed if seed is None else seed,
+        read_seed=read_seed or 0,
+        store=store or "bfloat16",
+    )
+    forwards = _forwards(model, plan, settings)
+    try:
+        for module, forward in forwards if mode != "exact" else ():
+            module.forward = forward
+        yield
+    finally:
+        for module, _ in forwards:
+            vars(module).pop("forward", None)
+
+
+def _refuse_product_noise(profile: Profile) -> None:
+    if profile.disturbs:
+        raise InvalidInputError(
+            f"profile {profile.name!r} has noise of single products (output_noise, weight_noise, ir_drop or "
+            "stochastic DAC rounding), which the torch runtime doesn't draw; evaluate a bundle"
+        )
+
+
+@dataclass
+class _Site:
+    """Matrices of an analog unit that take the same input.
+
+    Attributes:
+        plan, unit, settings: Where they belong.
+        name: The input's name in the plan: `in` or `mid` of an expert, else the weight's.
+        weights: `[N, K]` each.
+        matrices: The plan's entry for each.
+    """
+
+    plan: Plan
+    unit: PlannedUnit
+    settings: Crossbar
+    name: str
+    weights: Sequence[torch.Tensor]
+    matrices: Sequence[Matrix]
+
+    def __post_init__(self) -> None:
+        """Raises `InvalidInputError` for a weight that isn't the plan's."""
+        for weight, matrix in zip(self.weights, self.matrices, strict=True):
+            expected = [matrix.outputs, matrix.inputs]
+            if list(weight.shape) != expected:
+                raise InvalidInputError(
+                    f"plan: {matrix.projection} of unit {self.unit.id!r} is {expected}, the model's is "
+                    f"{list(weight.shape)}; the plan was made for another model"
+                )
+
+    @cached_property
+    def crossbars(self) -> Crossbars:
+        """Programmed at first use: experts that no token chooses never are."""
+        bounds = self.unit.adc_bounds.get(self.name)
+        by_norm = bounds is not None and parse_bound_rule(self.plan.adc_bound_rule)[0] == "std"
+        placed = [
+            Placed(weight, matrix.stream, bounds, by_norm)
+            for weight, matrix in zip(self.weights, self.matrices, strict=True)
+        ]
+        return place(placed, self.settings, self.unit.input_ranges.get(self.name))
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return analog_matmul(x, self.crossbars)
+
+
+def _forwards(
+    model: nn.Module, plan: Plan, settings: Crossbar
+) -> list[tuple[nn.Module, Callable[..., torch.Tensor]]]:
+    """The modules that compute something else while the plan is applied.
+
+    Raises:
+        InvalidInputError: An analog unit, or a matrix of one, that the model doesn't have.
+    """
+    analog = {unit.id: unit for unit in plan.units if unit.target == "analog"}
+    left = {(unit.id, matrix.projection): matrix for unit in analog.values() for matrix in unit.matrices}
+    forwards: list[tuple[nn.Module, Callable[..., torch.Tensor]]] = []
+    for name, module in model.named_modules():
+        role = unit_of_weight(f"{name}.weight") if isinstance(module, nn.Linear) else None
+        matrix = left.pop((role.unit_id, role.projection), None) if role else None
+        if role and matrix:
+            weight: Any = module.weight
+            site = _Site(plan, analog[role.unit_id], settings, matrix.weight, [weight], [matrix])
+            forwards.append((module, partial(_linear, module, site)))
+    for path, module in experts_modules(model):
+        sites: list[tuple[_Site, _Site] | None] = []
+        for index in range(module.num_experts):
+            unit = analog.get(f"{layer_name(path)}.experts.{index}")
+            sites.append(None if unit is None else _expert_sites(module, index, plan, unit, settings))
+            for matrix in unit.matrices if unit else ():
+                left.pop((unit.id, matrix.projection))  # type: ignore[union-attr]
+        if any(sites):
+            forwards.append((module, partial(_experts, module, sites)))
+    for unit_id, projection in left:
+        raise InvalidInputError(
+            f"plan: {projection} of unit {unit_id!r} is analog, and the model has neither a linear layer nor "
+            "an expert of that name; is it the checkpoint that the plan was made for?"
+        )
+    return forwards
+
+
+def _linear(module: Any, product: _Product, x: torch.Tensor) -> torch.Tensor:
+    y = product(x)
+    return (y if module.bias is None else y + module.bias).to(x.dtype)
+
+
+def _expert_sites(
+    module: Any, index: int, plan: Plan, unit: PlannedUnit, settings: Crossbar
+) -> tuple[_Site, _Site]:
+    weights = _expert_parts(module, index, "")
+    first = [matrix for matrix in unit.matrices if matrix.projection != "down_proj"]
+    second = [matrix for matrix in unit.matrices if matrix.projection == "down_proj"]
+    return (
+        _Site(plan, unit, settings, "in", [weights[matrix.projection] for matrix in first], first),
+        _Site(plan, unit, settings, "mid", [weights[matrix.projection] for matrix in second], second),
+    )
+
+
+def _expert_parts(module: Any, index: int, suffix: str) -> dict[str, torch.Tensor]:
+    """Weights `[N, K]`, or with suffix `_bias` biases `[N]`, of one expert by projection, gate before up."""
+    parts = {}
+    for name, projections in STACKED.items():
+        if f"{name}{suffix}" in module._parameters:
+            stack = getattr(module, f"{name}{suffix}")[index]
+            for projection, part in zip(
+                projections, split_stack(stack, len(projections), module), strict=True
+            ):
+                turned = module.is_transposed and not suffix
+                parts[f"{projection}_proj"] = part.mT if turned else part
+    return parts
+
+
+def _experts(
+    module: Any,
+    sites: Sequence[tuple[_Site, _Site] | None],
+    hidden: torch.Tensor,
+    top_k_index: torch.Tensor,
+    top_k_weights: torch.Tensor,
+) -> torch.Tensor:
+    """`[T, H]`, `[T, K]` and `[T, K]` -> `[T, H]`, each expert on the rows that chose it."""
+    chosen = top_k_index.flatten()
+    order = chosen.argsort(stable=True)
+    counts = chosen.bincount(minlength=len(sites)).tolist()
+    rows: Any = hidden[order // top_k_index.shape[1]]
+    outputs = [
+        _expert(module, index, sites[index], part)
+        for index, part in enumerate(rows.split(counts))
+        if len(part)
+    ]
+    y = torch.empty_like(rows).index_copy_(0, order, torch.cat(outputs))
+    weighted = y.reshape(*top_k_index.shape, -1) * top_k_weights.unsqueeze(-1)
+    return weighted.sum(1).to(hidden.dtype)
+
+
+def _side_by_side(weights: Sequence[torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    """x times each weight `[N, K]`: products are put together, as weights would have to be copied."""
+    return torch.cat([nn.functional.linear(x, weight) for weight in weights], -1)
+
+
+def _expert(module: Any, index: int, sites: tuple[_Site, _Site] | None, x: torch.Tensor) -> torch.Tensor:
+    """One expert; between the products of an analog one everything is float32."""
+    biases = _expert_parts(module, index, "_bias")
+    down_bias = biases.pop("down_proj", None)
+    first: _Product
+    second: _Product
+    if sites:
+        first, second = sites
+    else:
+        weights = _expert_parts(module, index, "")
+        second = partial(_side_by_side, [weights.pop("down_proj")])
+        first = partial(_side_by_side, [*weights.values()])
+    h = first(x)
+    if biases:
+        h = h + torch.cat([*biases.values()])
+    if module.has_gate:
+        gate, up = h.chunk(2, -1)
+        h = module._apply_gate(h if module.is_concatenated else torch.stack([gate, up], -1).flatten(-2))
+    else:
+        h = module.act_fn(h)
+    y = second(h)
+    return (y if down_bias is None else y + down_bias).to(x.dtype)

@@ -1,0 +1,43 @@
+"""Opens a checkpoint as a live transformers model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+import hetc.huggingface.deepseek  # noqa: F401 - registers the family
+from hetc.base.errors import InvalidInputError
+from hetc.huggingface.checkpoint import resolve_source
+from hetc.huggingface.experts import experts_modules
+
+__all__ = ["open_model"]
+
+
+def open_model(
+    source: str | Path, device: str = "cpu", dtype: torch.dtype | str = torch.float32
+) -> PreTrainedModel:
+    """A checkpoint's model, in evaluation mode.
+
+    Args:
+        source: Folder of the checkpoint, or a hub id.
+        device: Where it computes.
+        dtype: Type of its weights; `auto` for the checkpoint's.
+
+    Raises:
+        UsageError: No such checkpoint.
+        InvalidInputError: Not a causal language model with experts behind transformers' interface.
+    """
+    folder = resolve_source(source)
+    load: Any = AutoModelForCausalLM.from_pretrained
+    try:
+        # The code that some checkpoints bring is not run.
+        model: Any = load(folder, dtype=dtype, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise InvalidInputError(f"{folder}: transformers cannot open the model: {error}") from error
+    if not any(True for _ in experts_modules(model)):
+        raise InvalidInputError(f"{folder}: {model.config.model_type} has no experts that hetc knows")
+    opened: PreTrainedModel = model.to(device).eval()
+    return opened

@@ -1,0 +1,74 @@
+"""Writes the weight file of a model, one tensor after another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import onnx_ir as ir
+
+from hetc.model.external_tensors import data_file, external_tensors, tensor_at
+
+__all__ = ["EXTERNAL_ABOVE", "WeightFile"]
+
+EXTERNAL_ABOVE = 1 << 12
+"""Bytes above which a tensor that a model keeps inline moves into its weight file."""
+ALIGNMENT = 1 << 12
+"""A page: runtimes map a tensor where it lies."""
+
+
+class WeightFile:
+    """ONNX external data in the making; a context manager.
+
+    Args:
+        path: The file to write.
+        folder: Folder of the model; tensors are named relative to it.
+    """
+
+    def __init__(self, path: Path, folder: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path, self.folder = path, folder
+        self._file = path.open("wb")
+
+    def __enter__(self) -> WeightFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def add(self, name: str, values: np.ndarray) -> ir.ExternalTensor:
+        """Appends an array and returns the tensor that lies there."""
+        return self._append(ir.tensor(values, name=name), values)
+
+    def take(self, model: ir.Model) -> None:
+        """Brings every tensor of another file, and every large initializer, into the file."""
+        for slot, tensor in external_tensors(model):
+            if data_file(tensor) != self.path:
+                slot.replace(self._append(tensor, _stored(tensor)))
+        self.take_inline(model)
+
+    def take_inline(self, model: ir.Model) -> None:
+        """Brings every large initializer that the model holds itself into the file."""
+        for value in model.graph.initializers.values():
+            tensor = value.const_value
+            if isinstance(tensor, (ir.ExternalTensor, ir.StringTensor, type(None))):
+                continue
+            if tensor.nbytes > EXTERNAL_ABOVE:
+                value.const_value = self._append(tensor, np.frombuffer(tensor.tobytes(), np.uint8))
+
+    def _append(self, tensor: ir.TensorProtocol, data: np.ndarray) -> ir.ExternalTensor:
+        self._file.seek(-self._file.tell() % ALIGNMENT, 1)
+        offset = self._file.tell()
+        np.ascontiguousarray(data).tofile(self._file)
+        location = self.path.relative_to(self.folder).as_posix()
+        return tensor_at(tensor, location, offset, data.nbytes, self.folder)
+
+
+def _stored(tensor: ir.ExternalTensor) -> np.ndarray:
+    """The bytes of a tensor, mapped."""
+    if not tensor.nbytes:
+        return np.empty(0, np.uint8)
+    return np.memmap(data_file(tensor), np.uint8, "r", tensor.offset or 0, (tensor.nbytes,))

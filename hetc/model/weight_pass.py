@@ -1,0 +1,192 @@
+"""One sequential pass over a weight file gives its sha256 and the norms of the matrices in it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from hetc.base.errors import InvalidInputError
+from hetc.model.matrix_norms import MatrixNorms, NormSums
+
+__all__ = ["FileIdentity", "MatrixPlace", "MeasuredFile", "measure_file"]
+
+BLOCK = 2 << 20
+"""Bytes read at a time; two such blocks are in memory."""
+
+
+@dataclass(frozen=True)
+class FileIdentity:
+    """What tells, without reading it, that a file is the one it was."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> FileIdentity:
+        """The identity of what `path` leads to."""
+        status = path.stat()
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@dataclass(frozen=True, order=True)
+class MatrixPlace:
+    """Where a matrix lies in a file, row after row.
+
+    Attributes:
+        offset: Its first byte, which may be any.
+        dtype: ONNX name of its type: `FLOAT`, `FLOAT16` or `BFLOAT16`.
+        rows: Number of rows.
+        columns: Number of columns.
+    """
+
+    offset: int
+    dtype: str
+    rows: int
+    columns: int
+
+    @property
+    def row_bytes(self) -> int:
+        """Length of a row."""
+        return self.columns * int(ir.DataType[self.dtype].itemsize)
+
+    @property
+    def end(self) -> int:
+        """The first byte after it."""
+        return self.offset + self.rows * self.row_bytes
+
+
+@dataclass(frozen=True)
+class MeasuredFile:
+    """What is known of a file that was read.
+
+    Attributes:
+        identity: Of the file at that time.
+        sha256: Hexadecimal digest of its contents.
+        norms: Of the matrices that were asked for.
+    """
+
+    identity: FileIdentity
+    sha256: str
+    norms: dict[MatrixPlace, MatrixNorms]
+
+
+def measure_file(
+    path: Path, matrices: Iterable[MatrixPlace], advance: Callable[[int], None] = lambda read: None
+) -> MeasuredFile:
+    """Reads a file from beginning to end: one thread hashes while another sums squares.
+
+    Matrices that overlap others are read again, after the pass.
+
+    Args:
+        path: The file.
+        matrices: The matrices to measure; they lie within the file.
+        advance: Called with the number of bytes that were read.
+
+    Raises:
+        InvalidInputError: The file changed meanwhile.
+    """
+    identity = FileIdentity.of(path)
+    digest = hashlib.sha256()
+    sums = {matrix: NormSums(matrix.columns) for matrix in matrices}
+    apart, overlapping = _disjoint(sorted(sums))
+    with path.open("rb", buffering=0) as file:
+        for block in _blocks(file, _cover(apart, identity.size), sums):
+            digest.update(block)
+            advance(len(block))
+        while overlapping:
+            apart, overlapping = _disjoint(overlapping)
+            for _ in _blocks(file, [part for matrix in apart for part in _parts(matrix)], sums):
+                pass
+    if FileIdentity.of(path) != identity:
+        raise InvalidInputError(f"{path} changed while it was read; run the command again")
+    return MeasuredFile(identity, digest.hexdigest(), {matrix: sums[matrix].norms for matrix in sums})
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A stretch of a file: rows of a matrix, or bytes that belong to none."""
+
+    offset: int
+    length: int
+    matrix: MatrixPlace | None = None
+
+
+def _disjoint(matrices: Sequence[MatrixPlace]) -> tuple[list[MatrixPlace], list[MatrixPlace]]:
+    """Splits matrices, sorted by place, into some that do not overlap each other, and the others."""
+    apart: list[MatrixPlace] = []
+    others = []
+    for matrix in matrices:
+        if apart and matrix.offset < apart[-1].end:
+            others.append(matrix)
+        else:
+            apart.append(matrix)
+    return apart, others
+
+
+def _parts(matrix: MatrixPlace) -> Iterator[_Part]:
+    height = max(1, BLOCK // max(1, matrix.row_bytes))
+    for row in range(0, matrix.rows, height):
+        rows = min(height, matrix.rows - row)
+        yield _Part(matrix.offset + row * matrix.row_bytes, rows * matrix.row_bytes, matrix)
+
+
+def _cover(matrices: Iterable[MatrixPlace], size: int) -> Iterator[_Part]:
+    """The whole file, in order."""
+    position = 0
+    for matrix in matrices:
+        yield from _between(position, matrix.offset)
+        yield from _parts(matrix)
+        position = matrix.end
+    yield from _between(position, size)
+
+
+def _between(start: int, end: int) -> Iterator[_Part]:
+    for offset in range(start, end, BLOCK):
+        yield _Part(offset, min(BLOCK, end - offset))
+
+
+def _blocks(file: FileIO, parts: Iterable[_Part], sums: dict[MatrixPlace, NormSums]) -> Iterator[memoryview]:
+    """Yields the parts' bytes while another thread adds their rows to `sums`."""
+    buffers = [bytearray(), bytearray()]
+    pending: list[Future[None]] = []
+    with ThreadPoolExecutor(1) as helper:
+        for number, part in enumerate(parts):
+            if len(pending) == 2:
+                pending.pop(0).result()  # it worked on the buffer that is filled next
+            if len(buffers[number % 2]) < part.length:
+                buffers[number % 2] = bytearray(max(BLOCK, part.length))
+            block = memoryview(buffers[number % 2])[: part.length]
+            file.seek(part.offset)
+            _fill(file, block)
+            pending.append(helper.submit(_add_rows, part.matrix, block, sums))
+            yield block
+        for one in pending:
+            one.result()
+
+
+def _add_rows(matrix: MatrixPlace | None, block: memoryview, sums: dict[MatrixPlace, NormSums]) -> None:
+    if matrix is not None and len(block):
+        rows = np.frombuffer(block, ir.DataType[matrix.dtype].numpy()).reshape(-1, matrix.columns)
+        sums[matrix].add(rows)
+
+
+def _fill(file: FileIO, block: memoryview) -> None:
+    """Reads until `block` is full, and asks for what follows it, so that the disk works meanwhile."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file.fileno(), file.tell() + len(block), len(block), os.POSIX_FADV_WILLNEED)
+    done = 0
+    while done < len(block):
+        count = file.readinto(block[done:])
+        if not count:
+            raise InvalidInputError(f"{file.name} ended while it was read; run the command again")
+        done += count

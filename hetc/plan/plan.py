@@ -1,0 +1,307 @@
+"""The plan: every unit with its target and the reason. The only hand-over from analysis to rewriting."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass, field, replace
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from hetc.base.errors import InvalidInputError, UsageError
+from hetc.base.quantity import quantity
+from hetc.hardware.profile import Profile
+from hetc.plan.finding import Finding
+from hetc.plan.units import Matrix
+
+__all__ = ["Partition", "Plan", "PlannedUnit", "Shares", "SpentBudget", "digital_count", "parse_fraction"]
+
+SCHEMA_VERSION = 1
+FRACTION_RULES = ("score-top-k", "score-rest", "budget")
+"""Rules of experts that change sides with the digital fraction."""
+
+
+def parse_fraction(text: str | float | Decimal) -> Decimal:
+    """A digital fraction, exactly as written.
+
+    Raises:
+        UsageError: Not a number in 0..1.
+    """
+    try:
+        fraction = Decimal(str(text))
+    except InvalidOperation:
+        fraction = Decimal("NaN")
+    if not (fraction.is_finite() and 0 <= fraction <= 1):
+        raise UsageError(
+            f"digital fraction {text!s} is not a number between 0 and 1; 0.25 means 25 % of experts"
+        )
+    return fraction
+
+
+def digital_count(fraction: Decimal, group_size: int) -> int:
+    """How many of a group's experts are digital: floor(fraction * group_size + 1/2), in exact arithmetic."""
+    return int((fraction * group_size).to_integral_value(ROUND_HALF_UP))
+
+
+@dataclass(frozen=True)
+class PlannedUnit:
+    """A unit and where it runs.
+
+    Attributes:
+        id: The unit's id.
+        kind: The unit's kind.
+        layer: Its layer, or None.
+        expert: Its index among the layer's experts, or None.
+        target: `analog` or `digital`.
+        rule: Name of the rule that fixed the target.
+        reason: One sentence for people.
+        score: Scores by name; empty for units that are not ranked.
+        rank: Place in its group's order, 0 = first to be digital; None for units that are not ranked.
+        group_size: Number of experts that are ranked together; 0 for units that are not ranked.
+        parameters: Number of weights and biases.
+        counted: Whether they enter the shares.
+        tiles: Crossbar tiles that it takes when analog.
+        pinned: Whether the user fixed the target.
+        matrices: Its weight matrices with their random streams.
+        nodes: Names of the source model's nodes that use them.
+        input_ranges: Static ranges per K-slice, by crossbar input (`in`, `mid`, or a weight's name); empty
+            for ranges that follow each vector.
+        ranges_from: `dynamic`, or whose recording gave the ranges: `own`, or the `layer`'s for want of rows.
+        load: Share of the tokens that pass through it, if all experts of a layer are chosen equally often.
+        cache_width: Numbers that a token leaves in the key and value cache of an attention.
+        adc_bounds: Full scales of the ADC over the input range, per K-slice and crossbar input, in units of
+            the column's weight scale or norm as the plan's `adc_bound_rule` says; empty for `out_bound`.
+    """
+
+    id: str
+    kind: str
+    layer: int | None
+    expert: int | None
+    target: str
+    rule: str
+    reason: str
+    score: dict[str, float]
+    rank: int | None
+    group_size: int
+    parameters: int
+    counted: bool
+    tiles: int
+    pinned: bool
+    matrices: tuple[Matrix, ...]
+    nodes: tuple[str, ...]
+    input_ranges: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    ranges_from: str = "dynamic"
+    load: float = 1.0
+    cache_width: int = 0
+    adc_bounds: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+    @property
+    def follows_fraction(self) -> bool:
+        """Whether the digital fraction decides its target, here and for each session."""
+        return self.rank is not None and self.rule in FRACTION_RULES
+
+
+@dataclass(frozen=True)
+class SpentBudget:
+    """A budget and what the plan takes of it.
+
+    Attributes:
+        metric: `parameters`, `active-parameters`, `energy` or `latency`.
+        requested: The bound, as written.
+        achieved: The plan's value: a number of parameters, or joules or seconds per token.
+        basis: The system and step that energy and latency are of, in words; empty for parameters.
+    """
+
+    metric: str
+    requested: str
+    achieved: float
+    basis: str = ""
+
+    def __str__(self) -> str:
+        """For people."""
+        unit = {"energy": "J/token", "latency": "s/token"}.get(self.metric, "")
+        value = quantity(self.achieved, unit).rstrip()
+        return f"{self.metric} {value} of {self.requested}" + (f" ({self.basis})" if self.basis else "")
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Nodes of one target that run as one model.
+
+    Attributes:
+        index: Number in execution order.
+        target: `analog` or `digital`.
+        nodes: How many nodes it has.
+        units: Ids of the units in it.
+        inputs: Names of the tensors that enter it (weights not counted).
+        outputs: Names of the tensors that leave it.
+    """
+
+    index: int
+    target: str
+    nodes: int
+    units: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Parameters by where they are; the three add up to the model."""
+
+    digital: int
+    analog: int
+    uncounted: int
+
+    def percent(self) -> tuple[float, float, float]:
+        """Digital, analog and uncounted share in percent."""
+        total = max(1, self.digital + self.analog + self.uncounted)
+        return (100 * self.digital / total, 100 * self.analog / total, 100 * self.uncounted / total)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every unit with target, rule, score and rank; hardware, noise and provenance.
+
+    Attributes:
+        units: All units, in model order.
+        profile: The hardware, noise included.
+        seed: Programming seed that the bundle's nodes carry.
+        digital_frac: The fraction of experts, as written; with a budget, what the budget made of it.
+        ranking: `layer` or `model`: which experts are ranked together.
+        score: Name of the score that ranked them.
+        model_parameters: All parameters of the model, embedding and norms included.
+        source: `file`, `sha256`, `producer` of the model.
+        partitions: What runs as one model; empty until the graph has been cut.
+        hetc: `version` of the tool that made the plan.
+        range_rule: `dynamic`, or how a calibration was turned into input ranges.
+        adc_bound_rule: `out_bound` for the profile's, or how a calibration was turned into ADC bounds.
+        findings: The MoE layers that were not canonical in the source; those not raised stay digital.
+        budget: What decided instead of a fraction of the experts, if anything did.
+    """
+
+    units: tuple[PlannedUnit, ...]
+    profile: Profile
+    seed: int
+    digital_frac: str
+    ranking: str
+    score: str
+    model_parameters: int
+    source: dict[str, str]
+    partitions: tuple[Partition, ...] = ()
+    hetc: dict[str, str] = field(default_factory=dict)
+    range_rule: str = "dynamic"
+    adc_bound_rule: str = "out_bound"
+    findings: tuple[Finding, ...] = ()
+    budget: SpentBudget | None = None
+
+    @cached_property
+    def by_id(self) -> dict[str, PlannedUnit]:
+        """The units by id."""
+        return {unit.id: unit for unit in self.units}
+
+    @property
+    def shares(self) -> Shares:
+        """Parameters that run digital and analog, and those that the paper doesn't count."""
+        placed: Counter[str] = Counter()
+        for unit in self.units:
+            placed[unit.target if unit.counted else "uncounted"] += unit.parameters
+        digital, analog = placed["digital"], placed["analog"]
+        return Shares(digital, analog, self.model_parameters - digital - analog)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether anything analog is noisy."""
+        return self.profile.noisy and any(unit.target == "analog" for unit in self.units)
+
+    def with_partitions(self, partitions: tuple[Partition, ...]) -> Plan:
+        """A copy that knows how the graph was cut."""
+        return replace(self, partitions=partitions)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data as in plan.json."""
+        digital, analog, uncounted = self.shares.percent()
+        budget, achieved = {"metric": "experts", "requested": self.digital_frac}, {}
+        if self.budget is not None:
+            budget = {"metric": self.budget.metric, "requested": self.budget.requested}
+            budget |= {"basis": self.budget.basis, "digital_frac": self.digital_frac}
+            achieved = {"value": self.budget.achieved}
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "hetc": self.hetc,
+            "source": self.source,
+            "budget": {
+                **budget,
+                "ranking": self.ranking,
+                "score": self.score,
+                "achieved": {"digital": digital, "analog": analog, "uncounted": uncounted} | achieved,
+            },
+            "model_parameters": self.model_parameters,
+            "profile": self.profile.to_dict(),
+            "seed": self.seed,
+            "range_rule": self.range_rule,
+            "adc_bound_rule": self.adc_bound_rule,
+            "units": [asdict(unit) for unit in self.units],
+            "partitions": [asdict(partition) for partition in self.partitions],
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+    def save(self, path: Path) -> None:
+        """Writes plan.json."""
+        path.write_text(json.dumps(self.to_dict(), indent=1) + "\n", "utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Plan:
+        """Reads and checks plan.json.
+
+        Raises:
+            UsageError: The file cannot be read.
+            InvalidInputError: Not JSON, or it breaks the published schema (the message names the key).
+        """
+        from jsonschema import Draft202012Validator
+
+        try:
+            data = json.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise UsageError(f"plan {path}: {error.strerror}") from error
+        except ValueError as error:
+            raise InvalidInputError(f"plan {path} is not JSON: {error}") from error
+        schema = json.loads(resources.files("hetc.plan").joinpath("plan.schema.json").read_text("utf-8"))
+        for broken in Draft202012Validator(schema).iter_errors(data):
+            raise InvalidInputError(f"plan {path}: {broken.json_path}: {broken.message}")
+        return cls(
+            units=tuple(_planned_unit(unit) for unit in data["units"]),
+            profile=Profile.from_dict(data["profile"]),
+            seed=data["seed"],
+            digital_frac=data["budget"].get("digital_frac", data["budget"]["requested"]),
+            ranking=data["budget"]["ranking"],
+            score=data["budget"]["score"],
+            model_parameters=data["model_parameters"],
+            source=data["source"],
+            partitions=tuple(Partition(**_tuples(partition)) for partition in data["partitions"]),
+            hetc=data["hetc"],
+            range_rule=data["range_rule"],
+            adc_bound_rule=data["adc_bound_rule"],
+            findings=tuple(Finding(**finding) for finding in data.get("findings", [])),
+            budget=_spent_budget(data["budget"]),
+        )
+
+
+def _spent_budget(data: dict[str, Any]) -> SpentBudget | None:
+    if data["metric"] == "experts":
+        return None
+    return SpentBudget(data["metric"], data["requested"], data["achieved"]["value"], data["basis"])
+
+
+def _planned_unit(data: dict[str, Any]) -> PlannedUnit:
+    matrices = tuple(Matrix(**matrix) for matrix in data["matrices"])
+    by_input = {key: _tuples(data[key]) for key in ("input_ranges", "adc_bounds")}
+    return PlannedUnit(**{**_tuples(data), **by_input, "matrices": matrices})
+
+
+def _tuples(data: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows only lists; with tuples, a plan that was read equals the one that was written."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}

@@ -1,0 +1,37 @@
+"""What a digital fraction makes of a plan: the targets of its units, and where a unit changes sides."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+from hetc.plan.plan import Plan, PlannedUnit, digital_count, parse_fraction
+
+__all__ = ["flip_fraction", "targets_at"]
+
+
+def targets_at(plan: Plan, digital_frac: str | float) -> tuple[PlannedUnit, ...]:
+    """The plan's units with the targets that `hetc.digital_frac` gives them; pinned units stay.
+
+    Raises:
+        UsageError: Not a fraction in 0..1.
+    """
+    fraction = parse_fraction(digital_frac)
+
+    def place(unit: PlannedUnit) -> PlannedUnit:
+        if unit.rank is None or not unit.follows_fraction:
+            return unit
+        digital = unit.rank < digital_count(fraction, unit.group_size)
+        return replace(unit, target="digital" if digital else "analog")
+
+    return tuple(map(place, plan.units))
+
+
+def flip_fraction(unit: PlannedUnit) -> Fraction | None:
+    """The smallest fraction F that makes the unit digital, None for a unit that no fraction moves.
+
+    A unit is digital iff rank < floor(F * group_size + 1/2), so from F = (rank + 1/2) / group_size on.
+    """
+    if unit.rank is None or not unit.follows_fraction:
+        return None
+    return Fraction(2 * unit.rank + 1, 2 * unit.group_size)

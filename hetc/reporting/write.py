@@ -1,0 +1,117 @@
+"""Puts a report together: a plan, its costs and measured results as one page, and its figures as files."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from hetc.base.quantity import quantity
+from hetc.costing.cost import ACCOUNTINGS, plan_cost
+from hetc.costing.profile import CostProfile
+from hetc.costing.work import PHASES, Workload
+from hetc.evaluation.results import Result
+from hetc.plan.plan import Plan
+from hetc.plan.targets import targets_at
+from hetc.reporting.drawing import Figure, standalone
+from hetc.reporting.page import Section, build_page
+from hetc.reporting.plan_figures import cost_figures, placement_figure, score_figures
+from hetc.reporting.result_figures import energy_figures, fraction_figures, sensitivity_figures
+
+__all__ = ["build_report", "write_figures"]
+
+
+def build_report(
+    plan: Plan,
+    system: CostProfile,
+    *,
+    title: str,
+    batch: int = 32,
+    context: int = 1024,
+    accounting: str = "serial",
+    results: Sequence[Result] = (),
+    results_from: str = "",
+) -> tuple[str, list[Figure]]:
+    """The page, and the figures on it. Sections without data are left out.
+
+    Args:
+        plan: The plan.
+        system: The cost profile.
+        title: Of the page.
+        batch: Sequences of a step.
+        context: Tokens of each.
+        accounting: One of `hetc.costing.cost.ACCOUNTINGS`.
+        results: Measurements.
+        results_from: Where they come from.
+
+    Raises:
+        UsageError: A workload or accounting that makes no sense.
+    """
+    found = {
+        phase: plan_cost(plan.units, system, Workload(phase, batch, context), accounting) for phase in PHASES
+    }
+    decode = Workload("decode", batch, context)
+
+    def energy(fraction: float) -> float:
+        return plan_cost(targets_at(plan, fraction), system, decode, accounting).joules_per_token
+
+    step = f"batch {batch}, context {context:,}, {system.name}, {accounting}: {ACCOUNTINGS[accounting]}."
+    sections = [
+        Section("placement", "Where units run", "", [placement_figure(plan, system, decode, accounting)]),
+        Section("scores", "How scores are distributed", "", score_figures(plan)),
+        Section("accuracy", "Accuracy against the digital share", "", fraction_figures(results)),
+        Section("energy", "Accuracy against energy", f"Energy: {step}", energy_figures(results, energy)),
+        Section("sensitivity", "Sensitivity by kind of unit", "", sensitivity_figures(results)),
+        Section("cost", "What a step costs", f"Calculated: {step}", cost_figures(found)),
+    ]
+    sections = [section for section in sections if section.figures]
+    digital, analog, uncounted = plan.shares.percent()
+    summary = {
+        "parameters": f"{plan.model_parameters / 1e6:,.1f} M",
+        "digital": f"{digital:.2f} %",
+        "analog": f"{analog:.2f} %",
+        "uncounted": f"{uncounted:.2f} %",
+        "decode, per token": quantity(found["decode"].joules_per_token, "J"),
+        "decode, tokens/s": f"{found['decode'].tokens_per_second:,.0f}",
+    }
+    provenance = dict(_provenance(plan, system, results, results_from))
+    page = build_page(title, summary, sections, provenance)
+    return page, [figure for section in sections for figure in section.figures]
+
+
+def write_figures(figures: Iterable[Figure], folder: Path) -> None:
+    """Writes each figure as NAME.svg and the table behind it as NAME.csv."""
+    for figure in figures:
+        (folder / f"{figure.name}.svg").write_text(standalone(figure.svg), "utf-8")
+        with (folder / f"{figure.name}.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(figure.columns)
+            writer.writerows(figure.rows)
+
+
+def _provenance(
+    plan: Plan, system: CostProfile, results: Sequence[Result], results_from: str
+) -> Iterator[tuple[str, str]]:
+    profile = plan.profile
+    yield "model", plan.source["file"] or "in memory"
+    yield "model sha256", plan.source["sha256"] or "none: compiled in memory"
+    yield "produced by", plan.source["producer"] or "unknown"
+    yield "hetc", plan.hetc.get("version", "unknown")
+    yield "placement", f"{plan.score} per {plan.ranking}, digital fraction {plan.digital_frac}"
+    if plan.budget is not None:
+        yield "budget", str(plan.budget)
+    yield "hardware", f"{profile.name}: tiles {profile.tile_rows} x {profile.tile_columns}"
+    yield "converters", f"DAC {profile.dac_bits} bit, ADC {profile.adc_bits} bit, ranges {plan.range_rule}"
+    yield "noise", f"{profile.noise.name}, c = {profile.noise_scale:g}, t = {profile.drift_time:g} s"
+    yield "noise source", profile.noise.source or "the profile"
+    yield "seed", str(plan.seed)
+    if results:
+        seeds = len({result.seed for result in results})
+        yield "results", f"{results_from}: {len(results):,} measurements, {seeds} seeds"
+    yield "expert load", "top-k over the number of experts"
+    for section in ("digital", "analog", "link"):
+        for name, constant in vars(getattr(system, section)).items():
+            why = "; ".join(
+                filter(None, (constant.source, constant.assumption and f"assumed: {constant.assumption}"))
+            )
+            yield f"{section} {name.replace('_', ' ')}", f"{constant.value:g} {constant.unit} ({why})"

@@ -1,0 +1,97 @@
+"""A session that chooses its digital share by what its crossbars are like, and chooses again when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnxruntime
+
+from hetc.bundle.noise_probe import PROGRAMMING, NoiseProbe, mean_noise
+from hetc.plan.plan import Plan
+from hetc.plan.targets import targets_at
+from hetc.runtimes.onnxruntime.session import PROVIDERS, refusals, session_options
+from hetc.tuning.shares import Tuning, choose_share
+
+__all__ = ["AdaptiveSession"]
+
+
+class AdaptiveSession(onnxruntime.InferenceSession):  # type: ignore[misc]
+    """An `onnxruntime.InferenceSession` at a share that `hetc tune` saw to do.
+
+    Args:
+        model: The bundle's model.
+        bare_model: The same without a guard.
+        plan: Its plan.
+        tuning: What `hetc tune` saw of it.
+        config: Session entries other than `hetc.digital_frac`.
+        target_loss: Run at the smallest share that was seen below this loss with crossbars as noisy as these.
+        energy: Or at the largest share that costs no more J per token.
+        threads: Threads of the session; None leaves it to ONNX Runtime.
+
+    Attributes:
+        digital_frac: The share it runs at.
+        noise: Relative error of the crossbars' products when they were last measured, mean over layers; None
+            where `energy` decides.
+
+    Raises:
+        UsageError: No tuned share will do, or the library refuses an entry.
+        RuntimeMissingError: The library or ONNX Runtime is missing or too old.
+    """
+
+    digital_frac: str
+    noise: float | None
+
+    def __init__(
+        self,
+        model: Path,
+        bare_model: Path,
+        plan: Plan,
+        tuning: Tuning,
+        config: Mapping[str, str],
+        *,
+        target_loss: float | None,
+        energy: float | None,
+        threads: int | None = None,
+    ) -> None:
+        self._model, self._bare_model, self._plan, self._tuning = model, bare_model, plan, tuning
+        self._target_loss, self._energy, self._threads = target_loss, energy, threads
+        self._programmed: NoiseProbe | None = None
+        self._open(config)
+
+    def adapt(self, *, drift_time: float | None = None) -> str:
+        """Measures the crossbars again, and reopens at the share that they now ask for.
+
+        Nothing is programmed twice: the session runs on what was programmed to be measured.
+
+        Args:
+            drift_time: Seconds since programming; None for what the session has.
+
+        Returns:
+            The share.
+
+        Raises:
+            UsageError: No tuned share will do; the session goes on as it was.
+        """
+        later = {} if drift_time is None else {"hetc.drift_time": str(drift_time)}
+        self._open({**self._config, **later})
+        return self.digital_frac
+
+    def _open(self, config: Mapping[str, str]) -> None:
+        probe = None if self._target_loss is None else self._probe(config)
+        noise = None if probe is None else mean_noise(probe.measure())
+        share = choose_share(
+            self._tuning, noise=noise or 0.0, target_loss=self._target_loss, energy=self._energy
+        )
+        options = session_options({**config, "hetc.digital_frac": share}, threads=self._threads)
+        with refusals(self._model):
+            super().__init__(str(self._model), options, providers=PROVIDERS)
+        self._config, self.digital_frac, self.noise = config, share, noise
+        if probe is not None:  # let go of the experts that are digital now
+            analog = {unit.id for unit in targets_at(self._plan, share) if unit.target == "analog"}
+            self._programmed = self._probe(config, analog)
+            self._programmed.measure()
+
+    def _probe(self, config: Mapping[str, str], units: set[str] | None = None) -> NoiseProbe:
+        noise = {key: value for key, value in config.items() if key in PROGRAMMING}
+        return NoiseProbe(self._bare_model, noise, units, threads=self._threads)

@@ -1,0 +1,120 @@
+"""What tuning saw of a bundle, share by share, and the choice that follows from it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from hetc.base.errors import InvalidInputError, UsageError
+
+__all__ = ["TUNING", "TunedShare", "Tuning", "choose_share", "load_tuning"]
+
+TUNING = "tune.json"
+NOISE_TOLERANCE = 0.02
+"""Share by which two programmings of the same crossbars may differ in their noise."""
+
+
+@dataclass(frozen=True)
+class TunedShare:
+    """What was seen at one share and drift time.
+
+    Attributes:
+        digital_frac: The share, as `hetc.digital_frac` takes it.
+        drift_time: Seconds since programming.
+        noise: Relative error of the crossbars' products, mean over layers (`Bundle.measure_noise`).
+        mean: The metric, mean over seeds.
+        worst: The worse end of its confidence interval.
+        joules_per_token: Energy of a step on the system of the tuning.
+    """
+
+    digital_frac: str
+    drift_time: float
+    noise: float
+    mean: float
+    worst: float
+    joules_per_token: float
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A tuning, as `tune.json` in the bundle holds it.
+
+    Attributes:
+        metric: One of `hetc.tuning.tune.METRICS`.
+        reference: The metric in mode exact.
+        bound: The value that the metric must keep.
+        seeds: Number of programming seeds.
+        confidence: Of the two-sided interval.
+        basis: The system and step that energy is of, in words.
+        shares: What was measured, by drift time, then by share.
+        chosen: Smallest good share by drift time; None where none is.
+    """
+
+    metric: str
+    reference: float
+    bound: float
+    seeds: int
+    confidence: float
+    basis: str
+    shares: tuple[TunedShare, ...]
+    chosen: tuple[tuple[float, str | None], ...]
+
+
+def load_tuning(folder: Path) -> Tuning:
+    """What `hetc tune` left in the bundle `folder`.
+
+    Raises:
+        UsageError: It was never tuned.
+        InvalidInputError: The file is damaged.
+    """
+    path = folder / TUNING
+    if not path.is_file():
+        raise UsageError(f"bundle {folder} was never tuned; run `hetc tune {folder} --data FILE`")
+    try:
+        record = json.loads(path.read_text("utf-8"))
+        shares = tuple(TunedShare(**share) for share in record.pop("shares"))
+        chosen = tuple((time, share) for time, share in record.pop("chosen"))
+        return Tuning(**record, shares=shares, chosen=chosen)
+    except (ValueError, TypeError, KeyError) as error:
+        raise InvalidInputError(f"{path} is damaged: {error}; run `hetc tune` again") from error
+
+
+def choose_share(
+    tuning: Tuning, *, noise: float, target_loss: float | None = None, energy: float | None = None
+) -> str:
+    """The share that a session should run at.
+
+    Args:
+        tuning: From `load_tuning`.
+        noise: The crossbars' relative error now; what was seen at no less noise holds.
+        target_loss: The smallest share whose interval lies below this loss.
+        energy: Instead of `target_loss`: the largest share that costs at most this many J per token.
+
+    Raises:
+        UsageError: Neither or both given, a tuning of another metric, or no share that was seen will do.
+    """
+    if (target_loss is None) == (energy is None):
+        raise UsageError("give either target_loss or energy")
+    if energy is not None:
+        cheap = [share for share in tuning.shares if share.joules_per_token <= energy]
+        if not cheap:
+            least = min(share.joules_per_token for share in tuning.shares)
+            raise UsageError(f"no tuned share costs {energy:g} J per token or less; the least is {least:g}")
+        return max((share.digital_frac for share in cheap), key=Decimal)
+    if tuning.metric != "loss":
+        raise UsageError(f"the bundle was tuned for {tuning.metric}, not for loss; tune it again")
+    good = [
+        share
+        for share in tuning.shares
+        if share.noise >= noise * (1 - NOISE_TOLERANCE)
+        and target_loss is not None
+        and share.worst <= target_loss
+    ]
+    if not good:
+        raise UsageError(
+            f"no tuned share keeps the loss at {target_loss:g} with crossbars that err by {noise:.2%}; "
+            "tune the bundle at a longer drift time, or allow more"
+        )
+    return min((share.digital_frac for share in good), key=Decimal)

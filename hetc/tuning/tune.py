@@ -1,0 +1,154 @@
+"""Finds the smallest digital share that keeps a metric, and keeps what was seen in the bundle.
+
+The shares of a plan are nested, so that the metric is taken to get no worse as the share grows: bisection.
+The metric of a share is its mean over programming seeds; a share is good enough when the worse end of the
+mean's confidence interval is within the bound.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from decimal import Decimal
+
+import numpy as np
+
+from hetc.base.errors import UsageError
+from hetc.base.output import whole_file
+from hetc.base.progress import progress
+from hetc.bundle.bundle import MANIFEST, Bundle
+from hetc.bundle.noise_probe import mean_noise
+from hetc.costing.cost import CostBasis
+from hetc.evaluation.likelihood import session_predict
+from hetc.model.load import sha256
+from hetc.plan.plan import digital_count, parse_fraction
+from hetc.plan.targets import targets_at
+from hetc.tuning.shares import TUNING, TunedShare, Tuning
+
+__all__ = ["METRICS", "student_t", "tune_bundle"]
+
+METRICS = ("loss", "accuracy")
+
+
+def tune_bundle(
+    bundle: Bundle,
+    windows: np.ndarray,
+    basis: CostBasis,
+    *,
+    max_drop: str = "1%",
+    metric: str = "loss",
+    seeds: int = 8,
+    confidence: float = 0.95,
+    drift_times: Sequence[float] = (),
+    threads: int | None = None,
+) -> Tuning:
+    """Tunes a bundle and writes `tune.json` into it.
+
+    Args:
+        bundle: Compiled at the least share that may be chosen, such as 0.
+        windows: Token ids `[windows, sequence]`.
+        basis: The system and step whose energy is listed.
+        max_drop: How much worse than mode exact the metric may be: `1%` of it, or `0.02` in its unit.
+        metric: `loss` (nats per token, lower is better) or `accuracy` (of the next token).
+        seeds: Programming seeds 0 .. seeds - 1, at least 2.
+        confidence: Of the two-sided interval of the mean, from Student's t.
+        drift_times: Seconds since programming, each tuned by itself; empty for the plan's.
+        threads: Threads of each session; None leaves it to ONNX Runtime.
+
+    Raises:
+        UsageError: A baked bundle, one without analog experts, or a bound that makes no sense.
+        RuntimeMissingError: The library or ONNX Runtime is missing or too old.
+    """
+    if metric not in METRICS:
+        raise UsageError(f"metric {metric!r} is not known; choose one of {', '.join(METRICS)}")
+    if seeds < 2 or not 0 < confidence < 1:
+        raise UsageError("a confidence interval needs 2 seeds or more and a confidence between 0 and 1")
+    worse = 1 if metric == "loss" else -1
+
+    def measure(**choices: object) -> float:
+        session = bundle.session(threads=threads, **choices)  # type: ignore[arg-type]
+        losses, hits = session_predict(session)(windows)
+        return float(losses.mean() if metric == "loss" else hits.mean())
+
+    candidates = _shares(bundle)
+    reference = measure(mode="exact")
+    bound = reference + worse * _drop(max_drop, reference)
+    factor = student_t(confidence, seeds - 1) / math.sqrt(seeds)
+    times = tuple(drift_times) or (bundle.plan.profile.drift_time,)
+    shares: list[TunedShare] = []
+    chosen: list[tuple[float, str | None]] = []
+    most = len(times) * (math.ceil(math.log2(len(candidates))) + 1) * seeds
+    with progress("tuning", most) as advance:
+        for drift_time in times:
+            noise = mean_noise(bundle.measure_noise(drift_time=drift_time))
+
+            def look(share: str, drift_time: float = drift_time, noise: float = noise) -> bool:
+                values = []
+                for seed in range(seeds):
+                    values.append(measure(seed=seed, digital_frac=share, drift_time=drift_time))
+                    advance(1)
+                mean = float(np.mean(values))
+                worst = mean + worse * factor * float(np.std(values, ddof=1))
+                energy = basis.plan_cost(targets_at(bundle.plan, share))
+                shares.append(TunedShare(share, drift_time, noise, mean, worst, energy.joules_per_token))
+                return worse * (bound - worst) >= 0
+
+            chosen.append((drift_time, _smallest(candidates, look)))
+    shares.sort(key=lambda share: (share.drift_time, Decimal(share.digital_frac)))
+    tuning = Tuning(metric, reference, bound, seeds, confidence, str(basis), tuple(shares), tuple(chosen))
+    _write(bundle, tuning)
+    return tuning
+
+
+def student_t(confidence: float, freedom: int) -> float:
+    """Half width of the two-sided interval of Student's t, in standard errors, by integrating its density."""
+    half = np.tan(np.linspace(0, math.pi / 2, 200_001)[:-1])  # dense near 0, and reaching far
+    density = (1 + half**2 / freedom) ** (-(freedom + 1) / 2)
+    areas = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2 * np.diff(half))])
+    return float(np.interp(confidence, areas / areas[-1], half))
+
+
+def _shares(bundle: Bundle) -> list[str]:
+    """Every share that differs from the one before it, from the compiled one on."""
+    sizes = {unit.group_size for unit in bundle.plan.units if unit.follows_fraction}
+    if bundle.baked is not None or not sizes:
+        raise UsageError(f"bundle {bundle.path} has no expert whose share could be chosen")
+    compiled = parse_fraction(bundle.plan.digital_frac)
+    size = max(sizes)
+    counts = range(digital_count(compiled, size), size + 1)
+    return [format(max(compiled, Decimal(count) / size), "f") for count in counts]
+
+
+def _smallest(shares: Sequence[str], good: Callable[[str], bool]) -> str | None:
+    """The first good one, where all after a good one are good."""
+    low, high = 0, len(shares)
+    while low < high:
+        middle = (low + high) // 2
+        if good(shares[middle]):
+            high = middle
+        else:
+            low = middle + 1
+    return shares[low] if low < len(shares) else None
+
+
+def _drop(text: str, reference: float) -> float:
+    number, percent, rest = text.partition("%")
+    try:
+        drop = float(number) / 100 * reference if percent else float(number)
+    except ValueError:
+        drop = math.nan
+    if rest.strip() or not drop >= 0:
+        raise UsageError(f"max-drop {text!r} is neither a share such as 1% nor a number such as 0.02")
+    return drop
+
+
+def _write(bundle: Bundle, tuning: Tuning) -> None:
+    path = bundle.path / TUNING
+    with whole_file(path, force=True) as staging:
+        staging.write_text(json.dumps(asdict(tuning), indent=1) + "\n", "utf-8")
+    record = json.loads((bundle.path / MANIFEST).read_text("utf-8"))
+    record["files"][TUNING] = {"sha256": sha256(path), "size": path.stat().st_size}
+    with whole_file(bundle.path / MANIFEST, force=True) as staging:
+        staging.write_text(json.dumps(record, indent=1) + "\n", "utf-8")

@@ -1,0 +1,156 @@
+"""Reads a lowered graph: which matrix stands on which crossbars, with its stream, range, bound and scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from hetc.model.weights import read_tensor
+from hetc.operators.schemas import INPUTS
+from hetc.passes.analysis.cut_partitions import target_of
+from hetc.runtimes.reference.programming import split
+
+__all__ = [
+    "AnalogMatrix",
+    "analog_matrices",
+    "analog_nodes",
+    "column_norms",
+    "distinct_matrices",
+    "named_inputs",
+    "set_input",
+    "weight_scale",
+]
+
+_EXPERT_SITES = {"gate": "in", "up": "in", "down": "mid"}
+
+
+@dataclass(frozen=True)
+class AnalogMatrix:
+    """One matrix of an analog node.
+
+    Attributes:
+        node: The `AnalogMatMul` or `AnalogExpert`.
+        weight_input: Name of the node's input that is the matrix: `w`, `gate`, `up`, `down`.
+        weight: The initializer.
+        stream: Number of its random stream.
+        input_range: Constant `[S]`, or None where it is taken from each vector.
+        adc_bound: Constant `[S, N]` or `[S, 1]`, or None where it is out_bound x weight scale.
+        weight_scale: Constant `[S, N]` or `[S, 1]`, or None where it is each column slice's largest weight.
+    """
+
+    node: ir.Node
+    weight_input: str
+    weight: ir.Value
+    stream: int
+    input_range: ir.Value | None
+    adc_bound: ir.Value | None
+    weight_scale: ir.Value | None
+
+    @property
+    def unit(self) -> str:
+        """Id of the unit that it belongs to."""
+        return self.node.attributes["unit"].as_string()
+
+    @property
+    def transposed(self) -> bool:
+        """True where the weight is `[outputs, inputs]`."""
+        return bool(self.node.attributes["transpose_weight"].as_int())
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Inputs K and outputs N, however the weight is stored."""
+        assert self.weight.const_value is not None
+        first, second = self.weight.const_value.shape.numpy()
+        return (second, first) if self.transposed else (first, second)
+
+    @property
+    def site(self) -> str:
+        """The crossbar input by its name in plans: `in` or `mid` of an expert, else the weight's name."""
+        return _EXPERT_SITES.get(self.weight_input, self.weight.name or "")
+
+    def input_name(self, kind: str) -> str:
+        """Name of the node's input that is this matrix's `weight`, `weight_scale` or `adc_bound`."""
+        return self.weight_input if kind == "weight" else f"{_prefix(self.weight_input)}{kind}"
+
+
+def analog_nodes(graph: ir.Graph) -> list[ir.Node]:
+    """The analog nodes in order."""
+    return [node for node in graph if target_of(node) == "analog"]
+
+
+def analog_matrices(node: ir.Node) -> Iterator[AnalogMatrix]:
+    """The matrices of one analog node, in order of its inputs."""
+    inputs = named_inputs(node)
+    for name in ("w", "gate", "up", "down"):
+        if name in inputs:
+            prefix = _prefix(name)
+            yield AnalogMatrix(
+                node,
+                name,
+                inputs[name],
+                node.attributes[f"{prefix}stream"].as_int(),
+                inputs.get(f"{_EXPERT_SITES.get(name, 'input')}_range"),
+                inputs.get(f"{prefix}adc_bound"),
+                inputs.get(f"{prefix}weight_scale"),
+            )
+
+
+def distinct_matrices(graph: ir.Graph) -> list[AnalogMatrix]:
+    """Every analog matrix in order, once, however many nodes use it."""
+    found: dict[int, AnalogMatrix] = {}
+    for node in analog_nodes(graph):
+        for matrix in analog_matrices(node):
+            found.setdefault(matrix.stream, matrix)
+    return list(found.values())
+
+
+def named_inputs(node: ir.Node) -> dict[str, ir.Value]:
+    """The inputs that the node has, by the names of docs/operators.md."""
+    pairs = zip(INPUTS[node.op_type], node.inputs, strict=False)
+    return {name: value for name, value in pairs if value is not None}
+
+
+def set_input(node: ir.Node, name: str, value: ir.Value) -> None:
+    """Gives the node its input `name`, those before it staying as they are or absent."""
+    index = list(INPUTS[node.op_type]).index(name)
+    if len(node.inputs) <= index:
+        node.resize_inputs(index + 1)
+    node.replace_input_with(index, value)
+
+
+def weight_scale(model: ir.Model, matrix: AnalogMatrix) -> NDArray[np.float32]:
+    """The weight that g_max stands for, `[S, N]`: the node's constant, or the largest of each column slice
+    or tile, by `scale_mode`."""
+    slices = _slices(model, matrix)
+    columns = slices[0].shape[1]
+    if matrix.weight_scale is not None:
+        given = read_tensor(model, matrix.weight_scale.name or "")
+        return np.broadcast_to(given, (len(slices), columns))
+    attributes = matrix.node.attributes
+    largest = np.stack([np.abs(part.astype(np.float32)).max(axis=0) for part in slices])
+    if attributes["scale_mode"].as_string() == "tile":
+        for tile in split(columns, attributes["tile_columns"].as_int()):
+            largest[:, tile] = largest[:, tile].max(axis=1, keepdims=True)
+    return largest
+
+
+def column_norms(model: ir.Model, matrix: AnalogMatrix) -> NDArray[np.float32]:
+    """Euclidean norm of each column slice, `[S, N]`."""
+    norms = [np.linalg.norm(part.astype(np.float32), axis=0) for part in _slices(model, matrix)]
+    return np.stack(norms)
+
+
+def _slices(model: ir.Model, matrix: AnalogMatrix) -> list[NDArray[Any]]:
+    """The matrix as it lies on crossbars: `[rows, N]` for each K-slice."""
+    weight = read_tensor(model, matrix.weight.name or "")
+    rows = weight.T if matrix.transposed else weight
+    return [rows[part] for part in split(len(rows), matrix.node.attributes["tile_rows"].as_int())]
+
+
+def _prefix(weight_input: str) -> str:
+    return "" if weight_input == "w" else f"{weight_input}_"

@@ -1,0 +1,186 @@
+"""Lists the units of a model: experts by their nodes, everything else by its checkpoint weight names.
+
+Precondition: MoE layers are canonical, one `hetc::Expert` or `hetc::Expert16` node per expert, named by
+its unit id (`layers.3.experts.17`). The graph isn't changed.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+
+import onnx_ir as ir
+
+from hetc.base.errors import InvalidInputError
+from hetc.model.weights import FLOATS
+from hetc.operators.activations import ACTIVATIONS
+from hetc.passes.analysis.unit_use import cache_widths, chosen_experts
+from hetc.passes.analysis.weight_uses import products_of
+from hetc.plan.units import KINDS, Matrix, Unit
+from hetc.plan.weight_roles import unit_id, unit_of_weight
+
+__all__ = ["find_units", "model_parameters"]
+
+logger = logging.getLogger(__name__)
+
+EXPERT_OPERATORS = ("Expert", "Expert16")
+EXPERT_ID = re.compile(r"layers\.(\d+)\.experts\.(\d+)$")
+EXPERT_PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
+
+
+def find_units(model: ir.Model) -> tuple[Unit, ...]:
+    """All units in model order, with their matrices numbered: each number is one random stream.
+
+    Raises:
+        InvalidInputError: No MoE layer was found; the message names the nearest thing to one.
+    """
+    weights = _group_weights(model)
+    experts = {
+        _expert_id(node): node
+        for node in model.graph
+        if node.domain == "hetc" and node.op_type in EXPERT_OPERATORS
+    }
+    if not experts:
+        raise InvalidInputError(_no_experts(model))
+
+    streams = iter(range(2**31))
+    size = Counter(layer for _, layer, _ in experts)
+    cached = cache_widths(model.graph)
+    units: list[Unit] = []
+    for kind, layer, expert in sorted([*weights, *experts], key=_model_order):
+        if kind == "expert":
+            unit = _expert_unit(experts[kind, layer, expert], layer, expert, streams)
+            chosen = chosen_experts(experts[kind, layer, expert]) or size[layer]
+            units.append(replace(unit, load=chosen / size[layer]))
+        else:
+            unit = _named_unit(kind, layer, weights[kind, layer, expert], streams)
+            width = cached.get(layer, 0) if kind == "attention" and layer is not None else 0
+            units.append(replace(unit, cache_width=width))
+    logger.info("found %s units", len(units))
+    return tuple(units)
+
+
+def model_parameters(model: ir.Model) -> int:
+    """All parameters: every floating-point initializer of one or more dimensions."""
+    return sum(_size(v) for v in model.graph.initializers.values() if v.dtype in FLOATS and v.shape)
+
+
+_Key = tuple[str, "int | None", "int | None"]
+
+
+def _model_order(key: _Key) -> tuple[float, int, int]:
+    kind, layer, expert = key
+    position = {"embedding": -1.0, "lm_head": math.inf}.get(kind, layer if layer is not None else -1.0)
+    return (position, KINDS.index(kind) if kind != "expert" else len(KINDS), expert or 0)
+
+
+def _group_weights(model: ir.Model) -> dict[_Key, list[tuple[str, ir.Value]]]:
+    """Weights of everything but experts as {unit: [(projection, initializer)]}."""
+    groups: dict[_Key, list[tuple[str, ir.Value]]] = defaultdict(list)
+    for name, value in model.graph.initializers.items():
+        role = unit_of_weight(name) if value.dtype in FLOATS else None
+        if role is not None:
+            groups[role.kind, role.layer, None].append((role.projection, value))
+    _untie(groups)
+    return groups
+
+
+def _untie(groups: dict[_Key, list[tuple[str, ir.Value]]]) -> None:
+    """A tied LM head is the embedding's tensor in a product: it counts once, as the LM head."""
+    if ("lm_head", None, None) in groups:
+        return
+    for _, value in groups.get(("embedding", None, None), []):
+        if any(True for _ in products_of(value)):
+            groups["lm_head", None, None] = [("lm_head", value)]
+            del groups["embedding", None, None]
+            return
+
+
+def _named_unit(
+    kind: str, layer: int | None, weights: list[tuple[str, ir.Value]], streams: Iterable[int]
+) -> Unit:
+    matrices, nodes, unsupported = [], [], ""
+    for projection, value in weights:
+        if len(value.shape or ()) != 2:
+            continue
+        products = list(products_of(value))
+        if products and len({product.transposed for product in products}) == 1:
+            matrices.append(_matrix(projection, value, products[0].transposed, streams))
+            nodes += [product.node.name or "" for product in products]
+        else:
+            unsupported = f"weight {value.name!r} is not the right operand of a MatMul or Gemm"
+    parameters = sum(_size(value) for _, value in weights)
+    return Unit(
+        unit_id(kind, layer), kind, layer, None, tuple(matrices), tuple(nodes), parameters, unsupported
+    )
+
+
+def _expert_unit(node: ir.Node, layer: int | None, expert: int | None, streams: Iterable[int]) -> Unit:
+    transposed = bool(node.attributes["transpose_weight"].as_int())
+    present = [
+        (projection, value) for projection, value in zip(EXPERT_PROJECTIONS, node.inputs[1:4], strict=True)
+    ]
+    for projection, value in present:
+        if value is not None and not value.is_initializer():
+            raise InvalidInputError(f"node {node.name!r}: {projection} is not an initializer")
+    matrices = tuple(
+        _matrix(projection, value, transposed, streams) for projection, value in present if value is not None
+    )
+    activation = node.attributes["activation"].as_string()
+    unsupported = "" if activation in ACTIVATIONS else f"activation {activation!r} has no analog kernel"
+    parameters = sum(_size(value) for value in node.inputs[1:] if value is not None)
+    return Unit(
+        f"layers.{layer}.experts.{expert}",
+        "expert",
+        layer,
+        expert,
+        matrices,
+        (node.name or "",),
+        parameters,
+        unsupported,
+    )
+
+
+def _matrix(projection: str, value: ir.Value, transposed: bool, streams: Iterable[int]) -> Matrix:
+    first, second = _dimensions(value)
+    inputs, outputs = (second, first) if transposed else (first, second)
+    return Matrix(projection, value.name or "", inputs, outputs, transposed, next(iter(streams)))
+
+
+def _expert_id(node: ir.Node) -> _Key:
+    match = EXPERT_ID.search(node.name or "")
+    if match is None:
+        raise InvalidInputError(
+            f"node {node.name!r}: an {node.op_type} must be named layers.<layer>.experts.<expert>"
+        )
+    return ("expert", int(match[1]), int(match[2]))
+
+
+def _size(value: ir.Value) -> int:
+    return math.prod(_dimensions(value))
+
+
+def _dimensions(value: ir.Value) -> list[int]:
+    """The shape of an initializer, which is always known."""
+    return [dim for dim in value.shape or () if isinstance(dim, int)]
+
+
+def _no_experts(model: ir.Model) -> str:
+    """Says what comes nearest to an MoE layer in a model that has no canonical one."""
+    for node in model.graph:
+        if node.op_type in ("MoE", "QMoE"):
+            return (
+                f"node {node.name!r} is an MoE layer spelled {node.domain}::{node.op_type}, which "
+                "this version does not read; export the checkpoint with `hetc export`"
+            )
+    for name in model.graph.initializers:
+        if "experts" in name:
+            return (
+                f"weight {name!r} looks like an expert's, but its layer is spelled in a way that "
+                "this version does not read; export the checkpoint with `hetc export`"
+            )
+    return "no MoE layer found: no node of domain hetc, and no weight that looks like an expert's"

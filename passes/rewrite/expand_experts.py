@@ -1,0 +1,84 @@
+"""hetc::Experts(x, top_k_index, top_k_weight) -> the canonical MoE layer.
+
+`Experts` is the placeholder that an exporter leaves where a framework's stacked experts stood. It carries
+`path` (the module's name, such as `model.layers.3.mlp.experts`), `top_k`, `hidden_size`, and what it hands to
+every expert: `transpose_weight`, `activation` and the activation's own attributes. The pass holds the weights
+by path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import onnx_ir as ir
+
+from hetc.base.errors import InvalidInputError
+from hetc.operators.schemas import CLAMPED_SWISH_ATTRIBUTES, DOMAIN
+from hetc.passes.canonical.canonical_layer import ExpertWeights, build_canonical_layer, expert_operator
+from hetc.passes.rewrite.add_expert_bodies import AddExpertBodies
+from hetc.plan.weight_roles import layer_name
+
+__all__ = ["PLACEHOLDER", "ExpandExperts"]
+
+PLACEHOLDER = "Experts"
+
+
+class ExpandExperts(ir.passes.InPlacePass):
+    """Expand every placeholder, and add the function bodies of the operators that this brings in.
+
+    Raises:
+        InvalidInputError: a placeholder without weights, or experts that one function body cannot serve.
+    """
+
+    def __init__(self, weights: Mapping[str, Sequence[ExpertWeights]]) -> None:
+        """Take the experts of each placeholder, in order of expert index, by its `path`."""
+        super().__init__()
+        self.weights = weights
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        placeholders = [node for node in model.graph if node.op_identifier() == (DOMAIN, PLACEHOLDER, "")]
+        for node in placeholders:
+            self._expand(model, node)
+        if placeholders:
+            AddExpertBodies()(model)
+        return ir.passes.PassResult(model, modified=bool(placeholders))
+
+    def _expand(self, model: ir.Model, node: ir.Node) -> None:
+        path = node.attributes["path"].as_string()
+        experts = self.weights.get(path)
+        if not experts:
+            raise InvalidInputError(f"{path}: the checkpoint has no weights for these experts")
+        for index, expert in enumerate(experts):
+            try:
+                expert_operator(expert)
+            except ValueError as error:
+                raise InvalidInputError(f"{path}, expert {index}: {error}") from error
+        x, top_k_index, top_k_weight = node.inputs
+        assert x is not None and top_k_index is not None and top_k_weight is not None
+        layer = build_canonical_layer(
+            x,
+            top_k_index,
+            top_k_weight,
+            experts,
+            layer=layer_name(path),
+            top_k=node.attributes["top_k"].as_int(),
+            hidden_size=node.attributes["hidden_size"].as_int(),
+            activation=node.attributes["activation"].as_string(),
+            activation_attributes={
+                name: node.attributes[name].as_float()
+                for name in CLAMPED_SWISH_ATTRIBUTES
+                if name in node.attributes
+            },
+            transpose_weight=bool(node.attributes["transpose_weight"].as_int()),
+        )
+        for expert in experts:
+            for value in expert.inputs:
+                if value is not None:
+                    model.graph.register_initializer(value)
+        for constant in layer.constants:
+            model.graph.register_initializer(constant)
+        output = node.outputs[0]
+        layer.output.shape = output.shape
+        model.graph.insert_before(node, layer.nodes)
+        output.replace_all_uses_with(layer.output, replace_graph_outputs=True)
+        model.graph.remove(node, safe=True)

@@ -1,0 +1,209 @@
+"""com.microsoft::QMoE: MoE with weights of 2, 4 or 8 bits, as onnxruntime-genai's builder and mobius have it.
+
+Inputs: x, router_probs, fc1, fc1_scales, fc1_bias?, fc2, fc2_scales, fc2_bias?, (fc3, its scales and bias),
+fc1_zero_points?, fc2_zero_points?, (fc3's), router_weights?. Expert weights become float32,
+`(q - zero_point) * scale` block by block along the inputs, computed one expert at a time when they are read.
+
+The routing is rebuilt as ONNX Runtime's CPU kernel does it (contrib_ops/cpu/moe/moe_quantization_cpu.cc): the
+highest router_probs choose. Without router_weights their softmax weighs, whatever `normalize_routing_weights`
+says; with router_weights, the chosen ones of those, normalized on request, and none that is 1e-8 or less.
+The canonical layer multiplies the dequantised weights. That kernel does too, but for two shortcuts that round
+activations to 8 bits: blocks of 8-bit weights, unless ORT_QMOE_CPU_QNBIT_GEMM=0 is in the environment, and
+blocks of 2-bit weights where the rows are a multiple of 128.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from hetc.model.external_tensors import tensor_values
+from hetc.passes.canonical.canonical_layer import ExpertWeights
+from hetc.passes.canonical.named_tape import NamedTape
+from hetc.passes.spellings.constants import computed, unstack, weight
+from hetc.passes.spellings.matched.fused_operator import choose_experts, expert_form, refuse
+from hetc.passes.spellings.spelling import FoundLayer, MismatchError
+
+__all__ = ["NAME", "anchors", "recognise"]
+
+NAME = "com.microsoft::QMoE"
+
+REFUSED = dict.fromkeys((8, 9, 10, 13), "fc3") | dict.fromkeys(range(15, 21), "a global or activation scale")
+LEAST_WEIGHT = np.float32(1e-8)
+"""The kernel drops experts whose weight is not above this."""
+
+
+def anchors(graph: ir.Graph) -> Iterator[ir.Node]:
+    """Every QMoE node."""
+    for node in graph:
+        if node.op_identifier() == ("com.microsoft", "QMoE", ""):
+            yield node
+
+
+def recognise(node: ir.Node) -> FoundLayer:
+    """The layer that the node is.
+
+    Raises:
+        MismatchError: Something that the CPU kernel doesn't do, or that an expert can't be.
+    """
+    refuse(node, REFUSED, {"quant_type": "int", "use_sparse_mixer": 0, "swiglu_limit_after_activation": 0})
+    if node.attributes.get_int("weights_prepacked", -1) == 1:
+        raise MismatchError("its weights are packed for CUDA (weights_prepacked is 1)", node)
+    inputs = [*node.inputs, *[None] * (15 - len(node.inputs))]
+    x, router = inputs[:2]
+    assert x is not None and router is not None
+    fc1 = _quantised(node, "fc1", inputs[2], inputs[3], inputs[11])
+    fc2 = _quantised(node, "fc2", inputs[5], inputs[6], inputs[12])
+    count, hidden, inter = fc2.shape
+    form = expert_form(node, inter)
+    if fc1.shape != (count, inter if form.gate is None else 2 * inter, hidden):
+        raise MismatchError(f"fc1 is {list(fc1.shape)}, which doesn't fit fc2, {list(fc2.shape)}", node)
+    fc1_bias = None if inputs[4] is None else weight(inputs[4], node)
+    fc2_bias = None if inputs[7] is None else weight(inputs[7], node)
+
+    def bias(stack: ir.Value | None, expert: int, rows: slice = slice(None)) -> ir.Value | None:
+        """A bias in float32, as the weights are."""
+        part = unstack(stack, expert, rows)
+        if part is None or part.dtype == ir.DataType.FLOAT:
+            return part
+        tensor = part.const_value
+        assert tensor is not None
+        return computed(
+            tensor, tensor.shape.numpy(), ir.DataType.FLOAT, lambda: tensor_values(tensor).astype(np.float32)
+        )
+
+    glue = NamedTape(f"{node.name}/router")
+    top_k = node.attributes.get_int("k", 1)
+    index, chosen = _route(glue, node, router, inputs[14], count, top_k)
+    return FoundLayer(
+        x=x,
+        top_k_index=index,
+        top_k_weight=chosen,
+        experts=tuple(
+            ExpertWeights(
+                gate=None if form.gate is None else fc1.expert(expert, form.gate),
+                up=fc1.expert(expert, form.up),
+                down=fc2.expert(expert, slice(None)),
+                gate_bias=None if form.gate is None else bias(fc1_bias, expert, form.gate),
+                up_bias=bias(fc1_bias, expert, form.up),
+                down_bias=bias(fc2_bias, expert),
+            )
+            for expert in range(count)
+        ),
+        output=node.outputs[0],
+        top_k=top_k,
+        hidden_size=hidden,
+        activation=form.activation,
+        activation_attributes=form.attributes,
+        glue=glue,
+    )
+
+
+def _route(
+    glue: NamedTape, node: ir.Node, router: ir.Value, weights: ir.Value | None, experts: int, top_k: int
+) -> tuple[ir.Value, ir.Value]:
+    """Index and weight `[T, K]` of the chosen experts."""
+    highest, index = choose_experts(glue, glue.float32("float32", router), experts, top_k)
+    if weights is None:
+        chosen = glue.op("softmax", "Softmax", [highest], axis=-1)
+    else:
+        wide = glue.float32("weights_float32", weights)
+        chosen = glue.op("chosen", "GatherElements", [wide, index], axis=-1)
+        if node.attributes.get_int("normalize_routing_weights", 0):
+            total = glue.op("sum", "ReduceSum", [chosen, glue.constant("axis", [-1])], keepdims=1)
+            # A sum of zero gives weights of zero.
+            zero, one = glue.constant("zero", np.float32(0)), glue.constant("one", np.float32(1))
+            divisor = glue.op("divisor", "Where", [glue.op("no_sum", "Equal", [total, zero]), one, total])
+            chosen = glue.op("normalized", "Div", [chosen, divisor])
+        large = glue.op("large", "Greater", [chosen, glue.constant("least", LEAST_WEIGHT)])
+        chosen = glue.op("kept", "Where", [large, chosen, glue.constant("none", np.float32(0))])
+    chosen.dtype = ir.DataType.FLOAT
+    return index, chosen
+
+
+@dataclass(frozen=True)
+class _Quantised:
+    """Stacked quantised weights `[E, N, K]`.
+
+    Attributes:
+        codes: `[E, N, K * bits / 8]` uint8, the lowest bits first.
+        scales: `[E, N, blocks]`, or `[E, N]` for one block.
+        zero_points: Packed like codes: `[E, N, blocks * bits / 8]`, or `[E, N * bits / 8]` for one block;
+            None for 2^(bits-1).
+        bits: 2, 4 or 8.
+        block_size: Inputs that share a scale.
+    """
+
+    codes: ir.TensorProtocol
+    scales: ir.TensorProtocol
+    zero_points: ir.TensorProtocol | None
+    bits: int
+    block_size: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Experts, outputs N, inputs K."""
+        experts, outputs, packed = self.codes.shape.numpy()
+        return experts, outputs, packed * 8 // self.bits
+
+    def expert(self, index: int, rows: slice) -> ir.Value:
+        """Rows of one expert's matrix as float32."""
+        _, outputs, inputs = self.shape
+        shape = (len(range(*rows.indices(outputs))), inputs)
+        return computed(self.codes, shape, ir.DataType.FLOAT, lambda: self._dequantise(index, rows))
+
+    def _dequantise(self, index: int, rows: slice) -> NDArray[np.float32]:
+        _, outputs, inputs = self.shape
+        codes = _unpack(tensor_values(self.codes)[index, rows], self.bits)
+        scales = tensor_values(self.scales)[index].astype(np.float32).reshape(outputs, -1)[rows]
+        zero = np.full(scales.shape, 1 << (self.bits - 1), np.uint8)
+        if self.zero_points is not None:
+            unpacked = _unpack(tensor_values(self.zero_points)[index], self.bits)
+            zero = unpacked[:outputs, None][rows] if unpacked.ndim == 1 else unpacked[rows, : scales.shape[1]]
+
+        def spread(per_block: NDArray[np.float32]) -> NDArray[np.float32]:
+            return np.repeat(per_block, self.block_size, axis=1)[:, :inputs]
+
+        return (codes.astype(np.float32) - spread(zero.astype(np.float32))) * spread(scales)
+
+
+def _unpack(packed: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """Codes of `bits` bits out of bytes, along the last axis."""
+    parts = [(packed >> shift) & ((1 << bits) - 1) for shift in range(0, 8, bits)]
+    return np.stack(parts, axis=-1).reshape(*packed.shape[:-1], -1)
+
+
+def _quantised(
+    node: ir.Node, name: str, codes: ir.Value | None, scales: ir.Value | None, zero_points: ir.Value | None
+) -> _Quantised:
+    """The stack `fc1` or `fc2` of the node, checked."""
+    default = node.attributes.get_int("expert_weight_bits", 4)
+    bits = node.attributes.get_int(f"{name}_expert_weight_bits", default)
+    if bits not in (2, 4, 8):
+        raise MismatchError(f"{name} has weights of {bits} bits, not 2, 4 or 8", node)
+    stack, scale = weight(codes, node), weight(scales, node)
+    assert stack.const_value is not None and scale.const_value is not None
+    if stack.dtype != ir.DataType.UINT8 or len(stack.const_value.shape) != 3:
+        raise MismatchError(f"{name} is {stack.dtype}{stack.shape}, not packed uint8 [E, N, K]", node)
+    experts, outputs, packed = stack.const_value.shape.numpy()
+    inputs = packed * 8 // bits
+    # One block to a row is what the kernel calls row-wise, with or without a block_size.
+    whole = scale.shape in ([experts, outputs], [experts, outputs, 1])
+    block_size = inputs if whole else node.attributes.get_int("block_size", 0)
+    blocks = 1 if whole else -(-inputs // max(1, block_size))
+    if not whole and (block_size <= 0 or scale.shape != [experts, outputs, blocks]):
+        raise MismatchError(f"{name}_scales are {scale.shape} for block_size {block_size}", node)
+    points = None
+    if zero_points is not None:
+        points = weight(zero_points, node).const_value
+        assert points is not None
+        expected = (
+            [experts, outputs, -(-blocks * bits // 8)] if not whole else [experts, -(-outputs * bits // 8)]
+        )
+        if points.shape != expected:
+            raise MismatchError(f"{name}_zero_points are {points.shape}, not {expected}", node)
+    return _Quantised(stack.const_value, scale.const_value, points, bits, block_size)

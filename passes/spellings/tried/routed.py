@@ -1,0 +1,99 @@
+"""Finds routers, the tokens that they look at, and the products with constant weights that depend on both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from hetc.passes.spellings.products import Product, find_products
+from hetc.passes.spellings.tried.region import Region
+
+__all__ = ["Routed", "layers", "routed"]
+
+CHOICES = ("TopK", "ArgMax")
+SAME_ROWS = ("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Expand", "Tile", "Transpose")
+LONGEST_WAY = 24
+"""Nodes between a router's scores and the tokens that it looks at."""
+
+
+@dataclass(frozen=True)
+class Routed:
+    """A router, and what may be the experts that it chooses.
+
+    Attributes:
+        router: The TopK or ArgMax.
+        region: What depends on tokens and scores, its sources in this order.
+        products: Products with constant weights in the region, less the router's own.
+    """
+
+    router: ir.Node
+    region: Region
+    products: tuple[Product, ...]
+
+
+def layers(graph: ir.Graph, experts: Callable[[Routed], Sequence[object]]) -> Iterator[ir.Node]:
+    """Routers whose layers have some `experts`; of several routers with the same experts, the last one.
+
+    Args:
+        graph: The graph.
+        experts: What of a layer is of the caller's spelling; empty if nothing.
+    """
+    last: dict[frozenset[ir.Node], ir.Node] = {}
+    for node in graph:
+        if node.domain == "" and node.op_type in CHOICES and (found := routed(node)) and experts(found):
+            # Routers that choose groups of experts first depend on the same products.
+            last[frozenset(product.node for product in found.products)] = node
+    yield from last.values()
+
+
+def routed(router: ir.Node) -> Routed | None:
+    """What is computed of a router's scores and of the tokens that they were made of; None if nothing."""
+    graph, scores = router.graph, router.inputs[0]
+    if not isinstance(graph, ir.Graph) or scores is None or _is_index(scores):
+        return None
+    for tokens in _tokens(scores):
+        region = Region(graph, [tokens, scores])
+        own = region.ancestors(router.outputs[-1]) | Region(graph, [tokens]).ancestors(scores)
+        products = tuple(p for p in find_products(region.nodes) if region.outermost(p.node) not in own)
+        if products:
+            return Routed(router, region, products)
+    return None
+
+
+def _is_index(value: ir.Value) -> bool:
+    """Whether a value is what another router has chosen: it is sorted then, not chosen from."""
+    node = value.producer()
+    while node is not None and node.op_type in (*SAME_ROWS, "Cast") and node.inputs[0] is not None:
+        value = node.inputs[0]
+        node = value.producer()
+    return node is not None and node.op_type in CHOICES and value is node.outputs[-1]
+
+
+def _tokens(scores: ir.Value) -> Iterator[ir.Value]:
+    """What the scores are products of: the first product backwards, then what that was made of."""
+    way: list[ir.Value] = [scores]
+    for value in way:
+        node = value.producer()
+        if node is None or len(way) > LONGEST_WAY:
+            continue
+        if node.op_type in ("MatMul", "Gemm"):
+            found = next(find_products([node]), None)
+            if found is not None:
+                yield from _backwards(found.data)
+                return
+        way += [value for value in node.inputs if value is not None]
+
+
+def _backwards(value: ir.Value) -> Iterator[ir.Value]:
+    """The tokens before they were laid out in rows, then what a norm of the router's own was made of."""
+    for _ in range(LONGEST_WAY):
+        node = value.producer()
+        while node is not None and node.op_type in SAME_ROWS and node.inputs[0] is not None:
+            value = node.inputs[0]
+            node = value.producer()
+        yield value
+        if node is None or not node.inputs or node.inputs[0] is None:
+            return
+        value = max((v for v in node.inputs if v is not None), key=lambda v: len(v.shape or ()))

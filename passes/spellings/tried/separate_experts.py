@@ -1,0 +1,96 @@
+"""Experts that are products of their own, in the graph or in branches, each with its own part of the weights.
+
+    y = sum over e of combine(expert_e(rows_e)),    expert_e: gate, up and down, or up and down
+
+Which rows an expert sees (all of them, `NonZero` of a mask, a piece of the rows sorted by expert, those that
+reach an `If`), and how its result gets its weight and its place (a mask, `ScatterND`, `ScatterElements`,
+`Concat` and a permutation), is tried out, not matched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+import onnx_ir as ir
+
+from hetc.passes.spellings.products import Product
+from hetc.passes.spellings.spelling import FoundLayer, MismatchError
+from hetc.passes.spellings.tried.expert_form import ExpertProducts
+from hetc.passes.spellings.tried.routed import Routed, layers, routed
+from hetc.passes.spellings.tried.trial import try_layer
+
+__all__ = ["NAME", "anchors", "recognise"]
+
+NAME = "one subgraph for each expert"
+
+
+def anchors(graph: ir.Graph) -> Iterator[ir.Node]:
+    """Every router with several experts that are alike."""
+    yield from layers(graph, _alike)
+
+
+def recognise(node: ir.Node) -> FoundLayer:
+    """The layer of a router.
+
+    Raises:
+        MismatchError: It computes something else.
+    """
+    found = routed(node)
+    experts = _alike(found) if found is not None else []
+    if found is None or not experts:
+        raise MismatchError("no experts that are alike", node)
+    return try_layer(node, found.region, [*_orders(experts, found.region.graph)])
+
+
+def _alike(found: Routed) -> list[ExpertProducts]:
+    """The experts of one shape, as many as the router has scores, or the most: shared experts differ."""
+    shapes: dict[tuple[object, ...], list[ExpertProducts]] = defaultdict(list)
+    for expert in _experts([product for product in found.products if product.weight.index is None]):
+        with suppress(MismatchError):  # a weight that is no matrix is no expert's
+            shapes[tuple(product.matrix().shape for product in (*expert.ups, expert.down))].append(expert)
+    scores = found.region.sources[1]
+    count = scores.shape[-1] if scores.shape else None
+    alike = [experts for experts in shapes.values() if len(experts) > 1]
+    return max(alike, key=lambda experts: (len(experts) == count, len(experts)), default=[])
+
+
+def _experts(products: Sequence[Product]) -> Iterator[ExpertProducts]:
+    """Products that read other products, together with those."""
+    made = {product.node: product for product in products}
+    for product in products:
+        before = _before(product.data, made)
+        if len(before) in (1, 2) and not any(_before(made[node].data, made) for node in before):
+            yield ExpertProducts(tuple(made[node] for node in before), product)
+
+
+def _before(value: ir.Value | None, made: dict[ir.Node, Product]) -> list[ir.Node]:
+    """The nearest products that a value is computed from, at most three, in the order of operands."""
+    found: dict[ir.Node, None] = {}
+    seen: set[ir.Value] = set()
+    waiting = [value]
+    while waiting and len(found) < 3:
+        value = waiting.pop()
+        node = value.producer() if value is not None else None
+        if value is None or value in seen or node is None:
+            continue
+        seen.add(value)
+        if node in made:
+            found[node] = None
+        else:
+            waiting += reversed(node.inputs)
+    return list(found)
+
+
+def _orders(experts: list[ExpertProducts], graph: ir.Graph) -> Iterator[list[ExpertProducts]]:
+    """By number in the name of the weight or place in a stack, and as they stand in the graph."""
+    yield sorted(experts, key=lambda e: (_padded(e.down.weight.source.name), e.down.weight.offset()))
+    nodes = {node: place for place, node in enumerate(ir.traversal.RecursiveGraphIterator(graph))}
+    yield sorted(experts, key=lambda e: nodes[e.down.node])
+
+
+def _padded(name: str | None) -> str:
+    """Such that names sort by the numbers in them."""
+    return re.sub(r"\d+", lambda number: number[0].zfill(9), name or "")

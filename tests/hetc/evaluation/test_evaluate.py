@@ -1,0 +1,153 @@
+"""lm-eval's answers against our own measurements, on tasks from the samples' held-out text."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("lm_eval")
+
+from command_line import SAMPLE, hetc
+
+from hetc.base.errors import InvalidInputError, UsageError
+from hetc.bundle.bundle import Bundle
+from hetc.compiler.pipeline import compile
+from hetc.evaluation.generate import end_tokens, generate_tokens
+from hetc.evaluation.likelihood import session_predict
+from hetc.evaluation.results import read_results
+from hetc.evaluation.running import running
+from hetc.evaluation.tasks import PAPER_TASKS, LanguageModel, evaluate, task_names
+
+TASKS = SAMPLE.parent / "tasks"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return compile(SAMPLE / "model.onnx", tmp_path_factory.mktemp("evaluate") / "bundle", digital_frac=0)
+
+
+def language_model(bundle: Bundle, batch: int = 8, **choices: Any) -> LanguageModel:
+    with running(bundle, **choices) as model:
+        return LanguageModel(model.predict, model.generate, model.folder, batch=batch)
+
+
+def results(model: LanguageModel, task: str, limit: int | None = None) -> dict[str, float]:
+    return {row["metric"]: row["value"] for row in evaluate(model, [task], include=TASKS, limit=limit)}
+
+
+@dataclass
+class Asked:
+    """lm-eval's request."""
+
+    args: tuple[Any, ...]
+
+
+def test_the_likelihood_of_texts_is_that_of_our_own_losses(bundle: Bundle) -> None:
+    tokens = np.load(SAMPLE / "heldout.npz")["tokens"].astype(np.int64)
+    assert tokens[0] == 0, "what begins a text"
+    model = language_model(bundle, mode="exact")
+    text = model.tokens.decode(tokens[1:900].tolist())
+    (whole,) = model.loglikelihood_rolling([Asked((text,))])
+    assert whole == pytest.approx(-model.predict(tokens[None, :900])[0].sum(), rel=1e-5)
+    model.window = 256
+    (cut,) = model.loglikelihood_rolling([Asked((text,))])
+    windows = [tokens[first : first + 256] for first in (0, 255, 510)]
+    expected = sum(model.predict(window[None])[0].sum() for window in windows)
+    # The last window ends with the text, and foretells what the others haven't.
+    expected += model.predict(tokens[None, 900 - 256 : 900])[0][0, -(899 - 765) :].sum()
+    assert cut == pytest.approx(-expected, rel=1e-5)
+
+
+def test_perplexity_task(bundle: Bundle) -> None:
+    found = results(language_model(bundle, mode="exact"), "stdlib_perplexity", limit=1)
+    assert 2 < found["byte_perplexity"] < 5
+    assert found["bits_per_byte"] == pytest.approx(np.log2(found["byte_perplexity"]))
+
+
+def test_choices_are_better_than_chance_and_noise_spoils_them(bundle: Bundle) -> None:
+    exact, noisy = (
+        results(language_model(bundle, **choices), "stdlib_next_line", limit=60)["acc"]
+        for choices in ({"mode": "exact"}, {"noise_scale": 60})
+    )
+    assert exact > 0.5
+    assert noisy < exact - 0.1
+
+
+def test_answers_do_not_depend_on_the_batch(bundle: Bundle) -> None:
+    requests = [(("", ""), [5, 6, 7] * length, [8, 9][: 1 + length % 2]) for length in (1, 4, 2, 30, 9, 1)]
+    one, many = (
+        language_model(bundle, batch=batch, mode="exact")._loglikelihood_tokens(requests) for batch in (1, 4)
+    )
+    np.testing.assert_allclose([score for score, _ in one], [score for score, _ in many], atol=1e-4)
+    assert [greedy for _, greedy in one] == [greedy for _, greedy in many]
+
+
+def test_texts_stop_where_the_task_says(bundle: Bundle) -> None:
+    session = bundle.session(mode="exact")
+    generate = partial(generate_tokens, session, end=end_tokens(bundle.path))
+    model = LanguageModel(session_predict(session), generate, bundle.path)
+    (text,) = model.generate_until([Asked(("import os\n", {"until": ["\n"], "max_gen_toks": 40}))])
+    assert text
+    assert "\n" not in text
+
+
+def test_names() -> None:
+    assert task_names("paper, x") == (*PAPER_TASKS, "x")
+
+
+def test_what_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    model = language_model(bundle, mode="exact")
+    with pytest.raises(UsageError, match="task 'piq': lm-eval has no task of that name"):
+        evaluate(model, ["piq"])
+    with pytest.raises(InvalidInputError, match=r"has no tokenizer\.json"):
+        LanguageModel(model.predict, model.generate, tmp_path)
+    shutil.copy(SAMPLE / "tokenizer.json", tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "olmoe"}))
+    with pytest.raises(InvalidInputError, match="neither bos_token_id nor eos_token_id"):
+        LanguageModel(model.predict, model.generate, tmp_path)
+    with pytest.raises(UsageError, match="the plan's checkpoint"), running(bundle.plan):
+        pass
+
+
+def test_command(bundle: Bundle, tmp_path: Path) -> None:
+    output = tmp_path / "results.csv"
+    local = ("--tasks", "stdlib_next_line", "--include-path", TASKS, "--limit", "4")
+    done = hetc("evaluate", bundle.path, *local, "--seeds", "2", "-o", output)
+    assert done.returncode == 0, done.stderr
+    assert "acc_norm" in done.stdout
+    assert [(result.seed, result.metric) for result in read_results(output)] == [
+        (0, "acc"),
+        (0, "acc_norm"),
+        (1, "acc"),
+        (1, "acc_norm"),
+    ]
+    offline = hetc("evaluate", bundle.path, "--tasks", "paper", "--limit", "1")
+    assert offline.returncode == 5
+    assert "--include-path" in offline.stderr
+    assert "Traceback" not in offline.stderr
+
+
+def test_command_with_a_checkpoint(bundle: Bundle) -> None:
+    pytest.importorskip("torch")
+    local = (
+        "--tasks",
+        "stdlib_next_line",
+        "--include-path",
+        TASKS,
+        "--limit",
+        "8",
+        "--mode",
+        "exact",
+        "--json",
+    )
+    ours = hetc("evaluate", bundle.path, *local)
+    torchs = hetc("evaluate", bundle.path / "plan.json", "--checkpoint", SAMPLE, *local)
+    assert torchs.returncode == 0, torchs.stderr
+    assert json.loads(ours.stdout) == json.loads(torchs.stdout)

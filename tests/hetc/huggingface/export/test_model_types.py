@@ -1,0 +1,48 @@
+"""Every model type behind transformers' experts interface: equal to transformers, or refused for a reason."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from families import VOCABULARY, save_random_model  # noqa: E402
+from model_types import REFUSED, UNTESTED, causal_model_types, tiny_config  # noqa: E402
+from test_export import TOLERANCE, assert_same_logits, reference, run  # noqa: E402
+
+from hetc.base.errors import InvalidInputError  # noqa: E402
+from hetc.huggingface.export.export import export  # noqa: E402
+
+LONG = 70
+"""More tokens than one chunk of any linear attention or state space has."""
+
+
+def check_model_type(model_type: str, folder: Path) -> str:
+    """Export a tiny model and compare it, padded, cached and on a long prompt; the reason if refused."""
+    model = save_random_model(tiny_config(model_type), folder / "checkpoint")
+    try:
+        path = export(folder / "checkpoint", folder / "exported")
+    except InvalidInputError as error:
+        return str(error).replace(f"{folder / 'checkpoint'}: ", "")
+    assert_same_logits(path, model)
+    ids = np.random.default_rng(1).integers(0, VOCABULARY, (1, LONG))
+    mask, positions = np.ones_like(ids), np.arange(LONG)[None]
+    expected = reference(model, ids, mask, positions)
+    for chunks in ([LONG], [LONG - 4, 1, 3]):
+        assert np.abs(run(path, ids, chunks, mask, positions) - expected).max() <= TOLERANCE, chunks
+    return ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model_type", sorted(causal_model_types()))
+def test_model_type(model_type: str, tmp_path: Path) -> None:
+    if model_type in UNTESTED:
+        pytest.skip(UNTESTED[model_type])
+    reason = check_model_type(model_type, tmp_path)
+    expected = REFUSED.get(model_type)
+    assert reason == "" if expected is None else re.search(expected, reason), reason

@@ -1,0 +1,148 @@
+"""Tuning: bisection over shares, intervals, what it leaves in the bundle, and the share that follows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import SAMPLE, hetc
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hetc.base.errors import InvalidInputError, UsageError
+from hetc.bundle.bundle import Bundle, load_bundle
+from hetc.compiler.pipeline import compile
+from hetc.costing.cost import CostBasis
+from hetc.costing.profile import load_costs
+from hetc.costing.work import Workload
+from hetc.evaluation.likelihood import mean_loss, session_forward
+from hetc.hardware.profile import Profile
+from hetc.plan.targets import targets_at
+from hetc.tuning.shares import TUNING, Tuning, choose_share, load_tuning
+from hetc.tuning.tune import _smallest, student_t, tune_bundle
+
+BASIS = CostBasis(load_costs("a100+pcm-3d"), Workload("decode", batch=4, context=100), "overlapped")
+WINDOWS = np.load(SAMPLE / "heldout.npz")["tokens"][:256].reshape(2, 128)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    output = tmp_path_factory.mktemp("tune") / "bundle"
+    return compile(SAMPLE / "model.onnx", output, digital_frac=0.25, profile=Profile(noise_scale=8))
+
+
+@pytest.fixture(scope="module")
+def tuning(bundle: Bundle) -> Tuning:
+    return tune_bundle(bundle, WINDOWS, BASIS, max_drop="0.2", seeds=3)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "freedom", "expected"), [(0.95, 1, 12.706), (0.95, 7, 2.365), (0.99, 15, 2.947)]
+)
+def test_students_t(confidence: float, freedom: int, expected: float) -> None:
+    assert student_t(confidence, freedom) == pytest.approx(expected, abs=1e-3)  # printed tables
+
+
+@given(count=st.integers(1, 40), first=st.integers(0, 40))
+def test_bisection_finds_the_first_good_share(count: int, first: int) -> None:
+    shares = [str(share) for share in range(count)]
+    looked: list[str] = []
+    found = _smallest(shares, lambda share: not looked.append(share) and int(share) >= first)
+    assert found == (str(first) if first < count else None)
+    assert len(looked) == len(set(looked)) <= count.bit_length()
+
+
+def test_what_was_measured_is_what_sessions_lose(bundle: Bundle, tuning: Tuning) -> None:
+    exact = mean_loss(session_forward(bundle.session(mode="exact")), WINDOWS)
+    assert tuning.reference == pytest.approx(exact, abs=1e-6)
+    assert tuning.bound == pytest.approx(exact + 0.2, abs=1e-6)
+    (drift_time, share), shares = tuning.chosen[0], {one.digital_frac: one for one in tuning.shares}
+    assert drift_time == 0
+    assert share is not None and float(share) > 0.25
+    losses = [
+        mean_loss(session_forward(bundle.session(seed=seed, digital_frac=share)), WINDOWS)
+        for seed in range(3)
+    ]
+    assert shares[share].mean == pytest.approx(np.mean(losses), abs=1e-6)
+    margin = student_t(0.95, 2) * np.std(losses, ddof=1) / np.sqrt(3)
+    assert shares[share].worst == pytest.approx(np.mean(losses) + margin, rel=1e-4)
+    assert shares[share].worst <= tuning.bound
+    smaller = [one for one in shares if float(one) < float(share)]
+    assert smaller and shares[max(smaller, key=float)].worst > tuning.bound
+
+
+def test_energy_is_that_of_the_system_and_step(bundle: Bundle, tuning: Tuning) -> None:
+    assert tuning.basis == "a100+pcm-3d, decode, batch 4, context 100, overlapped"
+    for share in tuning.shares:
+        cost = BASIS.plan_cost(targets_at(bundle.plan, share.digital_frac))
+        assert share.joules_per_token == cost.joules_per_token
+
+
+def test_tuning_is_part_of_the_bundle(bundle: Bundle, tuning: Tuning) -> None:
+    assert load_tuning(bundle.path) == tuning
+    manifest = load_bundle(bundle.path).manifest
+    assert manifest[TUNING]["size"] == (bundle.path / TUNING).stat().st_size
+    assert "sha256" in manifest[TUNING]
+
+
+def test_session_runs_at_the_share_that_keeps_the_loss(bundle: Bundle, tuning: Tuning) -> None:
+    share = tuning.chosen[0][1]
+    chosen = bundle.session(seed=1, target_loss=tuning.bound)
+    given = bundle.session(seed=1, digital_frac=share)
+    for tokens in (WINDOWS[:1], WINDOWS[1:2]):
+        np.testing.assert_array_equal(session_forward(chosen)(tokens), session_forward(given)(tokens))
+    with pytest.raises(UsageError, match="digital_frac, or"):
+        bundle.session(digital_frac=0.5, target_loss=3.0)
+
+
+def test_shares_by_noise_and_energy(tuning: Tuning) -> None:
+    fresh = tuning.shares
+    aged = tuple(replace(one, drift_time=1.0, noise=2 * one.noise, worst=one.worst + 0.05) for one in fresh)
+    both = replace(tuning, shares=(*fresh, *aged))
+    noise = fresh[0].noise
+    loosely = tuning.bound + 0.05
+    assert choose_share(both, noise=noise, target_loss=tuning.bound) == tuning.chosen[0][1]
+    assert choose_share(both, noise=1.5 * noise, target_loss=loosely) == tuning.chosen[0][1]
+    with pytest.raises(UsageError, match="longer drift time"):
+        choose_share(both, noise=3 * noise, target_loss=10)
+    energies = sorted((one.joules_per_token, one.digital_frac) for one in fresh)
+    largest = max((one.digital_frac for one in fresh), key=float)
+    assert choose_share(both, noise=0, energy=energies[-1][0]) == largest
+    assert choose_share(both, noise=0, energy=energies[0][0]) == energies[0][1]
+    with pytest.raises(UsageError, match="the least is"):
+        choose_share(both, noise=0, energy=1e-12)
+    with pytest.raises(UsageError, match="tuned for accuracy"):
+        choose_share(replace(both, metric="accuracy"), noise=0, target_loss=1)
+
+
+def test_refusals(bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="neither a share"):
+        tune_bundle(bundle, WINDOWS, BASIS, max_drop="much")
+    with pytest.raises(UsageError, match="loss, accuracy"):
+        tune_bundle(bundle, WINDOWS, BASIS, metric="perplexity")
+    untuned = compile(SAMPLE / "model.onnx", tmp_path / "untuned", digital_frac=1)
+    with pytest.raises(UsageError, match="hetc tune"):
+        untuned.session(target_loss=3.0)
+    (untuned.path / TUNING).write_text("{}")
+    with pytest.raises(InvalidInputError, match="damaged"):
+        load_tuning(untuned.path)
+
+
+def test_command(tmp_path: Path) -> None:
+    profile = Profile(noise_scale=8)
+    bundle = compile(
+        SAMPLE / "model.onnx", tmp_path / "b", digital_frac=0.75, analog=["*.attention"], profile=profile
+    )
+    arguments = ("tune", bundle.path, "--data", SAMPLE / "heldout.npz", "--windows", 1, "--seeds", 2)
+    done = hetc(*arguments, "--max-drop", "1000%", "--batch", 1, "--json")
+    assert done.returncode == 0, done.stderr
+    tuning = json.loads(done.stdout)
+    assert tuning["chosen"] == [[0.0, "0.75"]]
+    assert tuning["basis"] == "a100+pcm-3d, decode, batch 1, context 1,024, serial"
+    done = hetc(*arguments, "--max-drop", "0")
+    assert done.returncode == 4
+    assert "no share keeps loss" in done.stderr
+    assert "chosen" not in done.stdout
