@@ -28,9 +28,14 @@ lint: $(VENV)/test-installed
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/clang-format --dry-run --Werror $(FORMATTED)
-	# mypy reads the package as it is installed, with passes and runtimes nested in it.
-	rm -rf build/typed && $(BIN)/pip install -q --no-deps --no-build-isolation --target build/typed .
-	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml hetc
+	# What follows reads the package as it is installed, with passes and runtimes nested in it.
+	rm -rf build/typed && mkdir -p build/typed && cp -Rp hetc build/typed/
+	cp -Rp passes runtimes build/typed/hetc/
+	cd build/typed && ../../$(BIN)/mypy --cache-dir ../mypy_cache --config-file ../../pyproject.toml hetc
+	@# -S leaves the editable install out, which would show the source folders side by side.
+	cd build/typed && PYTHONPATH=.:$$(../../$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))") \
+	  ../../$(BIN)/python -S -c "from importlinter.cli import lint_imports_command as lint; lint()" \
+	  ../../pyproject.toml
 
 bench: $(VENV)/test-installed
 	for set in amx avx512 avxvnni avx2; do HETC_INSTRUCTIONS=$$set PYTHONPATH=tests/helpers $(BIN)/python benchmarks/kernel_speed.py || exit 1; done

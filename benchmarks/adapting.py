@@ -15,13 +15,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from hetc.compiler.pipeline import compile
+from hetc.compiler.compile import compile
 from hetc.costing.cost import CostBasis
 from hetc.costing.profile import DEFAULT_COSTS, load_costs
 from hetc.evaluation.likelihood import mean_loss, session_forward
 from hetc.hardware.profile import load_profile
-from hetc.model.tokens import load_tokens
-from hetc.tuning.tune import tune_bundle
+from hetc.model.tokens import token_windows
+from hetc.tuning.tune import tune
 
 AGES = {"0 s": 0.0, "an hour": 3600.0, "a day": 86400.0, "a year": 31536000.0}
 UNSEEN_SEED = 1000
@@ -40,10 +40,10 @@ def print_sample(sample: Path, compensation: str, folder: Path) -> None:
     """The lines of one kind of drift compensation."""
     profile = replace(load_profile(), noise_scale=4.0, drift_compensation=compensation)
     bundle = compile(sample / "model.onnx", folder / compensation, digital_frac=0, profile=profile)
-    windows = load_tokens(sample / "heldout.npz", 256)
+    windows = token_windows(sample / "heldout.npz", 256)
     seen, unseen = windows[:8], windows[8:24]
     basis = CostBasis(load_costs(DEFAULT_COSTS))
-    tuning = tune_bundle(bundle, seen, basis, max_drop="2%", seeds=4, drift_times=list(AGES.values()))
+    tuning = tune(bundle, seen, basis, max_drop="2%", seeds=4, drift_times=list(AGES.values()))
     session = bundle.session(seed=UNSEEN_SEED, target_loss=tuning.bound)
     unadapted = session.digital_frac
     clean = mean_loss(session_forward(bundle.session(mode="exact")), unseen)

@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from hetc.bundle.bundle import Bundle
-from hetc.compiler.pipeline import compile
+from hetc.compiler.compile import compile
 from hetc.evaluation.likelihood import mean_loss, session_forward
 from hetc.hardware.profile import load_profile
-from hetc.model.tokens import load_tokens
+from hetc.model.tokens import token_windows
 from hetc.plan.scores import load_scores
 from hetc.plan.units import DENSE
 
@@ -43,7 +43,7 @@ def print_row(name: str, bundle: Bundle, windows: np.ndarray) -> None:
 
 def print_sample(sample: Path, folder: Path) -> None:
     """The table of one sample."""
-    windows = load_tokens(sample / "heldout.npz", 256)[:16]
+    windows = token_windows(sample / "heldout.npz", 256, 16)
     scores = load_scores(Path("build/evidence", f"{sample.name}.scores.safetensors"))
 
     def compiled(**choices: object) -> Bundle:

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from hetc.bundle.bundle import Bundle
-from hetc.compiler.mitigation import mitigate_model
-from hetc.compiler.pipeline import compile, load_moe_model
+from hetc.compiler.compile import compile
+from hetc.compiler.loading import load_moe_model
+from hetc.compiler.mitigation import mitigate
 from hetc.evaluation.likelihood import mean_loss, session_forward
 from hetc.hardware.profile import load_profile
-from hetc.model.tokens import load_tokens
+from hetc.model.tokens import token_windows
 from hetc.passes.analysis.find_units import find_units
 from hetc.plan.units import DENSE
 
@@ -59,12 +60,12 @@ def dense_units(sample: Path) -> list[str]:
 
 def print_mitigations(sample: Path, windows: np.ndarray, seeds: int, folder: Path) -> None:
     """Experts analog, and everything analog, without and with each mitigation."""
-    calibration = load_tokens(sample / "calibration.npz", 256)[:32]
+    calibration = token_windows(sample / "calibration.npz", 256, 32)
     print(f"\n| analog | mitigation | exact | {' | '.join(f'c = {scale:g}' for scale in SCALES)} |")
     print("|---|---|---" + "|---" * len(SCALES) + "|")
     models = {"none": sample / "model.onnx"}
     for name, choices in MITIGATIONS.items():
-        mitigate_model(sample / "model.onnx", calibration, folder / name, **choices)
+        mitigate(sample / "model.onnx", calibration, folder / name, **choices)
         models[name] = folder / name / "model.onnx"
     for name, analog in {"experts": (), "everything": dense_units(sample)}.items():
         plain: list[np.ndarray] = []
@@ -93,7 +94,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=8)
     options = parser.parse_args()
     for sample in options.samples:
-        windows = load_tokens(sample / "heldout.npz", 256)[:16]
+        windows = token_windows(sample / "heldout.npz", 256, 16)
         print(f"\n{sample.name}, {options.seeds} seeds")
         with tempfile.TemporaryDirectory() as folder:
             print_mitigations(sample, windows, options.seeds, Path(folder))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import tempfile
+import textwrap
 from importlib.metadata import version
 from pathlib import Path
 
@@ -87,7 +88,7 @@ def main() -> None:
         count=len(interface),
         equal_count=len(equal),
         tolerance=TOLERANCE,
-        equal=", ".join(f"`{model_type}`" for model_type in equal),
+        equal=textwrap.fill(", ".join(f"`{model_type}`" for model_type in equal), 100),
         own=", ".join(f"`{model_type}`" for model_type in own),
         refused="\n".join(refused),
     )

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import hetc
-from hetc.compiler.pipeline import Placement, make_plan
+from hetc.compiler.placement import Placement, make_plan
 from hetc.hardware.profile import load_profile
 from hetc.model.load import load_model
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from olmoe_shares import write_checkpoint
 
 import hetc
-from hetc.compiler.pipeline import Placement, make_plan
+from hetc.compiler.placement import Placement, make_plan
 from hetc.costing.cost import plan_cost
 from hetc.costing.profile import load_costs
 from hetc.costing.work import Workload

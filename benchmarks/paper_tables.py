@@ -15,7 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
-from hetc.compiler.pipeline import Placement, load_moe_model, make_plan
+from hetc.compiler.loading import load_moe_model
+from hetc.compiler.placement import Placement, make_plan
 from hetc.costing.cost import CostBasis
 from hetc.costing.profile import DEFAULT_COSTS, load_costs
 from hetc.costing.work import Workload

@@ -16,9 +16,7 @@ import numpy as np
 from noise_table import CONTEXT, SAMPLE, loss
 
 import hetc
-from hetc.compiler.recording import record
-from hetc.hardware.profile import Profile
-from hetc.model.tokens import load_tokens
+from hetc.compiler.recording import calibrate
 
 RULES = ("max", "quantile:0.99995", "quantile:0.999", "std:18", "std:6", "std:3")
 BOUNDS = ("scale:3", "scale:6", "scale:10", "scale:14", "std:4", "std:6", "std:8", "std:12", "std:18")
@@ -28,7 +26,7 @@ TOKENS, SEEDS, SCALE = 8192, range(4), 4
 def main() -> None:
     windows = np.load(SAMPLE / "heldout.npz")["tokens"][:TOKENS].reshape(-1, CONTEXT)
     model = SAMPLE / "model.onnx"
-    calibration = record(model, load_tokens(SAMPLE / "calibration.npz", CONTEXT), Profile())
+    calibration = calibrate(model, SAMPLE / "calibration.npz", window=CONTEXT)
 
     def print_row(rule: str, **static: Any) -> None:
         with tempfile.TemporaryDirectory() as folder:

@@ -19,11 +19,11 @@ import onnx_ir as ir
 import onnxruntime
 
 from hetc.bundle.bundle import MODEL, Bundle
-from hetc.compiler.pipeline import compile
+from hetc.compiler.compile import compile
 from hetc.evaluation.likelihood import mean_loss, session_forward
 from hetc.model.inputs import first_step
 from hetc.model.load import load_model
-from hetc.model.tokens import load_tokens
+from hetc.model.tokens import token_windows
 from hetc.runtimes.onnxruntime.session import open_graph
 
 SCALES = (1.0, 8.0)
@@ -84,7 +84,7 @@ def print_sample(sample: Path, seeds: int, folder: Path) -> None:
     """A line of the table for each scale."""
     bundle = compile(sample / "model.onnx", folder / "bundle", digital_frac=0)
     windows, calibration = (
-        load_tokens(sample / f"{name}.npz", 256)[:16] for name in ("heldout", "calibration")
+        token_windows(sample / f"{name}.npz", 256, 16) for name in ("heldout", "calibration")
     )
     experts = max(unit.expert or 0 for unit in bundle.plan.units) + 1
     plain: Biases = {router: np.zeros(experts, np.float32) for router in routers(bundle)}

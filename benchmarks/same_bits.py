@@ -4,10 +4,10 @@
     python benchmarks/same_bits.py --compare before.json  # on the commit after
 
 For both samples, at fractions 0, 0.25 and 1, with and without calibration, with a budget and with pins: the
-sha256 of `plan.json` (less hetc's version), `model.onnx`, `model.portable.onnx`, every weight file, and of the
-noisy logits of seed 7; besides of the calibration and of a baked bundle's weights. Only what users call is
-called, so that the script runs on any commit. Both runs must happen on one machine: kernels are chosen by its
-processor.
+sha256 of `plan.json` (less hetc's version), `model.onnx`, `model.portable.onnx`, every weight file, and of
+the noisy logits of seed 7; besides of the calibration and of a baked bundle's weights. The script calls only
+what users call, so that it runs on any commit. Both runs must happen on one machine: its processor decides
+which kernels run.
 """
 
 from __future__ import annotations
@@ -59,7 +59,12 @@ def main() -> int:
 def hashes(sample: str, folder: Path) -> dict[str, str]:
     """The hashes of everything that is made of one sample."""
     model = f"samples/{sample}/model.onnx"
-    windows = np.load(ROOT / f"samples/{sample}/heldout.npz")["tokens"].reshape(-1)[:512].reshape(2, 256).astype(np.int64)
+    windows = (
+        np.load(ROOT / f"samples/{sample}/heldout.npz")["tokens"]
+        .reshape(-1)[:512]
+        .reshape(2, 256)
+        .astype(np.int64)
+    )
     data, calibration = folder / "tokens.npz", folder / f"{sample}.calibration.safetensors"
     np.savez(data, tokens=np.load(ROOT / f"samples/{sample}/calibration.npz")["tokens"].reshape(-1)[:4096])
     run("calibrate", model, "--data", str(data), "-o", str(calibration))
@@ -75,6 +80,11 @@ def hashes(sample: str, folder: Path) -> dict[str, str]:
     run("bake", str(bundle), "--seed", "7", "-o", str(baked))
     found |= {f"{sample}, baked, {file}": value for file, value in of_files(baked).items()}
     return found
+
+
+def tokens(sample: str, name: str, count: int) -> np.ndarray:
+    """The first tokens of one of a sample's files."""
+    return np.load(ROOT / "samples" / sample / f"{name}.npz")["tokens"].reshape(-1)[:count].astype(np.int64)
 
 
 def of_bundle(bundle: Path, windows: np.ndarray) -> dict[str, str]:

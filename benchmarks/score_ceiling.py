@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from hetc.bundle.bundle import Bundle
-from hetc.compiler.pipeline import compile
+from hetc.compiler.compile import compile
 from hetc.evaluation.likelihood import mean_loss, session_forward
 from hetc.hardware.profile import load_profile
-from hetc.model.tokens import load_tokens
+from hetc.model.tokens import token_windows
 from hetc.plan.scores import Scores
 
 PROFILE = replace(load_profile(), noise_scale=8.0)
@@ -55,7 +55,7 @@ def main() -> None:
     print("| sample | recovered at 12.5% | recovered at 25% |\n|---|---|---|")
     for sample in parser.parse_args().samples:
         model = sample / "model.onnx"
-        windows = load_tokens(sample / "heldout.npz", 256)[:16]
+        windows = token_windows(sample / "heldout.npz", 256, 16)
         with tempfile.TemporaryDirectory() as folder:
             scores = measured(model, windows, Path(folder))
             ranked = compile(

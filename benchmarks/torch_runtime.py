@@ -16,7 +16,8 @@ import torch
 from timing import machine, medians
 from transformers import AutoModelForCausalLM, OlmoeConfig
 
-from hetc.compiler.pipeline import Placement, load_moe_model, make_plan
+from hetc.compiler.loading import load_moe_model
+from hetc.compiler.placement import Placement, make_plan
 from hetc.hardware.profile import Profile
 from hetc.huggingface.export.export import export
 from hetc.huggingface.live.apply import apply_plan

@@ -18,36 +18,69 @@ if TYPE_CHECKING:
     from hetc.bundle.bake import bake_bundle
     from hetc.bundle.bundle import Bundle, load_bundle
     from hetc.bundle.partition import partition_bundle
-    from hetc.compiler.pipeline import compile
+    from hetc.bundle.verify import verify
+    from hetc.compiler.compile import compile
+    from hetc.compiler.costs import cost
+    from hetc.compiler.mitigation import mitigate
+    from hetc.compiler.placement import Placement
+    from hetc.compiler.recording import calibrate
+    from hetc.evaluation.evaluate import evaluate
+    from hetc.evaluation.sweep import sweep
     from hetc.hardware.profile import Profile, load_profile
     from hetc.huggingface.export.export import export
+    from hetc.huggingface.live.sensitivity import score
     from hetc.plan.plan import Plan
+    from hetc.reporting.write import report
+    from hetc.tuning.adaptive_session import open_adaptive
+    from hetc.tuning.tune import tune
 
 _HOMES = {
     "Bundle": "hetc.bundle.bundle",
     "HetcError": "hetc.base.errors",
+    "Placement": "hetc.compiler.placement",
     "Plan": "hetc.plan.plan",
     "Profile": "hetc.hardware.profile",
     "bake_bundle": "hetc.bundle.bake",
-    "compile": "hetc.compiler.pipeline",
+    "calibrate": "hetc.compiler.recording",
+    "compile": "hetc.compiler.compile",
+    "cost": "hetc.compiler.costs",
+    "evaluate": "hetc.evaluation.evaluate",
     "export": "hetc.huggingface.export.export",
     "load_bundle": "hetc.bundle.bundle",
     "load_profile": "hetc.hardware.profile",
+    "mitigate": "hetc.compiler.mitigation",
+    "open_adaptive": "hetc.tuning.adaptive_session",
     "partition_bundle": "hetc.bundle.partition",
+    "report": "hetc.reporting.write",
+    "score": "hetc.huggingface.live.sensitivity",
+    "sweep": "hetc.evaluation.sweep",
+    "tune": "hetc.tuning.tune",
+    "verify": "hetc.bundle.verify",
 }
 
 __all__ = [
     "Bundle",
     "HetcError",
+    "Placement",
     "Plan",
     "Profile",
     "__version__",
     "bake_bundle",
+    "calibrate",
     "compile",
+    "cost",
+    "evaluate",
     "export",
     "load_bundle",
     "load_profile",
+    "mitigate",
+    "open_adaptive",
     "partition_bundle",
+    "report",
+    "score",
+    "sweep",
+    "tune",
+    "verify",
 ]
 
 
@@ -56,3 +89,8 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'hetc' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

@@ -16,7 +16,7 @@ from command_line import SAMPLE
 import hetc
 from hetc.base.errors import InvalidInputError, UsageError
 from hetc.bundle.bundle import Bundle
-from hetc.bundle.verify import verify_bundle
+from hetc.bundle.verify import verify
 from hetc.evaluation.generate import generate_tokens
 from hetc.model.inputs import first_step, next_step
 from hetc.runtimes.onnxruntime.session import open_session
@@ -138,7 +138,7 @@ def test_more_noise_costs_more_and_attention_costs_most(tmp_path: Path) -> None:
 
 def test_a_model_in_memory_has_no_source_to_verify(tmp_path: Path) -> None:
     bundle = hetc.compile(onnx.load(SAMPLE / "model.onnx"), tmp_path / "memory")
-    checks = {check.name: check.status for check in verify_bundle(bundle, SAMPLE / "model.onnx", seeds=2)}
+    checks = {check.name: check.status for check in verify(bundle, SAMPLE / "model.onnx", seeds=2)}
     assert checks.pop("exact mode = source") == "not run"
     assert set(checks.values()) == {"ok"}
 

@@ -19,14 +19,15 @@ COPY_BLOCK = 16 << 20
 
 
 @contextmanager
-def whole_folder(path: Path, *, marker: str, force: bool = False) -> Iterator[Path]:
+def whole_folder(path: Path, *, marker: str | None, force: bool = False) -> Iterator[Path]:
     """Yields an empty folder beside `path` that becomes `path` if the block ends without an error.
 
     A process that is killed leaves at most a hidden folder, which the next one for the same path removes.
 
     Args:
         path: The folder to make.
-        marker: A file that every such folder holds; `force` replaces nothing that lacks it.
+        marker: A file that every such folder holds; `force` replaces nothing that lacks it. None for a folder
+            that others may use too: `force` replaces the files that are made, and keeps all others there.
         force: Whether an existing folder may be replaced.
 
     Raises:
@@ -34,7 +35,9 @@ def whole_folder(path: Path, *, marker: str, force: bool = False) -> Iterator[Pa
     """
     if path.exists() and not force:
         raise UsageError(f"output {path} exists; choose another -o, or --force to replace it")
-    if path.exists() and not (path / marker).is_file():
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"output {path} is not a folder; choose another -o")
+    if path.exists() and marker is not None and not (path / marker).is_file():
         raise UsageError(f"output {path} has no {marker}, so --force will not replace it; choose another -o")
     _remove_leftovers(path)
     staging = path.parent / f".{path.name}.{os.getpid()}.partial"
@@ -44,9 +47,24 @@ def whole_folder(path: Path, *, marker: str, force: bool = False) -> Iterator[Pa
         raise UsageError(f"output {path} cannot be written: {error.strerror}") from error
     try:
         yield staging
+        if marker is None and path.exists():
+            _keep_others(path, staging)
         _replace(path, staging)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _keep_others(path: Path, staging: Path) -> None:
+    """Brings everything of `path` that `staging` lacks: linked, so that `path` stays as it is until then."""
+    for old in sorted(path.rglob("*")):
+        new = staging / old.relative_to(path)
+        if old.is_dir() and not old.is_symlink():
+            new.mkdir(exist_ok=True)
+        elif not new.exists():
+            try:
+                os.link(old, new, follow_symlinks=False)
+            except OSError:
+                shutil.copy2(old, new, follow_symlinks=False)
 
 
 def _replace(path: Path, staging: Path) -> None:

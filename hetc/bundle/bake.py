@@ -27,6 +27,7 @@ from hetc.bundle.writer import finish_bundle, save_model
 from hetc.model.load import load_model
 from hetc.model.weight_file import WeightFile
 from hetc.model.weights import read_tensor
+from hetc.operators.words import Store
 from hetc.passes.analysis.analog_matrices import (
     AnalogMatrix,
     analog_matrices,
@@ -35,6 +36,7 @@ from hetc.passes.analysis.analog_matrices import (
     weight_scale,
 )
 from hetc.passes.rewrite.add_analog_bodies import AddAnalogBodies
+from hetc.passes.run_passes import run_passes
 from hetc.runtimes.reference.programming import split
 
 __all__ = ["bake_bundle"]
@@ -54,7 +56,7 @@ def bake_bundle(
     seed: int | None = None,
     noise_scale: float | None = None,
     drift_time: float | None = None,
-    store: str = "bfloat16",
+    store: Store = "bfloat16",
     approximate: bool = False,
     threads: int | None = None,
     force: bool = False,
@@ -62,6 +64,11 @@ def bake_bundle(
     """Writes the noise of one programming seed into the weights of a copy of the bundle.
 
     The result equals the bundle's noisy session of the same seed, noise scale and store.
+
+        >>> import hetc
+        >>> bundle = hetc.compile("samples/tiny_moe/model.onnx", "clean.hetc", digital_frac=0.9)
+        >>> hetc.bake_bundle(bundle, "baked.hetc", seed=3).baked["seed"]
+        3
 
     Args:
         bundle: The bundle, or its folder.
@@ -93,7 +100,7 @@ def bake_bundle(
         with WeightFile(folder / WEIGHTS / WEIGHT_FILE, folder) as weights:
             _bake_weights(model, bundle.path, weights, config, threads)
             weights.take(model)
-        AddAnalogBodies()(model)
+        run_passes(model, AddAnalogBodies())
         save_model(model, folder / MODEL)
         profile = replace(plan.profile, noise_scale=record["noise_scale"], drift_time=record["drift_time"])
         replace(plan, seed=record["seed"], profile=profile).save(folder / PLAN)
@@ -136,7 +143,7 @@ def _bake_weights(
                 node.attributes[attribute] = ir.convenience.convert_attribute(attribute, setting)
             logger.info("baked %s", node.attributes["unit"].as_string())
             advance(1)
-    RemoveUnusedNodesPass()(model)
+    run_passes(model, RemoveUnusedNodesPass())
 
 
 def _bake_matrix(

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hetc.base.errors import InvalidInputError, UsageError
-from hetc.plan.plan import Plan, digital_count, parse_fraction
+from hetc.operators.words import Mode, Store
+from hetc.plan.fractions import DigitalFraction, FractionLike
+from hetc.plan.plan import Plan
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -23,7 +25,7 @@ MANIFEST = "manifest.json"
 WEIGHTS = "weights"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bundle:
     """An opened bundle.
 
@@ -40,6 +42,10 @@ class Bundle:
     manifest: Mapping[str, Mapping[str, Any]]
     baked: Mapping[str, Any] | None = None
 
+    def __repr__(self) -> str:
+        digital, analog, _ = self.plan.shares.percent()
+        return f"Bundle({str(self.path)!r}, digital {digital:.2f} %, analog {analog:.2f} %)"
+
     @property
     def graph_file(self) -> Path:
         """The model without a guard: what is cut or rewritten further."""
@@ -48,13 +54,13 @@ class Bundle:
     def session(
         self,
         *,
-        mode: str | None = None,
+        mode: Mode | None = None,
         seed: int | None = None,
-        digital_frac: str | float | None = None,
+        digital_frac: FractionLike | None = None,
         noise_scale: float | None = None,
         drift_time: float | None = None,
         read_seed: int | None = None,
-        store: str | None = None,
+        store: Store | None = None,
         stats_file: Path | None = None,
         threads: int | None = None,
         low_memory: bool = False,
@@ -99,7 +105,7 @@ class Bundle:
         config = {
             "hetc.mode": mode,
             "hetc.seed": seed,
-            "hetc.digital_frac": None if digital_frac is None else format(parse_fraction(digital_frac), "f"),
+            "hetc.digital_frac": None if digital_frac is None else DigitalFraction(digital_frac),
             "hetc.noise_scale": noise_scale,
             "hetc.drift_time": drift_time,
             "hetc.read_seed": read_seed,
@@ -115,19 +121,9 @@ class Bundle:
         config["session.disable_prepacking"] = 1 if low_memory else None
         entries = {key: str(value) for key, value in config.items() if value is not None}
         if adaptive:
-            from hetc.tuning.adaptive_session import AdaptiveSession
-            from hetc.tuning.shares import load_tuning
+            import hetc  # the one call that goes up, through the public face
 
-            return AdaptiveSession(
-                self.path / MODEL,
-                self.graph_file,
-                self.plan,
-                load_tuning(self.path),
-                entries,
-                target_loss=target_loss,
-                energy=energy,
-                threads=threads,
-            )
+            return hetc.open_adaptive(self, entries, target_loss=target_loss, energy=energy, threads=threads)
         return open_session(self.path / MODEL, entries, threads=threads)
 
     def measure_noise(
@@ -136,7 +132,7 @@ class Bundle:
         seed: int | None = None,
         noise_scale: float | None = None,
         drift_time: float | None = None,
-        store: str | None = None,
+        store: Store | None = None,
     ) -> dict[str, float]:
         """Relative error of the crossbars' products by layer, from probe vectors (`hetc.bundle.noise_probe`).
 
@@ -160,10 +156,10 @@ class Bundle:
         given = {key: str(value) for key, value in config.items() if value is not None}
         return NoiseProbe(self.graph_file, given).measure()
 
-    def _check_fraction(self, digital_frac: str | float) -> None:
-        fraction, compiled = parse_fraction(digital_frac), parse_fraction(self.plan.digital_frac)
+    def _check_fraction(self, digital_frac: FractionLike) -> None:
+        fraction, compiled = DigitalFraction(digital_frac), self.plan.digital_frac
         sizes = {unit.group_size for unit in self.plan.units if unit.kind == "expert"}
-        if any(digital_count(fraction, size) < digital_count(compiled, size) for size in sizes):
+        if any(fraction.count(size) < compiled.count(size) for size in sizes):
             raise UsageError(
                 f"digital fraction {fraction} is below the {compiled} that {self.path} was compiled with; "
                 "compile at 0 to choose any fraction per session"
@@ -174,6 +170,14 @@ def load_bundle(path: str | Path) -> Bundle:
     """Opens a bundle and checks that every file of its manifest is there, at its size.
 
     Weights that were linked must be the very file that was linked; `hetc verify` compares all hashes.
+
+        >>> import hetc
+        >>> made = hetc.compile("samples/tiny_moe/model.onnx", "opened.hetc", digital_frac=0)
+        >>> hetc.load_bundle("opened.hetc").plan
+        Plan(74 units, digital 13.76 %, analog 82.53 %)
+
+    Args:
+        path: Its folder.
 
     Raises:
         UsageError: No such folder.

@@ -26,6 +26,7 @@ from hetc.model.weight_file import WeightFile
 from hetc.operators import schemas
 from hetc.passes.analysis.cut_partitions import describe_partitions, read_values
 from hetc.passes.rewrite.require_library import RequireLibrary
+from hetc.passes.run_passes import run_passes
 from hetc.plan.plan import Partition
 
 __all__ = ["PARTITIONS", "partition_bundle"]
@@ -47,6 +48,12 @@ def partition_bundle(
 
     Analog parts of a noisy bundle need the library, as the bundle does; those of a baked one run anywhere.
 
+        >>> import hetc
+        >>> bundle = hetc.compile("samples/tiny_moe/model.onnx", "whole.hetc")
+        >>> parts = hetc.partition_bundle(bundle, "parts")
+        >>> len(parts), parts[0].target, parts[1].target
+        (9, 'digital', 'analog')
+
     Args:
         bundle: The bundle, or its folder.
         output: The folder to make.
@@ -65,7 +72,7 @@ def partition_bundle(
     bundle, output = bundle if isinstance(bundle, Bundle) else load_bundle(bundle), Path(output)
     schemas.register()
     model = load_model(bundle.graph_file).model
-    ShapeInferencePass()(model)
+    run_passes(model, ShapeInferencePass())
     members = _members(model.graph, bundle.graph_file, per_expert=per_expert)
     unit_of = {
         node.name or "": unit for node in model.graph if (unit := node.metadata_props.get("hetc.unit"))
@@ -95,11 +102,11 @@ def _members(graph: ir.Graph, file: Path, *, per_expert: bool) -> list[list[ir.N
     """The nodes of each part, by the partition that is stamped on them."""
     stamped: dict[int, list[ir.Node]] = defaultdict(list)
     for node in graph:
-        if "hetc.bundle.partition" not in node.metadata_props:
+        if "hetc.partition" not in node.metadata_props:
             raise InvalidInputError(
                 f"{file}: node {node.name!r} has no partition in its metadata; compile the bundle again"
             )
-        stamped[int(node.metadata_props["hetc.bundle.partition"])].append(node)
+        stamped[int(node.metadata_props["hetc.partition"])].append(node)
     members: list[list[ir.Node]] = []
     for _, nodes in sorted(stamped.items()):
         if per_expert and any(node.op_type == "AnalogExpert" for node in nodes):
@@ -132,7 +139,7 @@ def _extract(model: ir.Model, nodes: Sequence[ir.Node], part: Partition) -> ir.M
         producer_name=model.producer_name,
         functions=list(model.functions.values()),
     )
-    RemoveUnusedFunctionsPass()(extracted)  # type: ignore[no-untyped-call]
+    run_passes(extracted, RemoveUnusedFunctionsPass())  # type: ignore[no-untyped-call]
     return extracted
 
 
@@ -146,6 +153,6 @@ def _write_part(model: ir.Model, part: Partition, folder: Path, *, guard: bool) 
     if empty:
         weights.unlink()
     if guard:
-        RequireLibrary()(model)
+        run_passes(model, RequireLibrary())
     save_model(model, folder / f"{name}.onnx")
     return {"model": f"{name}.onnx", "weights": None if empty else weights.name}

@@ -9,25 +9,31 @@ import numpy as np
 
 from hetc.base.errors import UsageError
 from hetc.base.progress import progress
-from hetc.bundle.bundle import MODEL, Bundle
+from hetc.bundle.bundle import MODEL, Bundle, load_bundle
 from hetc.bundle.checks import Check
 from hetc.model.inputs import first_step
 from hetc.model.load import sha256
+from hetc.operators.words import Mode
 from hetc.passes.analysis.cut_partitions import ANALOG_OPERATORS
 from hetc.runtimes.onnxruntime.session import open_session, placed_operators
 
-__all__ = ["LOGITS_TOLERANCE", "verify_bundle"]
+__all__ = ["LOGITS_TOLERANCE", "verify"]
 
 LOGITS_TOLERANCE = 1e-4
 """Largest difference of a logit between exact mode and the source."""
 BATCH, SEQUENCE = 2, 64
 
 
-def verify_bundle(bundle: Bundle, source: Path | None = None, *, seeds: int = 4) -> list[Check]:
-    """Runs all checks.
+def verify(bundle: Bundle | str | Path, source: str | Path | None = None, *, seeds: int = 4) -> list[Check]:
+    """Checks hashes, exact mode against the source, the kernels that ran, and the noise.
+
+        >>> import hetc
+        >>> bundle = hetc.compile("samples/tiny_moe/model.onnx", "verified.hetc")
+        >>> {check.status for check in hetc.verify(bundle, seeds=2)}
+        {'ok'}
 
     Args:
-        bundle: The bundle.
+        bundle: The bundle, or its folder.
         source: The model that it was compiled from; None to look where the plan says it was.
         seeds: Number of programming seeds for the noisy statistics, at least 2.
 
@@ -35,6 +41,8 @@ def verify_bundle(bundle: Bundle, source: Path | None = None, *, seeds: int = 4)
         UsageError: `source` isn't there.
         RuntimeMissingError: The library or ONNX Runtime is missing.
     """
+    bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+    source = None if source is None else Path(source)
     if source is not None and not source.is_file():
         raise UsageError(f"source {source}: no such file")
     exact = _Outputs(bundle, mode="exact")
@@ -47,7 +55,7 @@ def verify_bundle(bundle: Bundle, source: Path | None = None, *, seeds: int = 4)
 class _Outputs:
     """A bundle's first output on the fixed inputs, in one mode."""
 
-    def __init__(self, bundle: Bundle, *, mode: str, seed: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, *, mode: Mode, seed: int | None = None) -> None:
         session = bundle.session(mode=mode, seed=seed)
         self.feeds = first_step(session, _tokens(bundle))
         self.values = session.run(None, self.feeds)[0].astype(np.float32)

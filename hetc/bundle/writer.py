@@ -32,6 +32,7 @@ from hetc.model.weight_file import WeightFile
 from hetc.model.weight_pass import FileIdentity
 from hetc.model.weights import measured_files
 from hetc.passes.rewrite.require_library import RequireLibrary
+from hetc.passes.run_passes import run_passes
 from hetc.plan.plan import Plan
 from hetc.runtimes.onnxruntime.library import library_path
 
@@ -62,7 +63,7 @@ def write_bundle(
         hashes = _place_weights(model, folder, link=link)
         save_model(model, folder / PORTABLE_MODEL)
         if plan.noisy:
-            RequireLibrary()(model)
+            run_passes(model, RequireLibrary())
         save_model(model, folder / MODEL)
         plan.save(folder / PLAN)
         own = folder / "lib" / f"{platform.system().lower()}-{platform.machine()}" / library.name

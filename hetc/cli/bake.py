@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from hetc.operators.words import STORES, Store
+
 __all__ = ["bake_command"]
 
 
@@ -17,7 +19,7 @@ __all__ = ["bake_command"]
 @click.option("--drift-time", type=float, metavar="S", help="Seconds since programming.")
 @click.option(
     "--store",
-    type=click.Choice(["bfloat16", "float32", "int8"]),
+    type=click.Choice(STORES),
     default="bfloat16",
     show_default=True,
     help="What programmed weights are rounded to; they are written as float32.",
@@ -31,7 +33,7 @@ def bake_command(
     seed: int | None,
     noise_scale: float | None,
     drift_time: float | None,
-    store: str,
+    store: Store,
     approximate: bool,
     threads: int | None,
     force: bool,

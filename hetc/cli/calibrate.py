@@ -29,27 +29,12 @@ def calibrate_command(
     force: bool,
 ) -> None:
     """Record MODEL on text, for static input ranges and scores that need data."""
-    from hetc.base.errors import UsageError
-    from hetc.base.output import whole_file
-    from hetc.compiler.recording import record
-    from hetc.hardware.profile import DEFAULT_PROFILE, load_profile
-    from hetc.model.load import sha256
-    from hetc.model.tokens import load_tokens
-    from hetc.plan.calibration import Calibration
+    from hetc.compiler.recording import calibrate
+    from hetc.hardware.profile import DEFAULT_PROFILE
 
-    if data is None and not merge:
-        raise UsageError("nothing to calibrate with; give --data, --merge, or both")
-    hardware = load_profile(profile or DEFAULT_PROFILE)
-    parts = [Calibration.load(path) for path in merge]
-    with whole_file(output, force=force) as staging:
-        if data is not None:
-            parts.append(record(model, load_tokens(data, window), hardware))
-        elif not model.is_file():
-            raise UsageError(f"model {model}: no such file")
-        whole = Calibration(sha256(model), hardware.tile_rows)
-        for part in parts:
-            whole.merge(part)
-        whole.save(staging)
-    used = sum(use.tokens > 0 for use in whole.routing.values())
-    click.echo(f"{whole.tokens:,} tokens; {used} of {len(whole.routing)} experts were chosen", err=True)
+    recorded = calibrate(
+        model, data, output, window=window, profile=profile or DEFAULT_PROFILE, merge=merge, force=force
+    )
+    used = sum(use.tokens > 0 for use in recorded.routing.values())
+    click.echo(f"{recorded.tokens:,} tokens; {used} of {len(recorded.routing)} experts were chosen", err=True)
     click.echo(f"next: hetc compile {model} --calibration {output}", err=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hetc.cli.cost_options import cost_basis, cost_options
 from hetc.cli.output import json_option, print_json
+
+if TYPE_CHECKING:
+    from hetc.costing.work import Accounting
 
 __all__ = ["compile_command"]
 
@@ -58,7 +61,7 @@ def compile_command(
     costs: str | None,
     batch: int,
     context: int,
-    accounting: str,
+    accounting: Accounting,
     plan: Path | None,
     score: str | None,
     scores: Path | None,
@@ -81,47 +84,39 @@ def compile_command(
 ) -> None:
     """Place MODEL's experts analog or digital and write a bundle."""
     from hetc.cli.summary import print_plan
-    from hetc.compiler.pipeline import Placement, compile_model, default_output, load_moe_model, make_plan
-    from hetc.costing.budget import parse_budget
+    from hetc.compiler.compile import compile, plan_model
     from hetc.hardware.profile import DEFAULT_PROFILE, load_profile
-    from hetc.plan.calibration import Calibration
-    from hetc.plan.plan import Plan
-    from hetc.plan.scores import load_scores
 
-    choices: dict[str, Any] = {"digital_frac": digital_frac, "score": score, "ranking": ranking, "seed": seed}
-    choices |= {"calibration": calibration, "range_rule": range_rule, "scores": scores}
-    choices |= {"adc_bound_rule": adc_bound_rule, "budget": budget}
-    choices |= {"digital": digital or None, "analog": analog or None}
-    given: dict[str, Any] = {name: value for name, value in choices.items() if value is not None}
-    if plan is not None:
-        hardware = {"profile": profile, "noise": noise, "noise_scale": noise_scale}
-        clashes = [name for name, value in {**given, **hardware}.items() if value is not None]
-        if clashes:
-            option = clashes[0].removesuffix("_rule").replace("_", "-")
+    asked: dict[str, Any] = {
+        "digital_frac": digital_frac,
+        "budget": budget,
+        "basis": cost_basis(costs, batch, context, accounting) if budget is not None else None,
+        "score": score,
+        "scores": scores,
+        "ranking": ranking,
+        "digital": digital or None,
+        "analog": analog or None,
+        "calibration": calibration,
+        "range_rule": range_rule,
+        "adc_bound_rule": adc_bound_rule,
+        "seed": seed,
+        "profile": profile,
+    }
+    if noise is not None or noise_scale is not None:
+        if plan is not None:
+            option = "noise" if noise is not None else "noise-scale"
             raise click.UsageError(f"--plan already says --{option}; give one of the two")
-
-    if budget is not None and ranking == "layer":
-        raise click.UsageError("--budget ranks over the model; leave --ranking out")
-    if range_rule is not None and calibration is None:
-        raise click.UsageError("--range needs --calibration")
-
-    loaded = load_moe_model(model, allow_partial=allow_partial)
-    if plan is not None:
-        placed = Plan.load(plan)
+        asked["profile"] = load_profile(profile or DEFAULT_PROFILE).with_noise(noise, noise_scale)
+    given = {name: value for name, value in asked.items() if value is not None}
+    if dry_run:
+        _, placed = plan_model(model, plan=plan, allow_partial=allow_partial, **given)
+        where = None
     else:
-        if calibration is not None:
-            given["calibration"] = Calibration.load(calibration)
-        if scores is not None:
-            given["scores"] = load_scores(scores)
-        if budget is not None:
-            given["budget"] = parse_budget(budget)
-            given["basis"] = cost_basis(costs, batch, context, accounting)
-        hardware_profile = load_profile(profile or DEFAULT_PROFILE).with_noise(noise, noise_scale)
-        placed = make_plan(loaded, Placement(**given), hardware_profile)
-    if not dry_run:
-        target = output or default_output(loaded)
-        placed = compile_model(loaded, placed, target, link=link, force=force).plan
+        bundle = compile(
+            model, output, plan=plan, link=link, force=force, allow_partial=allow_partial, **given
+        )
+        placed, where = bundle.plan, bundle.path
     if as_json:
         print_json(placed.to_dict())
     else:
-        print_plan(placed, bundle=None if dry_run else target)
+        print_plan(placed, bundle=where)

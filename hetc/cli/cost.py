@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hetc.cli.cost_options import cost_options
 from hetc.cli.output import json_option, print_json
+
+if TYPE_CHECKING:
+    from hetc.costing.work import Accounting
 
 __all__ = ["cost_command"]
 
@@ -27,7 +31,7 @@ def cost_command(
     costs: str | None,
     batch: int,
     context: int,
-    accounting: str,
+    accounting: Accounting,
     digital_frac: str | None,
     calibration: Path | None,
     as_json: bool,
@@ -37,21 +41,22 @@ def cost_command(
     A model is placed as `hetc compile` does by default.
     """
     from hetc.cli.cost_summary import print_costs
-    from hetc.compiler.sources import read_plan
-    from hetc.costing.cost import plan_cost, recorded_loads
+    from hetc.compiler.costs import cost, open_plan
     from hetc.costing.profile import DEFAULT_COSTS, load_costs
-    from hetc.costing.work import PHASES, Workload
-    from hetc.plan.calibration import Calibration
-    from hetc.plan.targets import targets_at
+    from hetc.plan.fractions import DigitalFraction
 
-    plan = read_plan(path)
-    fraction = plan.digital_frac if digital_frac is None else digital_frac
-    units = plan.units if digital_frac is None else targets_at(plan, digital_frac)
-    loads = None if calibration is None else recorded_loads(plan, Calibration.load(calibration))
+    plan = open_plan(path)
     system = load_costs(costs or DEFAULT_COSTS)
-    # A prompt has at least one token; a cache may be empty.
-    workloads = [Workload(phase, batch, context) for phase in PHASES if context or phase == "decode"]
-    found = {each.phase: plan_cost(units, system, each, accounting, loads) for each in workloads}
+    found = cost(
+        plan,
+        costs=system,
+        batch=batch,
+        context=context,
+        accounting=accounting,
+        digital_frac=digital_frac,
+        calibration=calibration,
+    )
+    fraction = str(plan.digital_frac if digital_frac is None else DigitalFraction(digital_frac))
     if as_json:
         print_json(
             {
@@ -61,7 +66,7 @@ def cost_command(
                 "context": context,
                 "digital_frac": fraction,
                 "expert_load": "top-k over E" if calibration is None else "recorded",
-                "phases": {phase: cost.to_dict() for phase, cost in found.items()},
+                "phases": {phase: step.to_dict() for phase, step in found.items()},
             }
         )
     else:

@@ -9,6 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from hetc.costing.cost import CostBasis
+    from hetc.costing.work import Accounting
 
 __all__ = ["cost_basis", "cost_options"]
 
@@ -40,7 +41,7 @@ def cost_options(command: Command) -> Command:
     return command
 
 
-def cost_basis(costs: str | None, batch: int, context: int, accounting: str) -> CostBasis:
+def cost_basis(costs: str | None, batch: int, context: int, accounting: Accounting) -> CostBasis:
     """What the options say, of decoding.
 
     Raises:

@@ -8,8 +8,9 @@ from rich.table import Table
 
 from hetc.base.quantity import quantity
 from hetc.cli.summary import new_console
-from hetc.costing.cost import ACCOUNTINGS, PART_NAMES, PARTS, Cost
+from hetc.costing.cost import PART_NAMES, PARTS, Cost
 from hetc.costing.profile import CostProfile
+from hetc.costing.work import ACCOUNTINGS, Accounting, Phase
 from hetc.plan.plan import Plan
 
 __all__ = ["print_costs"]
@@ -18,8 +19,8 @@ __all__ = ["print_costs"]
 def print_costs(
     plan: Plan,
     system: CostProfile,
-    accounting: str,
-    found: Mapping[str, Cost],
+    accounting: Accounting,
+    found: Mapping[Phase, Cost],
     workload: str,
     fraction: str,
 ) -> None:

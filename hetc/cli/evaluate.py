@@ -9,6 +9,7 @@ import click
 
 from hetc.cli.extras import needs, quieten_lm_eval
 from hetc.cli.output import json_option, print_json
+from hetc.operators.words import MODES, Mode
 
 __all__ = ["evaluate_command"]
 
@@ -21,7 +22,7 @@ __all__ = ["evaluate_command"]
 @click.option("--checkpoint", help="Run the plan of X on this folder or hub id, in torch.")
 @click.option("--device", default="cpu", show_default=True, help="Where torch computes, such as cuda.")
 @click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Texts at a time.")
-@click.option("--mode", type=click.Choice(["exact", "converters", "noisy"]), help="[default: noisy]")
+@click.option("--mode", type=click.Choice(MODES), help="[default: noisy]")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Programmings.")
 @click.option("--noise-scale", type=float, metavar="C", help="Factor on the programming noise.")
 @click.option("--drift-time", type=float, metavar="SECONDS", help="Since programming.")
@@ -37,7 +38,7 @@ def evaluate_command(
     checkpoint: str | None,
     device: str,
     batch: int,
-    mode: str | None,
+    mode: Mode | None,
     seeds: int,
     noise_scale: float | None,
     drift_time: float | None,
@@ -49,34 +50,25 @@ def evaluate_command(
     """Ask X, a bundle, or a plan.json with its --checkpoint, the questions of lm-eval's tasks."""
     quieten_lm_eval()
     with needs("evaluate", "evaluate"):
-        from hetc.evaluation.tasks import LanguageModel, evaluate, task_names
-    from hetc.base.output import whole_file
-    from hetc.bundle.bundle import load_bundle
-    from hetc.compiler.sources import read_plan
-    from hetc.evaluation.results import check_format, placement_of, write_results
-    from hetc.evaluation.running import running
-    from hetc.plan.plan import Plan
+        from hetc.evaluation.evaluate import evaluate
 
+    rows = evaluate(
+        target,
+        tasks,
+        output,
+        checkpoint=checkpoint,
+        device=device,
+        batch=batch,
+        seeds=seeds,
+        mode=mode,
+        noise_scale=noise_scale,
+        drift_time=drift_time,
+        digital_frac=digital_frac,
+        include_path=include_path,
+        limit=limit,
+        force=force,
+    )
     if output is not None:
-        check_format(output)
-    opened = load_bundle(target) if target.is_dir() else read_plan(target)
-    plan = opened if isinstance(opened, Plan) else opened.plan
-    rows = []
-    for seed in range(seeds):
-        choices: dict[str, Any] = {
-            "mode": mode,
-            "seed": seed if seeds > 1 else None,
-            "noise_scale": noise_scale,
-            "drift_time": drift_time,
-            "digital_frac": digital_frac,
-        }
-        with running(opened, checkpoint, device, **choices) as model:
-            asked = LanguageModel(model.predict, model.generate, model.folder, batch=batch)
-            found = evaluate(asked, task_names(tasks), include=include_path, limit=limit)
-        rows += [{**placement_of(plan, **choices), **row} for row in found]
-    if output is not None:
-        with whole_file(output, force=force) as staging:
-            write_results(staging, rows, output.suffix)
         click.echo(f"wrote {len(rows):,} results to {output}", err=True)
     if as_json:
         print_json(rows)

@@ -16,26 +16,26 @@ __all__ = ["inspect_command"]
 @json_option
 def inspect_command(path: Path, as_json: bool) -> None:
     """Show the units of X (a model, plan.json or bundle), their parameters, and what isn't recognised."""
-    from hetc.bundle.bundle import load_bundle
+    from hetc.bundle.bundle import Bundle
     from hetc.cli.summary import print_plan, print_units, units_to_dict
-    from hetc.compiler.pipeline import load_moe_model
+    from hetc.compiler.loading import open_placed
+    from hetc.model.load import LoadedModel
     from hetc.passes.analysis.find_units import find_units, model_parameters
-    from hetc.plan.plan import Plan
     from hetc.plan.units import Unit
 
-    if path.is_dir() or path.suffix == ".json":
-        plan = load_bundle(path).plan if path.is_dir() else Plan.load(path)
+    opened = open_placed(path, allow_partial=True)
+    if not isinstance(opened, LoadedModel):
+        plan = opened.plan if isinstance(opened, Bundle) else opened
         if as_json:
             print_json(plan.to_dict())
         else:
             print_plan(plan)
         return
-    loaded = load_moe_model(path, allow_partial=True)
     units: tuple[Unit, ...] = ()
-    if not loaded.findings or any(finding.raised for finding in loaded.findings):
-        units = find_units(loaded.model)
-    parameters = model_parameters(loaded.model)
+    if not opened.findings or any(finding.raised for finding in opened.findings):
+        units = find_units(opened.model)
+    parameters = model_parameters(opened.model)
     if as_json:
-        print_json(units_to_dict(units, parameters, loaded.findings))
+        print_json(units_to_dict(units, parameters, opened.findings))
     else:
-        print_units(units, parameters, loaded.findings)
+        print_units(units, parameters, opened.findings)

@@ -43,10 +43,10 @@ def mitigate_command(
     gives the place of rarely used experts to second copies of the most used ones: half the variance of their
     noise.
     """
-    from hetc.compiler.mitigation import mitigate_model
-    from hetc.model.tokens import load_tokens
+    from hetc.compiler.mitigation import mitigate
 
-    tokens = load_tokens(data, window)[:windows]
-    done = mitigate_model(model, tokens, output, smooth=smooth, replace=replace, force=force)
+    done = mitigate(
+        model, data, output, smooth=smooth, replace=replace, window=window, windows=windows, force=force
+    )
     click.echo(f"{' and '.join(done)} in {output}", err=True)
     click.echo(f"next: hetc compile {output / 'model.onnx'}", err=True)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from hetc.costing.work import Accounting
 
 __all__ = ["report_command"]
 
@@ -29,34 +33,25 @@ def report_command(
     costs: str | None,
     batch: int,
     context: int,
-    accounting: str,
+    accounting: Accounting,
     output: Path | None,
     figures: Path | None,
     force: bool,
 ) -> None:
     """Write a page on X (a bundle, plan.json or model): placement, scores, costs, and measured results."""
-    from contextlib import ExitStack
-
-    from hetc.base.output import whole_file, whole_folder
-    from hetc.compiler.sources import read_plan
-    from hetc.costing.profile import DEFAULT_COSTS, load_costs
-    from hetc.evaluation.results import read_results
-    from hetc.reporting.write import build_report, write_figures
+    from hetc.costing.profile import DEFAULT_COSTS
+    from hetc.reporting.write import report
 
     target = output or Path(f"{path.resolve().stem}.html")
-    page, drawn = build_report(
-        read_plan(path),
-        load_costs(costs or DEFAULT_COSTS),
-        title=f"hetc report: {path.resolve().name}",
+    drawn = report(
+        path,
+        target,
+        results=results,
+        costs=costs or DEFAULT_COSTS,
         batch=batch,
         context=context,
         accounting=accounting,
-        results=read_results(results) if results else (),
-        results_from=str(results or ""),
+        figures=figures,
+        force=force,
     )
-    with ExitStack() as outputs:
-        if figures is not None:
-            folder = outputs.enter_context(whole_folder(figures, marker="placement.svg", force=force))
-            write_figures(drawn, folder)
-        outputs.enter_context(whole_file(target, force=force)).write_text(page, "utf-8")
     click.echo(f"{target}: {len(drawn)} figures", err=True)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from hetc.operators.words import MODES, Mode
+
 __all__ = ["run_command"]
 
 
@@ -13,7 +15,7 @@ __all__ = ["run_command"]
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--prompt", required=True, help="Text to continue.")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=64, show_default=True)
-@click.option("--mode", type=click.Choice(["exact", "converters", "noisy"]), help="[default: noisy]")
+@click.option("--mode", type=click.Choice(MODES), help="[default: noisy]")
 @click.option("--seed", type=int, help="Programming seed.  [default: the plan's]")
 @click.option("--noise-scale", type=float, metavar="C", help="Factor on the programming noise.")
 @click.option("--digital-frac", metavar="F", help="Raise the digital fraction for this run.")
@@ -22,7 +24,7 @@ def run_command(
     bundle: Path,
     prompt: str,
     max_new_tokens: int,
-    mode: str | None,
+    mode: Mode | None,
     seed: int | None,
     noise_scale: float | None,
     digital_frac: str | None,

@@ -39,18 +39,22 @@ def score_command(
     force: bool,
 ) -> None:
     """Measure expected-loss and noise-gain of CHECKPOINT's units on text that no evaluation uses."""
-    from hetc.base.output import whole_file
     from hetc.hardware.profile import DEFAULT_PROFILE, load_profile
-    from hetc.model.tokens import load_tokens
 
     with needs("export", "score"):
-        from hetc.huggingface.live.sensitivity import measure_scores
+        from hetc.huggingface.live.sensitivity import score
 
-    hardware = load_profile(profile or DEFAULT_PROFILE).with_noise(noise, noise_scale)
-    with whole_file(output, force=force) as staging:
-        tokens = load_tokens(data, window)[:windows]
-        scores = measure_scores(checkpoint, tokens, hardware, seed=seed, device=device)
-        scores.save(staging)
+    scores = score(
+        checkpoint,
+        data,
+        output,
+        profile=load_profile(profile or DEFAULT_PROFILE).with_noise(noise, noise_scale),
+        window=window,
+        windows=windows,
+        seed=seed,
+        device=device,
+        force=force,
+    )
     losses = scores.values["expected-loss"]
     experts = sum(value for unit, value in losses.items() if ".experts." in unit)
     rest = sum(losses.values()) - experts

@@ -22,23 +22,23 @@ def sweep_command(
     spec: Path, output: Path | None, jobs: int, scheduler: str | None, dry_run: bool, force: bool
 ) -> None:
     """Measure what SPEC, a TOML file, asks for. A sweep that was stopped goes on when it is started again."""
-    from hetc.evaluation.sweep import estimate_sweep, run_sweep
+    from hetc.evaluation.sweep import estimate_sweep, sweep
     from hetc.evaluation.sweep_spec import load_sweep
 
-    sweep = load_sweep(spec)
-    if sweep.tasks:
+    asked = load_sweep(spec)
+    if asked.tasks:
         quieten_lm_eval()
         with needs("evaluate", "sweep"):
             import lm_eval  # noqa: F401
     if dry_run:
-        click.echo(estimate_sweep(sweep))
+        click.echo(estimate_sweep(asked))
         return
     if output is None:
         raise click.UsageError("-o is missing: where to write the table")
     with needs("sweep", "sweep"):
         import joblib  # noqa: F401
     try:
-        rows = run_sweep(sweep, output, workers=jobs, scheduler=scheduler, force=force)
+        rows = sweep(asked, output, workers=jobs, scheduler=scheduler, force=force)
     except KeyboardInterrupt:
         click.echo(f"stopped; what is finished is in {output}.partial, type the same to go on", err=True)
         raise

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hetc.cli.cost_options import cost_basis, cost_options
 from hetc.cli.output import json_option, print_json
+
+if TYPE_CHECKING:
+    from hetc.costing.work import Accounting
+    from hetc.tuning.tune import Metric
 
 __all__ = ["tune_command"]
 
@@ -33,7 +37,7 @@ def tune_command(
     bundle: Path,
     data: Path,
     max_drop: str,
-    metric: str,
+    metric: Metric,
     window: int,
     windows: int,
     seeds: int,
@@ -42,20 +46,20 @@ def tune_command(
     costs: str | None,
     batch: int,
     context: int,
-    accounting: str,
+    accounting: Accounting,
     as_json: bool,
 ) -> None:
     """Find the smallest digital share of BUNDLE's experts that keeps a metric, and note it in the bundle."""
     from hetc.base.errors import VerificationError
-    from hetc.bundle.bundle import load_bundle
     from hetc.cli.tune_summary import print_tuning
-    from hetc.model.tokens import load_tokens
-    from hetc.tuning.tune import tune_bundle
+    from hetc.tuning.tune import tune
 
-    tuning = tune_bundle(
-        load_bundle(bundle),
-        load_tokens(data, window)[:windows],
+    tuning = tune(
+        bundle,
+        data,
         cost_basis(costs, batch, context, accounting),
+        window=window,
+        windows=windows,
         max_drop=max_drop,
         metric=metric,
         seeds=seeds,
@@ -63,7 +67,7 @@ def tune_command(
         drift_times=drift_time,
     )
     if as_json:
-        print_json(asdict(tuning))
+        print_json(tuning.to_dict())
     else:
         print_tuning(tuning)
     missed = [time for time, share in tuning.chosen if share is None]

@@ -22,11 +22,10 @@ __all__ = ["verify_command"]
 def verify_command(bundle: Path, source: Path | None, seeds: int, as_json: bool) -> None:
     """Check hashes, exact mode against the source, the kernels that ran, and the noise."""
     from hetc.base.errors import VerificationError
-    from hetc.bundle.bundle import load_bundle
-    from hetc.bundle.verify import verify_bundle
+    from hetc.bundle.verify import verify
     from hetc.cli.summary import print_checks
 
-    checks = verify_bundle(load_bundle(bundle), source, seeds=seeds)
+    checks = verify(bundle, source, seeds=seeds)
     if as_json:
         print_json([asdict(check) for check in checks])
     else:

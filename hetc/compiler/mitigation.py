@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,41 +14,52 @@ from hetc.base.errors import InvalidInputError, UsageError
 from hetc.base.output import whole_folder
 from hetc.base.progress import progress
 from hetc.bundle.writer import save_model
-from hetc.compiler.pipeline import load_moe_model
-from hetc.compiler.recording import record
-from hetc.hardware.profile import load_profile
+from hetc.compiler.loading import find_model, load_moe_model
+from hetc.compiler.recording import calibrate
 from hetc.model.inputs import first_step
 from hetc.model.text_files import TEXT_FILES
-from hetc.model.weight_file import WeightFile
+from hetc.model.tokens import TokensLike, token_windows
+from hetc.model.weight_file import WeightFile, weights_folder
 from hetc.passes.mitigate.replace_experts import ReplaceExperts
 from hetc.passes.mitigate.smooth_inputs import SmoothInputs, find_smoothable
+from hetc.passes.run_passes import run_passes
 from hetc.runtimes.onnxruntime.session import open_graph
 
-__all__ = ["mitigate_model"]
+__all__ = ["mitigate"]
 
 MODEL = "model.onnx"
 WEIGHT_FILE = "weights.bin"
 
 
-def mitigate_model(
-    model: Path,
-    windows: np.ndarray,
-    output: Path,
+def mitigate(
+    model: str | Path,
+    data: TokensLike,
+    output: str | Path,
     *,
     smooth: float | None = None,
     replace: int = 0,
+    window: int = 256,
+    windows: int = 32,
     force: bool = False,
 ) -> list[str]:
-    """Writes the model with what was asked for, its weights and text files.
+    """Writes a model with what was asked for, its weights and text files.
+
+        >>> import hetc
+        >>> tokens = "samples/tiny_moe/calibration.npz"
+        >>> hetc.mitigate("samples/tiny_moe/model.onnx", tokens, "smooth", smooth=0.5, windows=2)
+        ['smoothed 9 norms']
 
     Args:
-        model: Path of the model.
-        windows: Token ids `[windows, window]` that show which channels are large and which experts are used.
+        model: Path of the model, or of a folder with one.
+        data: Token ids that show which channels are large and which experts are used: an array of integers,
+            or the path of an .npz file with an array `tokens`.
         output: The folder to make.
         smooth: Smooth what norms hand on (`hetc.passes.mitigate.smooth_inputs`): how much of the spread moves
             into the weights, 0 .. 1. The model computes what it did.
         replace: In each layer so many of the least used experts give their place to second copies of the most
             used ones (`hetc.passes.mitigate.replace_experts`). The model changes a little.
+        window: Tokens in a row.
+        windows: How many rows, at most.
         force: Replace an existing folder.
 
     Returns:
@@ -62,32 +74,33 @@ def mitigate_model(
         raise UsageError("nothing to do: give --smooth, --replace or both")
     if smooth is not None and not 0 <= smooth <= 1:
         raise UsageError(f"strength {smooth} of smoothing is not between 0 and 1")
-    largest = _largest_channels(model, windows) if smooth is not None else {}
-    pairs = _pairs(model, windows, replace) if replace else {}
-    loaded = load_moe_model(model)
+    source, tokens = find_model(Path(model)), token_windows(data, window, windows)
+    largest = _largest_channels(source, tokens) if smooth is not None else {}
+    pairs = _pairs(source, tokens, replace) if replace else {}
+    loaded = load_moe_model(source)
     done = []
     if smooth is not None:
-        SmoothInputs(largest, smooth)(loaded.model)
+        run_passes(loaded.model, SmoothInputs(largest, smooth))
         done.append(f"smoothed {len(largest)} norms")
     if pairs:
         replacing = ReplaceExperts(pairs)
-        replacing(loaded.model)
+        run_passes(loaded.model, replacing)
         if not replacing.replaced:
-            raise InvalidInputError(f"model {model}: no expert can be replaced; -v says why")
+            raise InvalidInputError(f"model {source}: no expert can be replaced; -v says why")
         done.append(f"replaced {len(replacing.replaced)} experts")
-    with whole_folder(output, marker=MODEL, force=force) as folder:
+    with whole_folder(Path(output), marker=MODEL, force=force) as folder:
         with WeightFile(folder / WEIGHT_FILE, folder) as weights:
             weights.take(loaded.model)
         save_model(loaded.model, folder / MODEL)
         for name in TEXT_FILES:
-            if (model.parent / name).is_file():
-                shutil.copyfile(model.parent / name, folder / name)
+            if (source.parent / name).is_file():
+                shutil.copyfile(source.parent / name, folder / name)
     return done
 
 
-def _pairs(model: Path, windows: np.ndarray, count: int) -> dict[str, str]:
+def _pairs(model: Path, windows: NDArray[np.int64], count: int) -> dict[str, str]:
     """For each layer its `count` least used experts, and for each the one that gets its place."""
-    routing = record(model, windows, load_profile()).routing
+    routing = calibrate(model, windows, window=windows.shape[1]).routing
     layers: dict[str, list[str]] = {}
     for expert in routing:
         layers.setdefault(expert.partition(".experts.")[0], []).append(expert)
@@ -100,7 +113,7 @@ def _pairs(model: Path, windows: np.ndarray, count: int) -> dict[str, str]:
     return pairs
 
 
-def _largest_channels(path: Path, windows: np.ndarray) -> dict[str, NDArray[np.float32]]:
+def _largest_channels(path: Path, windows: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
     """The largest magnitude in each channel behind every norm that can be smoothed, by its weight's name."""
     model = load_moe_model(path).model
     norms = find_smoothable(model)
@@ -109,15 +122,16 @@ def _largest_channels(path: Path, windows: np.ndarray) -> dict[str, NDArray[np.f
     for norm in norms:
         norm.output.type = norm.output.type or ir.TensorType(ir.DataType.FLOAT)
         model.graph.outputs.append(norm.output)
-    session = open_graph(model, path.parent)
-    if "input_ids" not in {value.name for value in session.get_inputs()}:
-        raise InvalidInputError(f"model {path}: smoothing needs a model that takes input_ids")
     largest = {norm.weight.name or "": np.zeros(1, np.float32) for norm in norms}
-    with progress("smoothing", len(windows)) as advance:
-        for window in windows:
-            outputs = session.run([norm.output.name for norm in norms], first_step(session, window[None]))
-            for name, output in zip(largest, outputs, strict=True):
-                channels = np.abs(output.astype(np.float32)).reshape(-1, output.shape[-1]).max(axis=0)
-                largest[name] = np.maximum(largest[name], channels)
-            advance(1)
+    with tempfile.TemporaryDirectory() as workspace:
+        session = open_graph(model, weights_folder(model, path.parent, Path(workspace)))
+        if "input_ids" not in {value.name for value in session.get_inputs()}:
+            raise InvalidInputError(f"model {path}: smoothing needs a model that takes input_ids")
+        with progress("smoothing", len(windows)) as advance:
+            for window in windows:
+                outputs = session.run([norm.output.name for norm in norms], first_step(session, window[None]))
+                for name, output in zip(largest, outputs, strict=True):
+                    channels = np.abs(output.astype(np.float32)).reshape(-1, output.shape[-1]).max(axis=0)
+                    largest[name] = np.maximum(largest[name], channels)
+                advance(1)
     return largest

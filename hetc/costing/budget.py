@@ -9,21 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import ROUND_CEILING, Context, Decimal
+from decimal import ROUND_CEILING, Context
+from fractions import Fraction
 
 from hetc.base.errors import UsageError
 from hetc.base.quantity import parse_quantity, quantity
 from hetc.costing.cost import Cost, CostBasis
+from hetc.plan.fractions import DigitalFraction
 from hetc.plan.plan import PlannedUnit, SpentBudget
+from hetc.plan.words import Rule, Target
 
 __all__ = ["METRICS", "Budget", "fill_budget", "parse_budget"]
 
 METRICS = {"parameters": "", "active-parameters": "", "energy": "J", "latency": "s"}
 """What a budget can bound, and the unit of its value: the last two per token."""
-MOVABLE = ("densely-activated", "score-top-k", "score-rest")
+MOVABLE: tuple[Rule, ...] = ("densely-activated", "score-top-k", "score-rest")
 """Rules that give way to a budget."""
-DECIMALS = 9
-"""Of the digital fraction that leads back to a number of experts; enough for 10^8 of them."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def fill_budget(
     budget: Budget,
     basis: CostBasis,
     model_parameters: int,
-) -> tuple[tuple[PlannedUnit, ...], str, SpentBudget]:
+) -> tuple[tuple[PlannedUnit, ...], DigitalFraction, SpentBudget]:
     """Moves units to the digital side for as long as the budget lasts.
 
     Args:
@@ -120,8 +121,8 @@ def fill_budget(
     spent = SpentBudget(budget.metric, budget.requested, total(kept), price.words)
     placed = _explain(_targeted(units, order, kept), order, kept, score, scores, spent)
     experts = [unit for unit in placed if unit.kind == "expert"]
-    digital = Decimal(sum(unit.target == "digital" for unit in experts))
-    return placed, format(round(digital / max(1, len(experts)), DECIMALS).normalize(), "f"), spent
+    digital = Fraction(sum(unit.target == "digital" for unit in experts), max(1, len(experts)))
+    return placed, DigitalFraction(digital), spent
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,9 @@ def _targeted(
     units: Sequence[PlannedUnit], order: Sequence[PlannedUnit], count: int
 ) -> tuple[PlannedUnit, ...]:
     """The units with the first `count` of the order digital, and the rest of it analog."""
-    targets = {unit.id: "digital" if place < count else "analog" for place, unit in enumerate(order)}
+    targets: dict[str, Target] = {
+        unit.id: "digital" if place < count else "analog" for place, unit in enumerate(order)
+    }
     return tuple(replace(unit, target=targets.get(unit.id, unit.target)) for unit in units)
 
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from hetc.base.errors import InvalidInputError, UsageError
+from hetc.base.choices import choose
+from hetc.base.errors import InvalidInputError
 from hetc.costing.profile import CostProfile
-from hetc.costing.work import Work, Workload, sequential_matrices, unit_work
+from hetc.costing.work import ACCOUNTINGS, Accounting, Work, Workload, sequential_matrices, unit_work
 from hetc.plan.calibration import Calibration
 from hetc.plan.plan import Plan, PlannedUnit
 
 __all__ = [
-    "ACCOUNTINGS",
     "PARTS",
     "PART_NAMES",
     "Cost",
@@ -32,11 +32,6 @@ __all__ = [
     "unit_cost",
 ]
 
-ACCOUNTINGS = {
-    "serial": "one thing after the other: memory, compute, analog, transfers",
-    "overlapped": "memory, compute, analog and transfers at the same time; the slowest decides",
-    "digital-only": "memory and compute; analog hidden and transfers left out, as in arXiv 2603.02633",
-}
 PARTS = ("weights", "cache", "compute", "analog", "transfer", "waiting")
 """Weights and KV cache over the memory bus; digital operations; products in crossbars with their converters;
 bytes over the link where partitions meet; the digital device while it waits for the others."""
@@ -111,7 +106,7 @@ def plan_cost(
     units: Iterable[PlannedUnit],
     costs: CostProfile,
     workload: Workload,
-    accounting: str = "serial",
+    accounting: Accounting = "serial",
     loads: Mapping[str, float] | None = None,
 ) -> Cost:
     """What a step costs.
@@ -145,7 +140,7 @@ def unit_cost(
     unit: PlannedUnit,
     costs: CostProfile,
     workload: Workload,
-    accounting: str = "serial",
+    accounting: Accounting = "serial",
     load: float | None = None,
 ) -> Cost:
     """What one unit adds to a step where its target puts it; `replace(unit, target=...)` gives the other.
@@ -171,7 +166,7 @@ class CostBasis:
 
     costs: CostProfile
     workload: Workload = field(default_factory=Workload)
-    accounting: str = "serial"
+    accounting: Accounting = "serial"
 
     def plan_cost(self, units: Iterable[PlannedUnit]) -> Cost:
         """See `plan_cost`."""
@@ -204,8 +199,9 @@ def recorded_loads(plan: Plan, calibration: Calibration) -> dict[str, float]:
     return {unit: calibration.routing[unit].tokens / calibration.tokens for unit in experts}
 
 
-def _charge(work: Work, costs: CostProfile, workload: Workload, accounting: str) -> Cost:
+def _charge(work: Work, costs: CostProfile, workload: Workload, accounting: Accounting) -> Cost:
     """Seconds and joules of each part; the digital device draws its power for the whole step."""
+    accounting = choose("accounting", accounting, ACCOUNTINGS)
     digital, analog, link = costs.digital, costs.analog, costs.link
     seconds = {
         "weights": work.weight_bytes / digital.memory_bandwidth.si,
@@ -220,10 +216,8 @@ def _charge(work: Work, costs: CostProfile, workload: Workload, accounting: str)
         step = busy + products + transfer
     elif accounting == "overlapped":
         step = max(seconds["weights"] + seconds["cache"], seconds["compute"], products, transfer)
-    elif accounting == "digital-only":
-        step, transfer, transfer_energy = busy, 0.0, 0.0
     else:
-        raise UsageError(f"accounting {accounting!r} is not known; choose one of {', '.join(ACCOUNTINGS)}")
+        step, transfer, transfer_energy = busy, 0.0, 0.0
     # Where memory and compute overlap, the device's energy is shared by time.
     power = digital.power.si * min(1.0, step / busy) if busy else 0.0
     parts = {name: Part(each, power * each) for name, each in seconds.items()}

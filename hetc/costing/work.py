@@ -13,15 +13,34 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import asdict, dataclass
+from typing import Literal, get_args
 
 from hetc.base.errors import UsageError
 from hetc.costing.profile import CostProfile
 from hetc.plan.plan import PlannedUnit
 from hetc.plan.units import Matrix
 
-__all__ = ["PHASES", "Work", "Workload", "sequential_matrices", "unit_work"]
+__all__ = [
+    "ACCOUNTINGS",
+    "PHASES",
+    "Accounting",
+    "Phase",
+    "Work",
+    "Workload",
+    "sequential_matrices",
+    "unit_work",
+]
 
-PHASES = ("prefill", "decode")
+Phase = Literal["prefill", "decode"]
+PHASES: tuple[Phase, ...] = get_args(Phase)
+
+Accounting = Literal["serial", "overlapped", "digital-only"]
+ACCOUNTINGS: dict[Accounting, str] = {
+    "serial": "one thing after the other: memory, compute, analog, transfers",
+    "overlapped": "memory, compute, analog and transfers at the same time; the slowest decides",
+    "digital-only": "memory and compute; analog hidden and transfers left out, as in arXiv 2603.02633",
+}
+"""What counts as the time and energy of a step, in words."""
 
 PARALLEL = {"up_proj": "gate_proj", "w3": "w1", "k_proj": "q_proj", "v_proj": "q_proj"}
 """Projections that read the input of another one at the same time."""
@@ -37,7 +56,7 @@ class Workload:
         context: Tokens of each prompt, or tokens already in each cache.
     """
 
-    phase: str = "decode"
+    phase: Phase = "decode"
     batch: int = 32
     context: int = 1024
 

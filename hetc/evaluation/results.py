@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hetc.base.errors import InvalidInputError, RuntimeMissingError, UsageError
+from hetc.plan.fractions import DigitalFraction, FractionLike
 from hetc.plan.plan import Plan
 
 __all__ = [
@@ -101,13 +102,13 @@ def placement_of(
     *,
     seed: int | None = None,
     noise_scale: float | None = None,
-    digital_frac: str | float | None = None,
+    digital_frac: FractionLike | None = None,
     **other: Any,
 ) -> dict[str, Any]:
     """The columns that say what was measured; `other` is recorded as it is. None is what the plan says."""
     profile = plan.profile
     return {
-        "fraction": float(plan.digital_frac if digital_frac is None else digital_frac),
+        "fraction": float(plan.digital_frac if digital_frac is None else DigitalFraction(digital_frac)),
         "score": score_label(plan.score, plan.ranking),
         "seed": plan.seed if seed is None else seed,
         "noise": profile.noise.name,
@@ -195,7 +196,7 @@ def _result(row: Mapping[str, Any], where: str) -> Result:
 
     for column in ("fraction", "score", "seed", "noise_scale", "task", "metric", "value"):
         if row.get(column) is None:
-            raise InvalidInputError(f"{where}: column {column!r} is missing (columns: hetc/results.py)")
+            raise InvalidInputError(f"{where}: column {column!r} is missing (hetc/evaluation/results.py)")
     if not 0 <= number("fraction") <= 1:
         raise InvalidInputError(f"{where}: fraction is {row['fraction']}; it must be between 0 and 1")
     metric = str(row["metric"])

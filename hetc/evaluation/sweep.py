@@ -23,27 +23,38 @@ from hetc.base.output import whole_file
 from hetc.base.progress import progress
 from hetc.base.version import __version__
 from hetc.bundle.bundle import PLAN
-from hetc.compiler.pipeline import Placement, compile, load_moe_model, make_plan
+from hetc.compiler.compile import compile
+from hetc.compiler.loading import load_moe_model
+from hetc.compiler.placement import Placement, make_plan
 from hetc.evaluation.results import check_format, write_results
 from hetc.evaluation.sweep_jobs import Job, Placed, Row, jobs_of, measure_job, placements_of
-from hetc.evaluation.sweep_spec import Sweep
+from hetc.evaluation.sweep_spec import Sweep, load_sweep
 from hetc.hardware.profile import load_profile
 from hetc.model.load import LoadedModel
-from hetc.model.tokens import load_tokens
+from hetc.model.tokens import token_windows
 from hetc.passes.analysis.find_units import find_units
 from hetc.plan.scores import Scores, load_scores
 from hetc.plan.units import DENSE
 
-__all__ = ["estimate_sweep", "run_sweep"]
+__all__ = ["estimate_sweep", "sweep"]
 
 
-def run_sweep(
-    sweep: Sweep, output: Path, *, workers: int = -1, scheduler: str | None = None, force: bool = False
+def sweep(
+    spec: Sweep | str | Path,
+    output: str | Path,
+    *,
+    workers: int = -1,
+    scheduler: str | None = None,
+    force: bool = False,
 ) -> int:
     """Runs what isn't done yet and writes the table of results (see `hetc.evaluation.results`).
 
+        >>> import hetc
+        >>> hetc.sweep("samples/sweeps/tiny_moe.toml", "results.csv")  # doctest: +SKIP
+        60
+
     Args:
-        sweep: What to measure.
+        spec: What to measure, or the path of a TOML file that says it (`hetc.evaluation.sweep_spec`).
         output: `.parquet` or `.csv`. While the sweep is under way, finished jobs are in a folder of this name
             with `.partial` at its end, which goes when the table is complete.
         workers: Processes on this machine, -1 for its cores.
@@ -56,20 +67,21 @@ def run_sweep(
     Raises:
         UsageError: The output exists, or a score that isn't known or wasn't measured.
     """
+    asked, output = spec if isinstance(spec, Sweep) else load_sweep(Path(spec)), Path(output)
     check_format(output)
     partial = output.with_name(f"{output.name}.partial")
-    model = load_moe_model(sweep.model)
-    windows = _windows(sweep)
-    origin = _origin(sweep, model, windows)
-    files = {job: partial / f"{_key(job, sweep, origin)}.json" for job in jobs_of(sweep)}
+    model = load_moe_model(asked.model)
+    windows = _windows(asked)
+    origin = _origin(asked, model, windows)
+    files = {job: partial / f"{_key(job, asked, origin)}.json" for job in jobs_of(asked)}
     with whole_file(output, force=force) as staging:
         partial.mkdir(exist_ok=True)
         left = [job for job, file in files.items() if not file.is_file()]
         with tempfile.TemporaryDirectory(dir=partial, prefix="plans-") as folder:
             if left:
-                _compile(sweep, model, left, placements_of(sweep), Path(folder))
+                _compile(asked, model, left, placements_of(asked), Path(folder))
             del model
-            for job, rows in _measure_all(sweep, left, Path(folder), windows, workers, scheduler):
+            for job, rows in _measure_all(asked, left, Path(folder), windows, workers, scheduler):
                 with whole_file(files[job]) as part:
                     part.write_text(json.dumps(rows), "utf-8")
         rows = [{**row, **origin} for file in files.values() for row in json.loads(file.read_text("utf-8"))]
@@ -183,7 +195,7 @@ def _compile(
 
 def _windows(sweep: Sweep) -> np.ndarray | None:
     """The tokens to foretell, if the sweep has data."""
-    return None if sweep.data is None else load_tokens(sweep.data, sweep.window)[: sweep.windows]
+    return None if sweep.data is None else token_windows(sweep.data, sweep.window, sweep.windows)
 
 
 def _measured_scores(sweep: Sweep) -> Scores:

@@ -155,10 +155,10 @@ def _answers(sweep: Sweep, model: Running) -> list[Row]:
     """What the sweep's tasks of lm-eval give."""
     if not sweep.tasks:
         return []
-    from hetc.evaluation.tasks import LanguageModel, evaluate, task_names
+    from hetc.evaluation.tasks import LanguageModel, run_tasks, task_names
 
     asked = LanguageModel(model.predict, model.generate, model.folder)
-    found = evaluate(
+    found = run_tasks(
         asked, task_names(",".join(sweep.tasks)), include=sweep.include_path, limit=sweep.limit or None
     )
     return [{**row, "unit": ""} for row in found]

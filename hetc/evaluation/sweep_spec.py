@@ -33,8 +33,8 @@ from typing import Any
 from hetc.base.errors import InvalidInputError, UsageError
 from hetc.base.toml import tomllib
 from hetc.hardware.profile import DEFAULT_PROFILE
-from hetc.passes.analysis.place_units import RANKINGS
-from hetc.plan.plan import parse_fraction
+from hetc.plan.fractions import DigitalFraction
+from hetc.plan.words import RANKINGS
 
 __all__ = ["Sweep", "load_sweep"]
 
@@ -94,7 +94,7 @@ def load_sweep(path: Path) -> Sweep:
                 f"sweep {path}: rankings has {ranking!r}; known are {', '.join(RANKINGS)}"
             )
     for fraction in sweep.fractions:
-        parse_fraction(fraction)
+        DigitalFraction(fraction)
     for file in (sweep.model, sweep.data, *sweep.scores_files):
         if file is not None and not file.is_file():
             raise UsageError(f"sweep {path}: {file} is not there")

@@ -20,7 +20,7 @@ from hetc.base.errors import InvalidInputError, RuntimeMissingError, UsageError
 from hetc.base.progress import progress
 from hetc.model.prediction import Generate, Predict
 
-__all__ = ["PAPER_TASKS", "LanguageModel", "evaluate", "task_names"]
+__all__ = ["PAPER_TASKS", "LanguageModel", "run_tasks", "task_names"]
 
 PAPER_TASKS = ("piqa", "arc_easy", "arc_challenge", "boolq", "hellaswag", "winogrande", "mathqa", "mmlu")
 """The tasks of arXiv 2603.02633, by lm-eval's names."""
@@ -149,7 +149,7 @@ def _manager(tasks: tuple[str, ...], include: Path | None) -> TaskManager:
     return manager
 
 
-def evaluate(
+def run_tasks(
     model: LanguageModel, tasks: Sequence[str], *, include: Path | None = None, limit: int | None = None
 ) -> list[dict[str, Any]]:
     """Runs tasks on a model.

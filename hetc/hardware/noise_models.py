@@ -9,10 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
-__all__ = ["NOISE_FORMS", "NOISE_MODELS", "PIECE_LENGTH", "NoiseModel", "piece"]
+from hetc.base.errors import InvalidInputError
+from hetc.base.plugins import load_plugins
 
-NOISE_FORMS = ("none", "differential-pair", "gaussian")
+__all__ = [
+    "NOISE_FORMS",
+    "NOISE_MODELS",
+    "PIECE_LENGTH",
+    "NoiseForm",
+    "NoiseModel",
+    "known_noise_models",
+    "piece",
+]
+
+NoiseForm = Literal["none", "differential-pair", "gaussian"]
+NOISE_FORMS: tuple[NoiseForm, ...] = get_args(NoiseForm)
 """How sigma acts: not at all, on both clamped devices of a pair, or on the signed weight."""
 
 UNBOUNDED = 1e9
@@ -65,7 +78,7 @@ class NoiseModel:
     """
 
     name: str
-    form: str
+    form: NoiseForm
     sigma: tuple[float, ...]
     source: str
     sigma_breaks: tuple[float, ...] = ()
@@ -189,4 +202,17 @@ NOISE_MODELS: dict[str, NoiseModel] = {
         _reram_cmo("reram_cmo_fine", 0.00081107, 0.00106879, "0.2 %"),
     )
 }
-"""The models that come with hetc; a profile may define others."""
+"""The models that come with hetc; a profile may define others, and so may packages."""
+
+
+def known_noise_models() -> dict[str, NoiseModel]:
+    """Every model by name: hetc's own, and those of the entry-point group `hetc.noise_models`.
+
+    Raises:
+        InvalidInputError: A package registers something that is no `NoiseModel` of that name.
+    """
+    foreign = load_plugins("hetc.noise_models")
+    for name, model in foreign.items():
+        if not isinstance(model, NoiseModel) or model.name != name:
+            raise InvalidInputError(f"hetc.noise_models {name!r} is no NoiseModel of that name")
+    return {**foreign, **NOISE_MODELS}

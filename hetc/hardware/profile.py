@@ -11,7 +11,7 @@ from typing import Any
 
 from hetc.base.errors import InvalidInputError, UsageError
 from hetc.base.toml import tomllib
-from hetc.hardware.noise_models import NOISE_FORMS, NOISE_MODELS, NoiseModel, piece
+from hetc.hardware.noise_models import NOISE_FORMS, NOISE_MODELS, NoiseModel, known_noise_models, piece
 
 __all__ = ["DEFAULT_PROFILE", "Profile", "built_in_profiles", "load_profile"]
 
@@ -28,7 +28,7 @@ WORDS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Profile:
     """What the analog hardware is like.
 
@@ -92,6 +92,10 @@ class Profile:
         flickers = self.flicker_noise == 0 or self.noise.form == "none" or self.noise.flicker_deviation
         self._require("flicker_noise", bool(flickers), f"0: {self.noise.name!r} has no 1/f noise")
 
+    def __repr__(self) -> str:
+        tile = f"tile {self.tile_rows} x {self.tile_columns}"
+        return f"Profile({self.name!r}, {tile}, {self.noise.name} c = {self.noise_scale:g})"
+
     def _require(self, key: str, holds: bool, allowed: str) -> None:
         if not holds:
             raise InvalidInputError(
@@ -118,11 +122,10 @@ class Profile:
         """
         profile = self
         if name is not None:
-            if name not in NOISE_MODELS:
-                raise UsageError(
-                    f"noise model {name!r} is not known; choose one of {', '.join(NOISE_MODELS)}"
-                )
-            profile = replace(profile, noise=NOISE_MODELS[name])
+            known = known_noise_models()
+            if name not in known:
+                raise UsageError(f"noise model {name!r} is not known; choose one of {', '.join(known)}")
+            profile = replace(profile, noise=known[name])
         return profile if scale is None else replace(profile, noise_scale=scale)
 
     def tiles(self, inputs: int, outputs: int) -> int:
@@ -153,6 +156,13 @@ def built_in_profiles() -> list[str]:
 
 def load_profile(name_or_path: str | Path = DEFAULT_PROFILE) -> Profile:
     """Reads a built-in profile by name, or a TOML file by path.
+
+        >>> import hetc
+        >>> hetc.load_profile("pcm-512")
+        Profile('pcm-512', tile 512 x 512, pcm c = 1)
+
+    Args:
+        name_or_path: The name, or the path.
 
     Raises:
         UsageError: Neither a built-in name nor a file.
@@ -193,13 +203,15 @@ def _parse(table: dict[str, Any]) -> Profile:
 def _parse_noise(table: dict[str, Any]) -> NoiseModel:
     name = table["model"]
     if "sigma" not in table:
-        if name not in NOISE_MODELS:
+        known = known_noise_models()
+        if name not in known:
             raise ValueError(f"noise model {name!r} is not known; give it a form and a sigma polynomial")
         if len(table) > 1:
             raise ValueError(
                 f"noise model {name!r} is built in; with {list(table)[1]!r} it needs a sigma, too"
             )
-        return NOISE_MODELS[name]
+        model: NoiseModel = known[name]
+        return model
     if table["form"] not in NOISE_FORMS:
         raise ValueError(f"noise form {table['form']!r} is not one of {', '.join(NOISE_FORMS)}")
     fields = {key: value for key, value in table.items() if key != "model"}

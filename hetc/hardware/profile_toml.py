@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from hetc.hardware.noise_models import NOISE_MODELS, PIECE_LENGTH, NoiseModel
+from hetc.hardware.noise_models import PIECE_LENGTH, NoiseModel, known_noise_models
 from hetc.hardware.profile import Profile
 
 __all__ = ["to_toml"]
@@ -38,7 +38,7 @@ def to_toml(profile: Profile) -> str:
 
 
 def _noise(model: NoiseModel) -> dict[str, Any]:
-    if NOISE_MODELS.get(model.name) == model:
+    if known_noise_models().get(model.name) == model:
         return {"model": model.name}
     fields = {key: value for key, value in vars(model).items() if key != "name"}
     for key in ("drift_mean", "drift_deviation", "flicker_deviation"):

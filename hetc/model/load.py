@@ -39,6 +39,16 @@ class LoadedModel:
     source: dict[str, str]
     findings: tuple[Finding, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"model {self.source['file']}" if self.source["file"] else "the model"
+
+    @property
+    def folder(self) -> Path:
+        """Where its external weights lie."""
+        return Path(self.source["file"]).parent
+
 
 def sha256(path: Path, advance: Callable[[int], None] = lambda read: None) -> str:
     """Hexadecimal digest of a file's contents; `advance` is told how many bytes were read."""

@@ -8,14 +8,18 @@ from types import TracebackType
 import numpy as np
 import onnx_ir as ir
 
-from hetc.model.external_tensors import data_file, external_tensors, tensor_at
+from hetc.base.errors import UsageError
+from hetc.base.output import bring_files
+from hetc.model.external_tensors import data_file, external_tensors, tensor_at, tensor_slots
 
-__all__ = ["EXTERNAL_ABOVE", "WeightFile"]
+__all__ = ["EXTERNAL_ABOVE", "WeightFile", "weights_folder"]
 
 EXTERNAL_ABOVE = 1 << 12
 """Bytes above which a tensor that a model keeps inline moves into its weight file."""
 ALIGNMENT = 1 << 12
 """A page: runtimes map a tensor where it lies."""
+COMPUTED = "computed.hetc.bin"
+"""Where `weights_folder` puts what no file holds."""
 
 
 class WeightFile:
@@ -65,6 +69,31 @@ class WeightFile:
         np.ascontiguousarray(data).tofile(self._file)
         location = self.path.relative_to(self.folder).as_posix()
         return tensor_at(tensor, location, offset, data.nbytes, self.folder)
+
+
+def weights_folder(model: ir.Model, folder: Path, workspace: Path) -> Path:
+    """The folder in which a session finds all weights of a model that was never saved.
+
+    That is the model's own, unless some weights are computed when they are read, such as dequantised experts:
+    these are written into the workspace, and the files of all others are linked or copied there.
+
+    Args:
+        model: The model; its tensors are told where they lie.
+        folder: Where its external tensors lie now.
+        workspace: An empty folder for what has to be written; the session may outlive it.
+    """
+    if not any(isinstance(slot.tensor, ir.LazyTensor) for slot in tensor_slots(model)):
+        return folder
+    targets = {data_file(tensor): workspace / tensor.location for _, tensor in external_tensors(model)}
+    try:
+        bring_files(targets, link=True)
+    except UsageError:  # another file system, or another user's files
+        bring_files(targets, link=False)
+    for slot, tensor in external_tensors(model):
+        slot.replace(tensor_at(tensor, str(tensor.location), tensor.offset, tensor.length, workspace))
+    with WeightFile(workspace / COMPUTED, workspace) as weights:
+        weights.take_inline(model)
+    return workspace
 
 
 def _stored(tensor: ir.ExternalTensor) -> np.ndarray:

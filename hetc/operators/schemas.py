@@ -16,6 +16,7 @@ __all__ = [
     "ATTRIBUTES",
     "CLAMPED_SWISH_ATTRIBUTES",
     "DOMAIN",
+    "EXPERT_OPERATORS",
     "INPUTS",
     "VERSION",
     "attribute_types",
@@ -24,6 +25,9 @@ __all__ = [
 
 DOMAIN = "hetc"
 VERSION = 1
+
+EXPERT_OPERATORS = ("Expert", "Expert16")
+"""Operators of a digital expert."""
 
 ANALOG_ATTRIBUTES = {
     "unit": "string",

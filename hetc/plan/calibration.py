@@ -121,7 +121,7 @@ def _name_and_number(rule: str) -> tuple[str, float]:
         return name, math.nan
 
 
-@dataclass
+@dataclass(repr=False)
 class Calibration:
     """A recording of a model on calibration text.
 
@@ -138,6 +138,10 @@ class Calibration:
     tokens: int = 0
     statistics: dict[Site, list[Statistics]] = field(default_factory=dict)
     routing: dict[str, Routing] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        inputs, experts = len(self.statistics), len(self.routing)
+        return f"Calibration({self.tokens} tokens, {inputs} crossbar inputs, {experts} experts)"
 
     def merge(self, other: Calibration) -> None:
         """Adds another recording of the same model and tile.

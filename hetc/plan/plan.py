@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -15,35 +14,15 @@ from hetc.base.errors import InvalidInputError, UsageError
 from hetc.base.quantity import quantity
 from hetc.hardware.profile import Profile
 from hetc.plan.finding import Finding
+from hetc.plan.fractions import DigitalFraction
 from hetc.plan.units import Matrix
+from hetc.plan.words import Kind, Ranking, Rule, Target
 
-__all__ = ["Partition", "Plan", "PlannedUnit", "Shares", "SpentBudget", "digital_count", "parse_fraction"]
+__all__ = ["Partition", "Plan", "PlannedUnit", "Shares", "SpentBudget"]
 
 SCHEMA_VERSION = 1
-FRACTION_RULES = ("score-top-k", "score-rest", "budget")
+FRACTION_RULES: tuple[Rule, ...] = ("score-top-k", "score-rest", "budget")
 """Rules of experts that change sides with the digital fraction."""
-
-
-def parse_fraction(text: str | float | Decimal) -> Decimal:
-    """A digital fraction, exactly as written.
-
-    Raises:
-        UsageError: Not a number in 0..1.
-    """
-    try:
-        fraction = Decimal(str(text))
-    except InvalidOperation:
-        fraction = Decimal("NaN")
-    if not (fraction.is_finite() and 0 <= fraction <= 1):
-        raise UsageError(
-            f"digital fraction {text!s} is not a number between 0 and 1; 0.25 means 25 % of experts"
-        )
-    return fraction
-
-
-def digital_count(fraction: Decimal, group_size: int) -> int:
-    """How many of a group's experts are digital: floor(fraction * group_size + 1/2), in exact arithmetic."""
-    return int((fraction * group_size).to_integral_value(ROUND_HALF_UP))
 
 
 @dataclass(frozen=True)
@@ -77,11 +56,11 @@ class PlannedUnit:
     """
 
     id: str
-    kind: str
+    kind: Kind
     layer: int | None
     expert: int | None
-    target: str
-    rule: str
+    target: Target
+    rule: Rule
     reason: str
     score: dict[str, float]
     rank: int | None
@@ -141,7 +120,7 @@ class Partition:
     """
 
     index: int
-    target: str
+    target: Target
     nodes: int
     units: tuple[str, ...]
     inputs: tuple[str, ...]
@@ -162,7 +141,7 @@ class Shares:
         return (100 * self.digital / total, 100 * self.analog / total, 100 * self.uncounted / total)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """Every unit with target, rule, score and rank; hardware, noise and provenance.
 
@@ -170,7 +149,7 @@ class Plan:
         units: All units, in model order.
         profile: The hardware, noise included.
         seed: Programming seed that the bundle's nodes carry.
-        digital_frac: The fraction of experts, as written; with a budget, what the budget made of it.
+        digital_frac: The fraction of experts; with a budget, what the budget made of it.
         ranking: `layer` or `model`: which experts are ranked together.
         score: Name of the score that ranked them.
         model_parameters: All parameters of the model, embedding and norms included.
@@ -186,8 +165,8 @@ class Plan:
     units: tuple[PlannedUnit, ...]
     profile: Profile
     seed: int
-    digital_frac: str
-    ranking: str
+    digital_frac: DigitalFraction
+    ranking: Ranking
     score: str
     model_parameters: int
     source: dict[str, str]
@@ -197,6 +176,10 @@ class Plan:
     adc_bound_rule: str = "out_bound"
     findings: tuple[Finding, ...] = ()
     budget: SpentBudget | None = None
+
+    def __repr__(self) -> str:
+        digital, analog, _ = self.shares.percent()
+        return f"Plan({len(self.units)} units, digital {digital:.2f} %, analog {analog:.2f} %)"
 
     @cached_property
     def by_id(self) -> dict[str, PlannedUnit]:
@@ -224,10 +207,10 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """Plain data as in plan.json."""
         digital, analog, uncounted = self.shares.percent()
-        budget, achieved = {"metric": "experts", "requested": self.digital_frac}, {}
+        budget, achieved = {"metric": "experts", "requested": str(self.digital_frac)}, {}
         if self.budget is not None:
             budget = {"metric": self.budget.metric, "requested": self.budget.requested}
-            budget |= {"basis": self.budget.basis, "digital_frac": self.digital_frac}
+            budget |= {"basis": self.budget.basis, "digital_frac": str(self.digital_frac)}
             achieved = {"value": self.budget.achieved}
         return {
             "schema_version": SCHEMA_VERSION,
@@ -276,7 +259,7 @@ class Plan:
             units=tuple(_planned_unit(unit) for unit in data["units"]),
             profile=Profile.from_dict(data["profile"]),
             seed=data["seed"],
-            digital_frac=data["budget"].get("digital_frac", data["budget"]["requested"]),
+            digital_frac=_fraction(data["budget"], f"plan {path}"),
             ranking=data["budget"]["ranking"],
             score=data["budget"]["score"],
             model_parameters=data["model_parameters"],
@@ -288,6 +271,13 @@ class Plan:
             findings=tuple(Finding(**finding) for finding in data.get("findings", [])),
             budget=_spent_budget(data["budget"]),
         )
+
+
+def _fraction(budget: dict[str, Any], where: str) -> DigitalFraction:
+    try:
+        return DigitalFraction(budget.get("digital_frac", budget["requested"]))
+    except UsageError as error:
+        raise InvalidInputError(f"{where}: $.budget: {error}") from error
 
 
 def _spent_budget(data: dict[str, Any]) -> SpentBudget | None:

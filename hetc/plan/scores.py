@@ -18,7 +18,7 @@ __all__ = ["Scores", "load_scores", "scores_of_calibration"]
 FORMAT = "hetc scores 1"
 
 
-@dataclass
+@dataclass(repr=False)
 class Scores:
     """Numbers per unit, higher = keep digital first.
 
@@ -29,6 +29,10 @@ class Scores:
 
     values: dict[str, dict[str, float]] = field(default_factory=dict)
     origin: dict[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name}: {len(units)} units" for name, units in self.values.items())
+        return f"Scores({sizes})"
 
     def save(self, path: Path) -> None:
         """Writes a safetensors file: one float64 array per score, ids and origin as JSON metadata."""

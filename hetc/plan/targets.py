@@ -5,23 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
-from hetc.plan.plan import Plan, PlannedUnit, digital_count, parse_fraction
+from hetc.plan.fractions import DigitalFraction, FractionLike
+from hetc.plan.plan import Plan, PlannedUnit
 
 __all__ = ["flip_fraction", "targets_at"]
 
 
-def targets_at(plan: Plan, digital_frac: str | float) -> tuple[PlannedUnit, ...]:
+def targets_at(plan: Plan, digital_frac: FractionLike) -> tuple[PlannedUnit, ...]:
     """The plan's units with the targets that `hetc.digital_frac` gives them; pinned units stay.
 
     Raises:
         UsageError: Not a fraction in 0..1.
     """
-    fraction = parse_fraction(digital_frac)
+    fraction = DigitalFraction(digital_frac)
 
     def place(unit: PlannedUnit) -> PlannedUnit:
         if unit.rank is None or not unit.follows_fraction:
             return unit
-        digital = unit.rank < digital_count(fraction, unit.group_size)
+        digital = unit.rank < fraction.count(unit.group_size)
         return replace(unit, target="digital" if digital else "analog")
 
     return tuple(map(place, plan.units))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ALWAYS_DIGITAL", "DENSE", "KINDS", "Matrix", "Unit"]
+from hetc.plan.words import Kind
 
-KINDS = ("expert", "attention", "shared_expert", "dense_mlp", "lm_head", "router", "embedding")
-"""Every kind of unit."""
+__all__ = ["ALWAYS_DIGITAL", "DENSE", "Matrix", "Unit"]
 
-DENSE = ("attention", "shared_expert", "dense_mlp", "lm_head")
+DENSE: tuple[Kind, ...] = ("attention", "shared_expert", "dense_mlp", "lm_head")
 """Kinds that every token passes through: digital by default, and counted as digital parameters."""
 
-ALWAYS_DIGITAL = ("router", "embedding")
+ALWAYS_DIGITAL: tuple[Kind, ...] = ("router", "embedding")
 """Kinds that are never placed analog and not counted, as in arXiv 2603.02633."""
 
 
@@ -43,7 +42,7 @@ class Unit:
 
     Attributes:
         id: `layers.3.experts.17`, `layers.3.attention`, `lm_head`, ...
-        kind: One of `KINDS`.
+        kind: What it is.
         layer: Index of the layer, None outside of layers.
         expert: Index of the expert in its layer, None for other kinds.
         matrices: Its weight matrices, in order of use.
@@ -56,7 +55,7 @@ class Unit:
     """
 
     id: str
-    kind: str
+    kind: Kind
     layer: int | None
     expert: int | None
     matrices: tuple[Matrix, ...]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from hetc.plan.words import Kind
+
 __all__ = ["WeightRole", "layer_name", "unit_id", "unit_of_weight"]
 
 # First match wins. Groups: layer (where there is one) and projection.
-WEIGHT_NAMES = (
+WEIGHT_NAMES: tuple[tuple[Kind, str], ...] = (
     ("router", r"layers\.(?P<layer>\d+)\.\w+\.(?P<projection>gate|router|shared_expert_gate)\.\w+$"),
     ("shared_expert", r"layers\.(?P<layer>\d+)\..*shared_experts?\.(?P<projection>\w+)\.(weight|bias)$"),
     ("attention", r"layers\.(?P<layer>\d+)\.(self_attn|attention|attn)\.(?P<projection>\w+)\.(weight|bias)$"),
@@ -31,7 +33,7 @@ class WeightRole:
         projection: Which of the unit's matrices it is.
     """
 
-    kind: str
+    kind: Kind
     layer: int | None
     projection: str
 
@@ -52,7 +54,7 @@ def unit_of_weight(name: str) -> WeightRole | None:
     return None
 
 
-def unit_id(kind: str, layer: int | None) -> str:
+def unit_id(kind: Kind, layer: int | None) -> str:
     """The id of a unit of which a layer has one: `layers.3.attention`, `lm_head`."""
     name = "mlp" if kind == "dense_mlp" else kind
     return name if layer is None else f"layers.{layer}.{name}"

@@ -8,8 +8,9 @@ from dataclasses import replace
 from hetc.base.quantity import quantity
 from hetc.costing.cost import PART_NAMES, PARTS, Cost, unit_cost
 from hetc.costing.profile import CostProfile
-from hetc.costing.work import Workload
+from hetc.costing.work import Accounting, Phase, Workload
 from hetc.plan.plan import Plan, PlannedUnit
+from hetc.plan.words import Target
 from hetc.reporting.drawing import LINE, Canvas, Figure, Frame, Scale, text_width
 
 __all__ = ["cost_figures", "placement_figure", "score_figures"]
@@ -25,7 +26,7 @@ PALEST = 0.35
 """Opacity of the lowest score."""
 
 
-def placement_figure(plan: Plan, system: CostProfile, workload: Workload, accounting: str) -> Figure:
+def placement_figure(plan: Plan, system: CostProfile, workload: Workload, accounting: Accounting) -> Figure:
     """Layers x experts: colour and size say the target, strength the score, each cell reason and cost."""
     layers = sorted({unit.layer for unit in plan.units if unit.layer is not None})
     beside = [kind for kind in BESIDE if any(unit.kind == kind for unit in plan.units)]
@@ -136,7 +137,7 @@ def score_figures(plan: Plan) -> list[Figure]:
     return [_score_figure(plan, name) for name in names]
 
 
-def cost_figures(found: Mapping[str, Cost]) -> list[Figure]:
+def cost_figures(found: Mapping[Phase, Cost]) -> list[Figure]:
     """For each phase, the energy per token of each part."""
     return [_cost_figure(phase, cost) for phase, cost in found.items()]
 
@@ -149,8 +150,8 @@ def _strengths(plan: Plan) -> dict[str, float]:
     return {unit.id: PALEST + (1 - PALEST) * place / last for place, unit in enumerate(scored)}
 
 
-def _sentence(unit: PlannedUnit, system: CostProfile, workload: Workload, accounting: str) -> str:
-    def energy(target: str) -> str:
+def _sentence(unit: PlannedUnit, system: CostProfile, workload: Workload, accounting: Accounting) -> str:
+    def energy(target: Target) -> str:
         cost = unit_cost(replace(unit, target=target), system, workload, accounting)
         return f"{quantity(cost.joules_per_token, 'J')}/token {target}"
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
+from hetc.base.output import whole_file, whole_folder
 from hetc.base.quantity import quantity
-from hetc.costing.cost import ACCOUNTINGS, plan_cost
-from hetc.costing.profile import CostProfile
-from hetc.costing.work import PHASES, Workload
-from hetc.evaluation.results import Result
+from hetc.bundle.bundle import Bundle
+from hetc.compiler.costs import open_plan
+from hetc.costing.cost import plan_cost
+from hetc.costing.profile import DEFAULT_COSTS, CostProfile, load_costs
+from hetc.costing.work import ACCOUNTINGS, PHASES, Accounting, Workload
+from hetc.evaluation.results import Result, read_results
 from hetc.plan.plan import Plan
 from hetc.plan.targets import targets_at
 from hetc.reporting.drawing import Figure, standalone
@@ -18,7 +22,73 @@ from hetc.reporting.page import Section, build_page
 from hetc.reporting.plan_figures import cost_figures, placement_figure, score_figures
 from hetc.reporting.result_figures import energy_figures, fraction_figures, sensitivity_figures
 
-__all__ = ["build_report", "write_figures"]
+__all__ = ["build_report", "report", "write_figures"]
+
+
+def report(
+    target: str | Path | Bundle | Plan,
+    output: str | Path | None = None,
+    *,
+    results: str | Path | None = None,
+    costs: CostProfile | str | Path = DEFAULT_COSTS,
+    batch: int = 32,
+    context: int = 1024,
+    accounting: Accounting = "serial",
+    figures: str | Path | None = None,
+    force: bool = False,
+) -> list[Figure]:
+    """Writes one offline page: placement, scores, costs and measured results.
+
+        >>> import hetc
+        >>> figures = hetc.report("samples/tiny_moe/model.onnx", "report.html")
+        >>> figures[0].name
+        'placement'
+
+    Args:
+        target: A bundle, a plan, or the path of one or of a model, which is placed as `hetc compile` does by
+            default.
+        output: The page; None for `NAME.html` in the current folder.
+        results: Results of a sweep, Parquet or CSV.
+        costs: A cost profile, the name of a built-in one, or the path of a TOML file.
+        batch: Sequences of a step.
+        context: Tokens of each.
+        accounting: `serial`, `overlapped` or `digital-only`.
+        figures: Folder to make, for the figures as SVG and the tables behind them as CSV.
+        force: Replace what exists.
+
+    Returns:
+        The figures on the page.
+
+    Raises:
+        UsageError: Nothing is there, an output exists, or a workload or accounting that makes no sense.
+        InvalidInputError: A file that cannot be used.
+    """
+    name = _name(target)
+    file = Path(output) if output is not None else Path(f"{Path(name).stem}.html")
+    page, drawn = build_report(
+        open_plan(target),
+        costs if isinstance(costs, CostProfile) else load_costs(costs),
+        title=f"hetc report: {name}",
+        batch=batch,
+        context=context,
+        accounting=accounting,
+        results=read_results(Path(results)) if results else (),
+        results_from=str(results or ""),
+    )
+    with ExitStack() as outputs:
+        if figures is not None:
+            marker = "placement.svg"
+            folder = outputs.enter_context(whole_folder(Path(figures), marker=marker, force=force))
+            write_figures(drawn, folder)
+        outputs.enter_context(whole_file(file, force=force)).write_text(page, "utf-8")
+    return drawn
+
+
+def _name(target: str | Path | Bundle | Plan) -> str:
+    """What titles and files are called after."""
+    if isinstance(target, Plan):
+        return Path(target.source["file"] or "plan").name
+    return (target.path if isinstance(target, Bundle) else Path(target)).resolve().name
 
 
 def build_report(
@@ -28,7 +98,7 @@ def build_report(
     title: str,
     batch: int = 32,
     context: int = 1024,
-    accounting: str = "serial",
+    accounting: Accounting = "serial",
     results: Sequence[Result] = (),
     results_from: str = "",
 ) -> tuple[str, list[Figure]]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import onnxruntime
 
+from hetc.bundle.bundle import MODEL, Bundle
 from hetc.bundle.noise_probe import PROGRAMMING, NoiseProbe, mean_noise
+from hetc.plan.fractions import DigitalFraction
 from hetc.plan.plan import Plan
 from hetc.plan.targets import targets_at
 from hetc.runtimes.onnxruntime.session import PROVIDERS, refusals, session_options
-from hetc.tuning.shares import Tuning, choose_share
+from hetc.tuning.shares import Tuning, choose_share, load_tuning
 
-__all__ = ["AdaptiveSession"]
+__all__ = ["AdaptiveSession", "open_adaptive"]
 
 
 class AdaptiveSession(onnxruntime.InferenceSession):  # type: ignore[misc]
@@ -39,7 +42,7 @@ class AdaptiveSession(onnxruntime.InferenceSession):  # type: ignore[misc]
         RuntimeMissingError: The library or ONNX Runtime is missing or too old.
     """
 
-    digital_frac: str
+    digital_frac: DigitalFraction
     noise: float | None
 
     def __init__(
@@ -59,7 +62,7 @@ class AdaptiveSession(onnxruntime.InferenceSession):  # type: ignore[misc]
         self._programmed: NoiseProbe | None = None
         self._open(config)
 
-    def adapt(self, *, drift_time: float | None = None) -> str:
+    def adapt(self, *, drift_time: float | None = None) -> DigitalFraction:
         """Measures the crossbars again, and reopens at the share that they now ask for.
 
         Nothing is programmed twice: the session runs on what was programmed to be measured.
@@ -83,7 +86,7 @@ class AdaptiveSession(onnxruntime.InferenceSession):  # type: ignore[misc]
         share = choose_share(
             self._tuning, noise=noise or 0.0, target_loss=self._target_loss, energy=self._energy
         )
-        options = session_options({**config, "hetc.digital_frac": share}, threads=self._threads)
+        options = session_options({**config, "hetc.digital_frac": str(share)}, threads=self._threads)
         with refusals(self._model):
             super().__init__(str(self._model), options, providers=PROVIDERS)
         self._config, self.digital_frac, self.noise = config, share, noise
@@ -95,3 +98,44 @@ class AdaptiveSession(onnxruntime.InferenceSession):  # type: ignore[misc]
     def _probe(self, config: Mapping[str, str], units: set[str] | None = None) -> NoiseProbe:
         noise = {key: value for key, value in config.items() if key in PROGRAMMING}
         return NoiseProbe(self._bare_model, noise, units, threads=self._threads)
+
+
+def open_adaptive(
+    bundle: Bundle,
+    config: Mapping[str, str] = MappingProxyType({}),
+    *,
+    target_loss: float | None = None,
+    energy: float | None = None,
+    threads: int | None = None,
+) -> AdaptiveSession:
+    """What `Bundle.session` opens with `target_loss` or `energy`.
+
+        >>> import hetc
+        >>> bundle = hetc.compile("samples/tiny_moe/model.onnx", "adaptive.hetc", digital_frac=0)
+        >>> tokens = "samples/tiny_moe/heldout.npz"
+        >>> tuning = hetc.tune(bundle, tokens, window=64, windows=1, seeds=2, max_drop="9%")
+        >>> session = hetc.open_adaptive(bundle, energy=1.0)
+        >>> session.digital_frac in {share.digital_frac for share in tuning.shares}
+        True
+
+    Args:
+        bundle: A bundle that `hetc tune` measured.
+        config: Session entries other than `hetc.digital_frac`.
+        target_loss: The loss to keep.
+        energy: Or the J per token to stay within.
+        threads: Threads of the session; None leaves it to ONNX Runtime.
+
+    Raises:
+        UsageError: The bundle was never tuned, or no tuned share will do.
+        RuntimeMissingError: The library or ONNX Runtime is missing or too old.
+    """
+    return AdaptiveSession(
+        bundle.path / MODEL,
+        bundle.graph_file,
+        bundle.plan,
+        load_tuning(bundle.path),
+        config,
+        target_loss=target_loss,
+        energy=energy,
+        threads=threads,
+    )

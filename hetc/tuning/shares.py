@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from decimal import Decimal
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from hetc.base.errors import InvalidInputError, UsageError
+from hetc.plan.fractions import DigitalFraction
 
 __all__ = ["TUNING", "TunedShare", "Tuning", "choose_share", "load_tuning"]
 
@@ -21,7 +22,7 @@ class TunedShare:
     """What was seen at one share and drift time.
 
     Attributes:
-        digital_frac: The share, as `hetc.digital_frac` takes it.
+        digital_frac: The share.
         drift_time: Seconds since programming.
         noise: Relative error of the crossbars' products, mean over layers (`Bundle.measure_noise`).
         mean: The metric, mean over seeds.
@@ -29,7 +30,7 @@ class TunedShare:
         joules_per_token: Energy of a step on the system of the tuning.
     """
 
-    digital_frac: str
+    digital_frac: DigitalFraction
     drift_time: float
     noise: float
     mean: float
@@ -59,7 +60,13 @@ class Tuning:
     confidence: float
     basis: str
     shares: tuple[TunedShare, ...]
-    chosen: tuple[tuple[float, str | None], ...]
+    chosen: tuple[tuple[float, DigitalFraction | None], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data as in `tune.json`."""
+        shares = [{**asdict(share), "digital_frac": str(share.digital_frac)} for share in self.shares]
+        chosen = [(time, None if share is None else str(share)) for time, share in self.chosen]
+        return {**asdict(self), "shares": shares, "chosen": chosen}
 
 
 def load_tuning(folder: Path) -> Tuning:
@@ -74,16 +81,22 @@ def load_tuning(folder: Path) -> Tuning:
         raise UsageError(f"bundle {folder} was never tuned; run `hetc tune {folder} --data FILE`")
     try:
         record = json.loads(path.read_text("utf-8"))
-        shares = tuple(TunedShare(**share) for share in record.pop("shares"))
-        chosen = tuple((time, share) for time, share in record.pop("chosen"))
+        shares = tuple(_tuned_share(**share) for share in record.pop("shares"))
+        chosen = tuple(
+            (time, None if share is None else DigitalFraction(share)) for time, share in record.pop("chosen")
+        )
         return Tuning(**record, shares=shares, chosen=chosen)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, UsageError) as error:
         raise InvalidInputError(f"{path} is damaged: {error}; run `hetc tune` again") from error
+
+
+def _tuned_share(digital_frac: str, **seen: float) -> TunedShare:
+    return TunedShare(DigitalFraction(digital_frac), **seen)
 
 
 def choose_share(
     tuning: Tuning, *, noise: float, target_loss: float | None = None, energy: float | None = None
-) -> str:
+) -> DigitalFraction:
     """The share that a session should run at.
 
     Args:
@@ -102,7 +115,7 @@ def choose_share(
         if not cheap:
             least = min(share.joules_per_token for share in tuning.shares)
             raise UsageError(f"no tuned share costs {energy:g} J per token or less; the least is {least:g}")
-        return max((share.digital_frac for share in cheap), key=Decimal)
+        return max(share.digital_frac for share in cheap)
     if tuning.metric != "loss":
         raise UsageError(f"the bundle was tuned for {tuning.metric}, not for loss; tune it again")
     good = [
@@ -117,4 +130,4 @@ def choose_share(
             f"no tuned share keeps the loss at {target_loss:g} with crossbars that err by {noise:.2%}; "
             "tune the bundle at a longer drift time, or allow more"
         )
-    return min((share.digital_frac for share in good), key=Decimal)
+    return min(share.digital_frac for share in good)

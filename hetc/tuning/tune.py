@@ -10,46 +10,63 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 
+from hetc.base.choices import choose
 from hetc.base.errors import UsageError
 from hetc.base.output import whole_file
 from hetc.base.progress import progress
-from hetc.bundle.bundle import MANIFEST, Bundle
+from hetc.bundle.bundle import MANIFEST, Bundle, load_bundle
 from hetc.bundle.noise_probe import mean_noise
 from hetc.costing.cost import CostBasis
+from hetc.costing.profile import load_costs
 from hetc.evaluation.likelihood import session_predict
 from hetc.model.load import sha256
-from hetc.plan.plan import digital_count, parse_fraction
+from hetc.model.tokens import TokensLike, token_windows
+from hetc.plan.fractions import DigitalFraction
 from hetc.plan.targets import targets_at
 from hetc.tuning.shares import TUNING, TunedShare, Tuning
 
-__all__ = ["METRICS", "student_t", "tune_bundle"]
+__all__ = ["METRICS", "Metric", "student_t", "tune"]
 
-METRICS = ("loss", "accuracy")
+Metric = Literal["loss", "accuracy"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
 
 
-def tune_bundle(
-    bundle: Bundle,
-    windows: np.ndarray,
-    basis: CostBasis,
+def tune(
+    bundle: Bundle | str | Path,
+    data: TokensLike,
+    basis: CostBasis | None = None,
     *,
+    window: int = 256,
+    windows: int = 16,
     max_drop: str = "1%",
-    metric: str = "loss",
+    metric: Metric = "loss",
     seeds: int = 8,
     confidence: float = 0.95,
     drift_times: Sequence[float] = (),
     threads: int | None = None,
 ) -> Tuning:
-    """Tunes a bundle and writes `tune.json` into it.
+    """Finds the smallest digital share that keeps a metric, and writes what was seen into the bundle.
+
+        >>> import hetc
+        >>> bundle = hetc.compile("samples/tiny_moe/model.onnx", "tuned.hetc", digital_frac=0)
+        >>> tokens = "samples/tiny_moe/heldout.npz"
+        >>> tuning = hetc.tune(bundle, tokens, window=64, windows=2, seeds=2, max_drop="5%")
+        >>> tuning.metric, len(tuning.chosen)
+        ('loss', 1)
 
     Args:
-        bundle: Compiled at the least share that may be chosen, such as 0.
-        windows: Token ids `[windows, sequence]`.
-        basis: The system and step whose energy is listed.
+        bundle: The bundle, or its folder, compiled at the least share that may be chosen, such as 0.
+        data: Token ids: an array of integers, or the path of an .npz file with an array `tokens`.
+        basis: The system and step whose energy is listed; None for decoding a batch of 32 with a context of
+            1024 on `a100+pcm-3d`, serial.
+        window: Tokens in a row.
+        windows: How many rows, at most.
         max_drop: How much worse than mode exact the metric may be: `1%` of it, or `0.02` in its unit.
         metric: `loss` (nats per token, lower is better) or `accuracy` (of the next token).
         seeds: Programming seeds 0 .. seeds - 1, at least 2.
@@ -61,15 +78,17 @@ def tune_bundle(
         UsageError: A baked bundle, one without analog experts, or a bound that makes no sense.
         RuntimeMissingError: The library or ONNX Runtime is missing or too old.
     """
-    if metric not in METRICS:
-        raise UsageError(f"metric {metric!r} is not known; choose one of {', '.join(METRICS)}")
+    metric = choose("metric", metric, METRICS)
     if seeds < 2 or not 0 < confidence < 1:
         raise UsageError("a confidence interval needs 2 seeds or more and a confidence between 0 and 1")
+    bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+    basis = basis or CostBasis(load_costs())
+    tokens = token_windows(data, window, windows)
     worse = 1 if metric == "loss" else -1
 
     def measure(**choices: object) -> float:
         session = bundle.session(threads=threads, **choices)  # type: ignore[arg-type]
-        losses, hits = session_predict(session)(windows)
+        losses, hits = session_predict(session)(tokens)
         return float(losses.mean() if metric == "loss" else hits.mean())
 
     candidates = _shares(bundle)
@@ -78,13 +97,13 @@ def tune_bundle(
     factor = student_t(confidence, seeds - 1) / math.sqrt(seeds)
     times = tuple(drift_times) or (bundle.plan.profile.drift_time,)
     shares: list[TunedShare] = []
-    chosen: list[tuple[float, str | None]] = []
+    chosen: list[tuple[float, DigitalFraction | None]] = []
     most = len(times) * (math.ceil(math.log2(len(candidates))) + 1) * seeds
     with progress("tuning", most) as advance:
         for drift_time in times:
             noise = mean_noise(bundle.measure_noise(drift_time=drift_time))
 
-            def look(share: str, drift_time: float = drift_time, noise: float = noise) -> bool:
+            def look(share: DigitalFraction, drift_time: float = drift_time, noise: float = noise) -> bool:
                 values = []
                 for seed in range(seeds):
                     values.append(measure(seed=seed, digital_frac=share, drift_time=drift_time))
@@ -96,7 +115,7 @@ def tune_bundle(
                 return worse * (bound - worst) >= 0
 
             chosen.append((drift_time, _smallest(candidates, look)))
-    shares.sort(key=lambda share: (share.drift_time, Decimal(share.digital_frac)))
+    shares.sort(key=lambda share: (share.drift_time, share.digital_frac))
     tuning = Tuning(metric, reference, bound, seeds, confidence, str(basis), tuple(shares), tuple(chosen))
     _write(bundle, tuning)
     return tuning
@@ -110,18 +129,20 @@ def student_t(confidence: float, freedom: int) -> float:
     return float(np.interp(confidence, areas / areas[-1], half))
 
 
-def _shares(bundle: Bundle) -> list[str]:
+def _shares(bundle: Bundle) -> list[DigitalFraction]:
     """Every share that differs from the one before it, from the compiled one on."""
     sizes = {unit.group_size for unit in bundle.plan.units if unit.follows_fraction}
     if bundle.baked is not None or not sizes:
         raise UsageError(f"bundle {bundle.path} has no expert whose share could be chosen")
-    compiled = parse_fraction(bundle.plan.digital_frac)
+    compiled = bundle.plan.digital_frac
     size = max(sizes)
-    counts = range(digital_count(compiled, size), size + 1)
-    return [format(max(compiled, Decimal(count) / size), "f") for count in counts]
+    counts = range(compiled.count(size), size + 1)
+    return [DigitalFraction(max(compiled, Fraction(count, size))) for count in counts]
 
 
-def _smallest(shares: Sequence[str], good: Callable[[str], bool]) -> str | None:
+def _smallest(
+    shares: Sequence[DigitalFraction], good: Callable[[DigitalFraction], bool]
+) -> DigitalFraction | None:
     """The first good one, where all after a good one are good."""
     low, high = 0, len(shares)
     while low < high:
@@ -147,7 +168,7 @@ def _drop(text: str, reference: float) -> float:
 def _write(bundle: Bundle, tuning: Tuning) -> None:
     path = bundle.path / TUNING
     with whole_file(path, force=True) as staging:
-        staging.write_text(json.dumps(asdict(tuning), indent=1) + "\n", "utf-8")
+        staging.write_text(json.dumps(tuning.to_dict(), indent=1) + "\n", "utf-8")
     record = json.loads((bundle.path / MANIFEST).read_text("utf-8"))
     record["files"][TUNING] = {"sha256": sha256(path), "size": path.stat().st_size}
     with whole_file(bundle.path / MANIFEST, force=True) as staging:

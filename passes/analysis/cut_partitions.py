@@ -13,13 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 import onnx_ir as ir
 
 from hetc.plan.plan import Partition
+from hetc.plan.words import Target
 
 __all__ = ["ANALOG_OPERATORS", "cut_partitions", "describe_partitions", "read_values", "stages", "target_of"]
 
 ANALOG_OPERATORS = ("AnalogExpert", "AnalogMatMul")
 
 
-def target_of(node: ir.Node) -> str:
+def target_of(node: ir.Node) -> Target:
     """`analog` for the analog operators, else `digital`."""
     return "analog" if node.domain == "hetc" and node.op_type in ANALOG_OPERATORS else "digital"
 

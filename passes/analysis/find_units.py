@@ -18,16 +18,17 @@ import onnx_ir as ir
 from hetc.base.errors import InvalidInputError
 from hetc.model.weights import FLOATS
 from hetc.operators.activations import ACTIVATIONS
+from hetc.operators.schemas import DOMAIN, EXPERT_OPERATORS
 from hetc.passes.analysis.unit_use import cache_widths, chosen_experts
 from hetc.passes.analysis.weight_uses import products_of
-from hetc.plan.units import KINDS, Matrix, Unit
+from hetc.plan.units import Matrix, Unit
 from hetc.plan.weight_roles import unit_id, unit_of_weight
+from hetc.plan.words import KINDS, Kind
 
 __all__ = ["find_units", "model_parameters"]
 
 logger = logging.getLogger(__name__)
 
-EXPERT_OPERATORS = ("Expert", "Expert16")
 EXPERT_ID = re.compile(r"layers\.(\d+)\.experts\.(\d+)$")
 EXPERT_PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
 
@@ -42,7 +43,7 @@ def find_units(model: ir.Model) -> tuple[Unit, ...]:
     experts = {
         _expert_id(node): node
         for node in model.graph
-        if node.domain == "hetc" and node.op_type in EXPERT_OPERATORS
+        if node.domain == DOMAIN and node.op_type in EXPERT_OPERATORS
     }
     if not experts:
         raise InvalidInputError(_no_experts(model))
@@ -69,7 +70,7 @@ def model_parameters(model: ir.Model) -> int:
     return sum(_size(v) for v in model.graph.initializers.values() if v.dtype in FLOATS and v.shape)
 
 
-_Key = tuple[str, "int | None", "int | None"]
+_Key = tuple[Kind, "int | None", "int | None"]
 
 
 def _model_order(key: _Key) -> tuple[float, int, int]:
@@ -101,7 +102,7 @@ def _untie(groups: dict[_Key, list[tuple[str, ir.Value]]]) -> None:
 
 
 def _named_unit(
-    kind: str, layer: int | None, weights: list[tuple[str, ir.Value]], streams: Iterable[int]
+    kind: Kind, layer: int | None, weights: list[tuple[str, ir.Value]], streams: Iterable[int]
 ) -> Unit:
     matrices, nodes, unsupported = [], [], ""
     for projection, value in weights:

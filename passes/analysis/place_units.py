@@ -1,4 +1,4 @@
-"""Decides where each unit runs: rules with reasons, a fraction of the experts, and the user's pins.
+"""Decides where each unit runs: ranks the experts, resolves the user's pins, and asks the rules.
 
 Tags only; never changes the graph.
 """
@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
 from fnmatch import fnmatchcase
 
 from hetc.base.errors import UsageError
 from hetc.hardware.profile import Profile
-from hetc.plan.plan import PlannedUnit, digital_count
-from hetc.plan.units import DENSE, Unit
+from hetc.passes.analysis.placement_rules import Request, decide
+from hetc.plan.fractions import DigitalFraction
+from hetc.plan.plan import PlannedUnit
+from hetc.plan.units import Unit
+from hetc.plan.words import TARGETS, Ranking, Target
 
-__all__ = ["RANKINGS", "place_units"]
-
-RANKINGS = ("layer", "model")
-"""Which experts compete with each other."""
+__all__ = ["place_units"]
 
 
 def place_units(
@@ -26,9 +25,9 @@ def place_units(
     scores: Mapping[str, float],
     profile: Profile,
     *,
-    digital_frac: Decimal,
+    digital_frac: DigitalFraction,
     score: str,
-    ranking: str = "layer",
+    ranking: Ranking = "layer",
     digital: Iterable[str] = (),
     analog: Iterable[str] = (),
 ) -> tuple[PlannedUnit, ...]:
@@ -47,40 +46,15 @@ def place_units(
     Raises:
         UsageError: A pin that matches nothing, matches both ways, or asks for what can't be analog.
     """
-    pins = _resolve_pins(units, digital, analog)
+    pins = _resolve_pins(units, {"digital": digital, "analog": analog})
     ranks = _rank_experts(units, scores, pins, ranking)
-    return tuple(
-        _place(unit, pins.get(unit.id), ranks.get(unit.id), scores, profile, digital_frac, score, ranking)
-        for unit in units
-    )
+    request = Request(digital_frac, score, ranking, pins, ranks)
+    return tuple(_place(unit, request, scores, profile) for unit in units)
 
 
-def _place(
-    unit: Unit,
-    pin: str | None,
-    place: tuple[int, int] | None,
-    scores: Mapping[str, float],
-    profile: Profile,
-    digital_frac: Decimal,
-    score: str,
-    ranking: str,
-) -> PlannedUnit:
-    rank, group_size = place or (None, 0)
-    if not unit.counted:
-        target, rule, reason = "digital", "always-digital", f"a {unit.kind} is never placed analog"
-    elif unit.unsupported:
-        target, rule, reason = "digital", "unsupported", unit.unsupported
-    elif pin is not None:
-        target, rule, reason = pin, "pinned", f"the user pinned it {pin}"
-    elif unit.kind in DENSE:
-        target, rule = "digital", "densely-activated"
-        reason = "every token passes through it, so its noise would reach every token"
-    else:
-        assert rank is not None  # what is left is an expert, and experts are ranked
-        kept = digital_count(digital_frac, group_size)
-        target, rule = ("digital", "score-top-k") if rank < kept else ("analog", "score-rest")
-        group = f"layer {unit.layer}" if ranking == "layer" else "the model"
-        reason = f"{score} ranks it {rank + 1} of {group_size} in {group}; the first {kept} are digital"
+def _place(unit: Unit, request: Request, scores: Mapping[str, float], profile: Profile) -> PlannedUnit:
+    target, rule, reason = decide(unit, request)
+    rank, group_size = request.ranks.get(unit.id, (None, 0))
     return PlannedUnit(
         id=unit.id,
         kind=unit.kind,
@@ -89,13 +63,13 @@ def _place(
         target=target,
         rule=rule,
         reason=reason,
-        score={score: scores[unit.id]} if unit.id in scores else {},
+        score={request.score: scores[unit.id]} if unit.id in scores else {},
         rank=rank,
         group_size=group_size,
         parameters=unit.parameters,
         counted=unit.counted,
         tiles=sum(profile.tiles(matrix.inputs, matrix.outputs) for matrix in unit.matrices),
-        pinned=pin is not None,
+        pinned=unit.id in request.pins,
         matrices=unit.matrices,
         nodes=unit.nodes,
         load=unit.load,
@@ -103,10 +77,10 @@ def _place(
     )
 
 
-def _resolve_pins(units: Sequence[Unit], digital: Iterable[str], analog: Iterable[str]) -> dict[str, str]:
-    pins: dict[str, str] = {}
-    for target, patterns in (("digital", digital), ("analog", analog)):
-        for pattern in patterns:
+def _resolve_pins(units: Sequence[Unit], patterns: Mapping[Target, Iterable[str]]) -> dict[str, Target]:
+    pins: dict[str, Target] = {}
+    for target in reversed(TARGETS):
+        for pattern in patterns[target]:
             matched = [unit for unit in units if fnmatchcase(unit.id, pattern)]
             if not matched:
                 known = ", ".join(sorted({unit.id for unit in units})[:4])
@@ -122,18 +96,18 @@ def _resolve_pins(units: Sequence[Unit], digital: Iterable[str], analog: Iterabl
 
 
 def _rank_experts(
-    units: Sequence[Unit], scores: Mapping[str, float], pins: Mapping[str, str], ranking: str
+    units: Sequence[Unit], scores: Mapping[str, float], pins: Mapping[str, Target], ranking: Ranking
 ) -> dict[str, tuple[int, int]]:
     """(rank, group size) of every expert: pinned digital first, by score, pinned analog last."""
     groups: dict[int | None, list[Unit]] = defaultdict(list)
     for unit in units:
         if unit.kind == "expert":
             groups[unit.layer if ranking == "layer" else None].append(unit)
-    first = {"digital": 0, "analog": 2}
 
     def order(unit: Unit) -> tuple[int, float, int, int]:
-        digital_first = 0 if unit.unsupported else first.get(pins.get(unit.id, ""), 1)
-        return (digital_first, -scores[unit.id], unit.expert or 0, unit.layer or 0)
+        pin: Target | None = "digital" if unit.unsupported else pins.get(unit.id)
+        place = 1 if pin is None else 0 if pin == "digital" else 2
+        return (place, -scores[unit.id], unit.expert or 0, unit.layer or 0)
 
     return {
         unit.id: (rank, len(group))

@@ -1,6 +1,7 @@
 """One number per expert, higher = keep digital first, from the weights or from a file. Nothing is changed.
 
-Scores are registered by name, so that each is one function and the command line offers them all.
+Scores are registered by name, so that each is one function and the command line offers them all. Other
+packages add theirs under the entry-point group `hetc.scores`.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import numpy as np
 import onnx_ir as ir
 
 from hetc.base.errors import InvalidInputError, UsageError
+from hetc.base.plugins import load_plugins
 from hetc.model.weights import largest_norms, neuron_norms
 from hetc.plan.units import Matrix, Unit
 
-__all__ = ["SCORES", "score_experts"]
+__all__ = ["SCORES", "Score", "known_scores", "score_experts"]
 
 
 def maxnn(model: ir.Model, experts: Sequence[Unit], units: Sequence[Unit], seed: int) -> list[float]:
@@ -61,7 +63,10 @@ def random(model: ir.Model, experts: Sequence[Unit], units: Sequence[Unit], seed
     ]
 
 
-SCORES: dict[str, Callable[[ir.Model, Sequence[Unit], Sequence[Unit], int], list[float]]] = {
+Score = Callable[[ir.Model, Sequence[Unit], Sequence[Unit], int], list[float]]
+"""Takes the model, its experts, all its units and a seed; gives one finite number for each expert."""
+
+SCORES: dict[str, Score] = {
     "maxnn": maxnn,
     "maxnn-down-inputs": maxnn_down_inputs,
     "router-norm": router_norm,
@@ -77,6 +82,11 @@ MEASURED_BY = {
 """What measures the scores that need more than the weights."""
 
 
+def known_scores() -> dict[str, Score]:
+    """Every score that the weights alone give, by name: hetc's own, and those of installed packages."""
+    return {**load_plugins("hetc.scores"), **SCORES}
+
+
 def score_experts(
     model: ir.Model,
     units: Sequence[Unit],
@@ -90,7 +100,7 @@ def score_experts(
     Args:
         model: The model that holds the weights.
         units: All units, from `find_units`.
-        name: A key of `SCORES`, or of `measured`.
+        name: A key of `known_scores()`, or of `measured`.
         seed: Used by `random` alone.
         measured: Scores that were measured before, by name, then by unit id.
 
@@ -103,13 +113,18 @@ def score_experts(
     measured = measured or {}
     if name in measured:
         return _measured(experts, name, measured[name])
-    if name not in SCORES:
-        known = ", ".join([*SCORES, *measured])
+    scores = known_scores()
+    if name not in scores:
+        known = ", ".join([*scores, *measured])
         raise UsageError(
             f"score {name!r} is not known; choose one of {known}"
             + (f"; measure it with `{MEASURED_BY[name]}` and pass --scores" if name in MEASURED_BY else "")
         )
-    numbers = SCORES[name](model, experts, units, seed)
+    numbers = [float(number) for number in scores[name](model, experts, units, seed)]
+    if len(numbers) != len(experts) or not all(map(math.isfinite, numbers)):
+        raise InvalidInputError(
+            f"score {name}: {len(numbers)} numbers for {len(experts)} experts, or one that is not finite"
+        )
     return {expert.id: number for expert, number in zip(experts, numbers, strict=True)}
 
 

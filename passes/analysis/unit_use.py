@@ -6,7 +6,9 @@ import re
 
 import onnx_ir as ir
 
-__all__ = ["cache_widths", "chosen_experts"]
+from hetc.operators.schemas import DOMAIN, EXPERT_OPERATORS
+
+__all__ = ["cache_widths", "chosen_experts", "leads_to_concat", "require_canonical"]
 
 CACHE_INPUT = re.compile(r"past_key_values\.(\d+)\.(key|value)$")
 
@@ -37,3 +39,17 @@ def cache_widths(graph: ir.Graph) -> dict[int, int]:
                 layer = int(match[1])
                 widths[layer] = widths.get(layer, 0) + heads * width
     return widths
+
+
+def leads_to_concat(expert: ir.Node) -> bool:
+    """Whether an expert's rows are its own: not so for copies that `ReplaceExperts` makes."""
+    return [node.op_type for node in expert.outputs[0].consumers()] == ["Concat"]
+
+
+def require_canonical(model: ir.Model) -> None:
+    """Raises onnx-ir's `PreconditionError` unless the model has canonical MoE layers."""
+    experts = [node for node in model.graph if node.domain == DOMAIN and node.op_type in EXPERT_OPERATORS]
+    if not any(chosen_experts(expert) for expert in experts):
+        raise ir.passes.PreconditionError(
+            "the model has no canonical MoE layer; `hetc inspect` shows what was recognised and what was not"
+        )

@@ -5,8 +5,6 @@
 E_r' has the weights of E_p: two programmings of the same matrices, whose mean has half the variance of one's
 noise. The router never chooses r again, so that the model changes as much as r mattered. In the manner of
 ROMER (arXiv 2605.11800), which replaces rarely used experts; what it replaces them by is our choice.
-
-Precondition: MoE layers are canonical.
 """
 
 from __future__ import annotations
@@ -18,8 +16,8 @@ import numpy as np
 import onnx_ir as ir
 
 from hetc.model.external_tensors import tensor_values
+from hetc.passes.analysis.unit_use import leads_to_concat, require_canonical
 from hetc.passes.analysis.weight_uses import products_of
-from hetc.passes.rewrite.record_routing import leads_to_concat
 from hetc.plan.weight_roles import unit_of_weight
 
 __all__ = ["ReplaceExperts"]
@@ -45,6 +43,14 @@ class ReplaceExperts(ir.passes.InPlacePass):
         super().__init__()
         self.pairs = pairs
         self.replaced: list[str] = []
+
+    def requires(self, model: ir.Model) -> None:
+        """MoE layers are canonical, and both experts of every pair are there."""
+        require_canonical(model)
+        names = {node.name for node in model.graph}
+        for expert in (one for pair in self.pairs.items() for one in pair):
+            if expert not in names:
+                raise ir.passes.PreconditionError(f"the model has no expert {expert!r}")
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         nodes = {node.name: node for node in model.graph}

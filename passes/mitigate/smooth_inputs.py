@@ -6,7 +6,7 @@
 The model stays what it was: s are powers of two, and floating-point numbers are multiplied by those without
 an error. Source: SmoothQuant (Xiao et al. 2023), used before analog products by NORA (DATE 2025).
 
-Precondition: MoE layers are canonical. A norm is left alone where something else than a product takes its
+A norm is left alone where something else than a product takes its
 output, or where something else uses one of the weights.
 """
 
@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 
 from hetc.model.external_tensors import tensor_values
 from hetc.model.weights import FLOATS
+from hetc.operators.schemas import DOMAIN, EXPERT_OPERATORS
 from hetc.passes.analysis.weight_uses import Product, products_of
 
 __all__ = ["SmoothInputs", "SmoothedNorm", "find_smoothable"]
 
 logger = logging.getLogger(__name__)
 
-EXPERTS = ("Expert", "Expert16")
 MOST = 8
 """Largest exponent of s: 16-bit weights stay far from overflow."""
 
@@ -132,7 +132,7 @@ def _inputs(
             product = products.get(node)
             if product is not None and index == 0:
                 inputs[product.weight] = int(product.transposed)
-            elif node.op_type in EXPERTS and node.domain == "hetc" and index == 0:
+            elif node.op_type in EXPERT_OPERATORS and node.domain == DOMAIN and index == 0:
                 axis = node.attributes["transpose_weight"].as_int()
                 inputs.update({weight: axis for weight in node.inputs[1:3] if weight is not None})
             else:

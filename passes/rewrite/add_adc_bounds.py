@@ -36,6 +36,12 @@ class AddAdcBounds(ir.passes.InPlacePass):
         super().__init__()
         self.plan = plan
 
+    def requires(self, model: ir.Model) -> None:
+        """Every analog node belongs to a unit of the plan."""
+        for node in analog_nodes(model.graph):
+            if node.attributes["unit"].as_string() not in self.plan.by_id:
+                raise ir.passes.PreconditionError(f"node {node.name!r} belongs to no unit of the plan")
+
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         if self.plan.adc_bound_rule == "out_bound":
             return ir.passes.PassResult(model, modified=False)

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from hetc.base.errors import InvalidInputError
 from hetc.operators.expert import expert_function
-from hetc.operators.schemas import DOMAIN, VERSION
+from hetc.operators.schemas import DOMAIN, EXPERT_OPERATORS, VERSION
 
 __all__ = ["AddExpertBodies"]
 
@@ -24,7 +24,7 @@ class AddExpertBodies(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         forms: dict[str, set[tuple[str, tuple[bool, ...]]]] = {}
         for node in model.graph:
-            if node.domain == DOMAIN and node.op_type in ("Expert", "Expert16"):
+            if node.domain == DOMAIN and node.op_type in EXPERT_OPERATORS:
                 inputs = [*node.inputs, *[None] * (7 - len(node.inputs))]
                 present = tuple(value is not None for value in (inputs[1], *inputs[4:]))
                 forms.setdefault(node.op_type, set()).add(

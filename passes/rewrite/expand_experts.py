@@ -35,8 +35,20 @@ class ExpandExperts(ir.passes.InPlacePass):
         super().__init__()
         self.weights = weights
 
+    def requires(self, model: ir.Model) -> None:
+        """Every placeholder has weights, of types that one operator takes."""
+        for node in _placeholders(model.graph):
+            path = node.attributes["path"].as_string()
+            if not self.weights.get(path):
+                raise InvalidInputError(f"{path}: the checkpoint has no weights for these experts")
+            for index, expert in enumerate(self.weights[path]):
+                try:
+                    expert_operator(expert)
+                except ValueError as error:
+                    raise InvalidInputError(f"{path}, expert {index}: {error}") from error
+
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        placeholders = [node for node in model.graph if node.op_identifier() == (DOMAIN, PLACEHOLDER, "")]
+        placeholders = _placeholders(model.graph)
         for node in placeholders:
             self._expand(model, node)
         if placeholders:
@@ -45,14 +57,7 @@ class ExpandExperts(ir.passes.InPlacePass):
 
     def _expand(self, model: ir.Model, node: ir.Node) -> None:
         path = node.attributes["path"].as_string()
-        experts = self.weights.get(path)
-        if not experts:
-            raise InvalidInputError(f"{path}: the checkpoint has no weights for these experts")
-        for index, expert in enumerate(experts):
-            try:
-                expert_operator(expert)
-            except ValueError as error:
-                raise InvalidInputError(f"{path}, expert {index}: {error}") from error
+        experts = self.weights[path]
         x, top_k_index, top_k_weight = node.inputs
         assert x is not None and top_k_index is not None and top_k_weight is not None
         layer = build_canonical_layer(
@@ -82,3 +87,7 @@ class ExpandExperts(ir.passes.InPlacePass):
         model.graph.insert_before(node, layer.nodes)
         output.replace_all_uses_with(layer.output, replace_graph_outputs=True)
         model.graph.remove(node, safe=True)
+
+
+def _placeholders(graph: ir.Graph) -> list[ir.Node]:
+    return [node for node in graph if node.op_identifier() == (DOMAIN, PLACEHOLDER, "")]

@@ -29,6 +29,17 @@ class FreezeWeights(ir.passes.InPlacePass):
         super().__init__()
         self.units = units
 
+    def requires(self, model: ir.Model) -> None:
+        """Every weight of a unit is there, with numbers."""
+        for unit in self.units:
+            for matrix in unit.matrices:
+                value = model.graph.initializers.get(matrix.weight)
+                if value is None or value.const_value is None:
+                    raise ir.passes.PreconditionError(
+                        f"weight {matrix.weight!r} of unit {unit.id!r} has no value; it must be an "
+                        "initializer, not a graph input"
+                    )
+
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         weights = {matrix.weight for unit in self.units for matrix in unit.matrices}
         nodes = {name for unit in self.units for name in unit.nodes}

@@ -4,14 +4,13 @@
     MatMul(x, Transpose(Cast(w)))              ->  AnalogMatMul(x, w)
     Gemm(x, w, bias)                           ->  Add(AnalogMatMul(x, w), bias)
 
-Precondition: the plan's units are those that `find_units` finds in this model. The operators' function
-bodies are added, so that a runtime without the library can still run mode `converters`.
+The operators' function bodies are added, so that a runtime without the library can still run mode
+`converters`.
 """
 
 from __future__ import annotations
 
 import logging
-from decimal import Decimal
 from typing import Union
 
 import numpy as np
@@ -19,12 +18,15 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedFunctionsPass, RemoveUnusedNodesPass
 
 from hetc.hardware.profile import Profile
+from hetc.model.weights import require_finite
 from hetc.operators.schemas import DOMAIN
+from hetc.operators.words import Mode
 from hetc.passes.analysis.analog_matrices import set_input
 from hetc.passes.analysis.weight_uses import Product, products_of
 from hetc.passes.rewrite.add_adc_bounds import AddAdcBounds
 from hetc.passes.rewrite.add_analog_bodies import AddAnalogBodies
-from hetc.plan.plan import Plan, PlannedUnit, digital_count
+from hetc.passes.run_passes import run_passes
+from hetc.plan.plan import Plan, PlannedUnit
 
 __all__ = ["LowerAnalog"]
 
@@ -32,8 +34,10 @@ logger = logging.getLogger(__name__)
 
 _Attribute = Union[str, int, float, ir.Attr]
 
-MODE = "noisy"
+MODE: Mode = "noisy"
 """What a node does where the session doesn't say."""
+OPSETS = range(18, 25)
+"""Versions of the standard operators that the function bodies are written in."""
 
 
 class LowerAnalog(ir.passes.InPlacePass):
@@ -50,8 +54,30 @@ class LowerAnalog(ir.passes.InPlacePass):
         super().__init__()
         self.plan = plan
 
+    @property
+    def _units(self) -> list[PlannedUnit]:
+        return [unit for unit in self.plan.units if unit.target == "analog"]
+
+    def requires(self, model: ir.Model) -> None:
+        """Operators of a known version, and analog units with nodes and finite weights in this model."""
+        _require_opset(model)
+        names = {node.name for node in model.graph}
+        for unit in self._units:
+            for name in unit.nodes:
+                if name not in names:
+                    raise ir.passes.PreconditionError(
+                        f"unit {unit.id!r}: the model has no node {name!r}; make the plan of this model"
+                    )
+            for matrix in unit.matrices:
+                if matrix.weight not in model.graph.initializers:
+                    raise ir.passes.PreconditionError(
+                        f"unit {unit.id!r}: the model has no weight {matrix.weight!r}; make the plan of "
+                        "this model"
+                    )
+                require_finite(model, matrix)
+
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        units = [unit for unit in self.plan.units if unit.target == "analog"]
+        units = self._units
         nodes = {node.name: node for node in model.graph}
         experts = [(unit, nodes[unit.nodes[0]]) for unit in units if unit.kind == "expert"]
         for unit, node in experts:
@@ -60,13 +86,19 @@ class LowerAnalog(ir.passes.InPlacePass):
             if unit.kind != "expert":
                 self._lower_matrices(unit, model.graph)
         if units:
-            AddAdcBounds(self.plan)(model)
-            AddAnalogBodies()(model)
+            run_passes(model, AddAdcBounds(self.plan), AddAnalogBodies())
             logger.info("lowered %s units", len(units))
         # Casts and transposes of weights, and the functions of operators that are gone.
-        RemoveUnusedNodesPass()(model)
-        RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
+        unused_functions = RemoveUnusedFunctionsPass()  # type: ignore[no-untyped-call]
+        run_passes(model, RemoveUnusedNodesPass(), unused_functions)
         return ir.passes.PassResult(model, modified=bool(units))
+
+    def ensures(self, model: ir.Model) -> None:
+        """No expert that the plan says is analog computes digitally."""
+        analog = {unit.id for unit in self._units if unit.kind == "expert"}
+        lowered = {n.attributes["unit"].as_string() for n in model.graph if n.op_type == "AnalogExpert"}
+        if left := analog - lowered:
+            raise ir.passes.PostconditionError(f"unit {min(left)!r} was not lowered")
 
     def _lower_expert(self, unit: PlannedUnit, node: ir.Node, graph: ir.Graph) -> None:
         node.op_type = "AnalogExpert"
@@ -110,8 +142,21 @@ class LowerAnalog(ir.passes.InPlacePass):
             "read_seed": 0,
             "rank": unit.rank or 0,
             "group_size": group_size,
-            "digital_count": digital_count(Decimal(self.plan.digital_frac), group_size),
+            "digital_count": self.plan.digital_frac.count(group_size),
         }
+
+
+def _require_opset(model: ir.Model) -> None:
+    opset = model.opset_imports.get("", model.opset_imports.get("ai.onnx"))
+    if opset is None:
+        raise ir.passes.PreconditionError(
+            "the model names no version of the standard operators; export it again"
+        )
+    if opset not in OPSETS:
+        raise ir.passes.PreconditionError(
+            f"the model uses opset {opset}; hetc takes {OPSETS.start} to {OPSETS.stop - 1}: convert it with "
+            "onnx.version_converter, or export it again"
+        )
 
 
 def _noise_attributes(profile: Profile) -> dict[str, _Attribute]:

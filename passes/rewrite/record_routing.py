@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from hetc.passes.analysis.unit_use import chosen_experts, leads_to_concat
 from hetc.plan.units import Unit
 
-__all__ = ["RecordRouting", "leads_to_concat"]
+__all__ = ["RecordRouting"]
 
 
 class RecordRouting(ir.passes.InPlacePass):
@@ -25,6 +26,14 @@ class RecordRouting(ir.passes.InPlacePass):
     def __init__(self, units: tuple[Unit, ...]) -> None:
         super().__init__()
         self.units = units
+
+    def requires(self, model: ir.Model) -> None:
+        """The experts stand in canonical layers, whose nodes lead to what the router chose."""
+        nodes = {node.name: node for node in model.graph}
+        for unit in self.units:
+            node = nodes.get(unit.nodes[0]) if unit.kind == "expert" else None
+            if unit.kind == "expert" and (node is None or chosen_experts(node) is None):
+                raise ir.passes.PreconditionError(f"unit {unit.id!r} is not an expert of a canonical layer")
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         nodes = {node.name: node for node in model.graph}
@@ -41,11 +50,6 @@ def _producer(node: ir.Node, index: int) -> ir.Node:
     producer = value.producer() if value is not None else None
     assert producer is not None, f"node {node.name!r} is not part of a canonical layer"
     return producer
-
-
-def leads_to_concat(expert: ir.Node) -> bool:
-    """Whether an expert's rows are its own: not so for the copies that `ReplaceExperts` makes."""
-    return [node.op_type for node in expert.outputs[0].consumers()] == ["Concat"]
 
 
 def _index(expert: ir.Node) -> ir.Value:

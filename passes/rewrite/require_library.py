@@ -14,6 +14,11 @@ __all__ = ["RequireLibrary"]
 class RequireLibrary(ir.passes.InPlacePass):
     """Passes the first graph input that is used through `hetc::RequireLibrary`."""
 
+    def requires(self, model: ir.Model) -> None:
+        """Some input is used: a guard stands between it and its users."""
+        if not any(value.uses() for value in model.graph.inputs):
+            raise ir.passes.PreconditionError("the model uses none of its inputs: nothing can guard it")
+
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         graph = model.graph
         value = next(value for value in graph.inputs if value.uses())

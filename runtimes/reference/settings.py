@@ -7,6 +7,7 @@ from typing import Any
 
 from hetc.base.errors import InvalidInputError
 from hetc.hardware.profile import Profile
+from hetc.operators.words import Mode, Store
 
 __all__ = ["Crossbar", "crossbar_of"]
 
@@ -18,7 +19,7 @@ AGING_FIELDS = ("drift_reference", "drift_mean", "drift_deviation", "flicker_dev
 class Crossbar:
     """What `docs/operators.md` keeps in attributes and session configuration, under the same names."""
 
-    mode: str
+    mode: Mode
     tile_rows: int = 512
     tile_columns: int = 512
     dac_bits: int = 8
@@ -48,7 +49,7 @@ class Crossbar:
     scale_mode: str = "column"
     seed: int = 0
     read_seed: int = 0
-    store: str = "bfloat16"
+    store: Store = "bfloat16"
 
     def __post_init__(self) -> None:
         """Raises `InvalidInputError` for a drift time or a 1/f noise that the device model doesn't know."""
@@ -81,7 +82,7 @@ class Crossbar:
         return self.noise_sigma[start : start + length]
 
 
-def crossbar_of(profile: Profile, mode: str, **choices: Any) -> Crossbar:
+def crossbar_of(profile: Profile, mode: Mode, **choices: Any) -> Crossbar:
     """The settings of a profile; `choices` are fields that it doesn't have: seed, read_seed, store."""
     shared = {field.name for field in fields(Crossbar)} & {field.name for field in fields(Profile)}
     return Crossbar(

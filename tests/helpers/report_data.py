@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from models import moe_model
 
-from hetc.compiler.pipeline import Placement, make_plan
+from hetc.compiler.placement import Placement, make_plan
 from hetc.evaluation.results import Result
 from hetc.hardware.profile import Profile
 from hetc.model.load import load_model

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
 import shutil
 from pathlib import Path
 
 import onnx_ir as ir
 from transformers import PreTrainedModel
 
-from hetc.base.errors import InvalidInputError, UsageError
-from hetc.base.output import bring_files
+from hetc.base.errors import InvalidInputError
+from hetc.base.output import bring_files, whole_folder
 from hetc.base.progress import progress
 from hetc.huggingface.cache import find_cache
 from hetc.huggingface.checkpoint import read_checkpoint, resolve_source
@@ -31,6 +30,7 @@ from hetc.huggingface.export.weights import AttachWeights, expert_weights
 from hetc.model.text_files import TEXT_FILES
 from hetc.operators.schemas import DOMAIN
 from hetc.passes.rewrite.expand_experts import ExpandExperts
+from hetc.passes.run_passes import run_passes
 
 __all__ = ["export"]
 
@@ -45,11 +45,16 @@ def export(source: str | Path, output: str | Path, *, link: bool = False, force:
     The graph takes `input_ids`, `attention_mask` `[batch, past + sequence]` (zeros on the left for padding),
     `position_ids` and the key/value cache, and gives float32 `logits`; batch, sequence and past are dynamic.
 
+        >>> import hetc
+        >>> path = hetc.export("samples/tiny_moe", "exported")
+        >>> path.name
+        'model.onnx'
+
     Args:
         source: folder with config.json and safetensors, or a hub id.
         output: folder to write; it appears whole or not at all.
         link: hard-link the safetensors files instead of copying them.
-        force: write into an existing folder; files of other names there stay.
+        force: replace the files of an earlier export; files of other names there stay.
 
     Returns:
         Path of model.onnx.
@@ -59,17 +64,10 @@ def export(source: str | Path, output: str | Path, *, link: bool = False, force:
         InvalidInputError: a checkpoint or family that cannot be exported; the message says why.
     """
     output = Path(output).resolve()
-    if output.exists() and not (force and output.is_dir()):
-        raise UsageError(f"{output}: exists; choose another folder, or pass --force to write into this one")
     folder = resolve_source(source)
-    tensors = read_checkpoint(folder)
-    skeleton = build_skeleton(folder)
-    staging = output.with_name(f".{output.name}.{secrets.token_hex(4)}")
-    try:
-        staging.mkdir(parents=True)
-    except OSError as error:
-        raise UsageError(f"{output}: cannot be written ({error.strerror}); choose another folder") from error
-    try:
+    with whole_folder(output, marker=None, force=force) as staging:
+        tensors = read_checkpoint(folder)
+        skeleton = build_skeleton(folder)
         with TensorFiles(staging) as files:
             places = find_weights(skeleton, tensors, files)
         brought = sorted(file for file in places.files if file.parent != staging)
@@ -78,9 +76,6 @@ def export(source: str | Path, output: str | Path, *, link: bool = False, force:
             if (folder / name).is_file():
                 shutil.copyfile(folder / name, staging / name)
         _write_model(skeleton, places, staging)
-        _publish(staging, output)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return output / MODEL_FILE
 
 
@@ -97,8 +92,8 @@ def _write_model(skeleton: PreTrainedModel, places: WeightPlaces, directory: Pat
     except Exception as error:  # whatever the family's code and the tracer raise
         reason = " ".join(str(error).split("\n")[:2]).strip()
         raise InvalidInputError(f"PyTorch cannot trace {family}: {reason}") from error
-    ExpandExperts(expert_weights(places, directory))(model)
-    AttachWeights(places.parameters, directory)(model)
+    expand = ExpandExperts(expert_weights(places, directory))
+    run_passes(model, expand, AttachWeights(places.parameters, directory))
     expected = sum(module.num_experts for _, module in experts_modules(skeleton))
     found = sum(node.domain == DOMAIN for node in model.graph)
     if found != expected:
@@ -109,12 +104,3 @@ def _write_model(skeleton: PreTrainedModel, places: WeightPlaces, directory: Pat
     if configuration:
         text = json.dumps(configuration, indent=2) + "\n"
         (directory / "genai_config.json").write_text(text, encoding="utf-8")
-
-
-def _publish(staging: Path, output: Path) -> None:
-    if not output.exists():
-        staging.rename(output)
-        return
-    # The graph comes last: an interrupted export leaves the old graph, not a new one that lacks its files.
-    for file in sorted(staging.iterdir(), key=lambda file: file.name == MODEL_FILE):
-        file.replace(output / file.name)

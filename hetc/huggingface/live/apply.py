@@ -17,10 +17,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from hetc.base.errors import InvalidInputError, UsageError
+from hetc.base.choices import choose
+from hetc.base.errors import InvalidInputError
 from hetc.hardware.profile import Profile
 from hetc.huggingface.experts import STACKED, experts_modules, split_stack
+from hetc.operators.words import MODES, Mode, Store
 from hetc.plan.calibration import parse_bound_rule
+from hetc.plan.fractions import FractionLike
 from hetc.plan.plan import Plan, PlannedUnit
 from hetc.plan.targets import targets_at
 from hetc.plan.units import Matrix
@@ -28,10 +31,7 @@ from hetc.plan.weight_roles import layer_name, unit_of_weight
 from hetc.runtimes.reference.settings import Crossbar, crossbar_of
 from hetc.runtimes.torch.crossbar import Crossbars, Placed, analog_matmul, place
 
-__all__ = ["MODES", "apply_plan"]
-
-MODES = ("exact", "converters", "noisy")
-"""What an analog unit computes; as the library's `hetc.mode`."""
+__all__ = ["apply_plan"]
 
 _Product = Callable[[torch.Tensor], torch.Tensor]
 
@@ -41,13 +41,13 @@ def apply_plan(
     model: nn.Module,
     plan: Plan,
     *,
-    mode: str | None = None,
+    mode: Mode | None = None,
     seed: int | None = None,
-    digital_frac: str | float | None = None,
+    digital_frac: FractionLike | None = None,
     noise_scale: float | None = None,
     drift_time: float | None = None,
     read_seed: int | None = None,
-    store: str | None = None,
+    store: Store | None = None,
 ) -> Iterator[None]:
     """Within the context, the model computes what a bundle of the plan does.
 
@@ -68,9 +68,7 @@ def apply_plan(
         InvalidInputError: A plan for another model, weights that are NaN or infinite, or a profile whose
             products draw noise one by one, which only bundles do.
     """
-    mode = mode or "noisy"
-    if mode not in MODES:
-        raise UsageError(f"mode {mode!r} is not known; choose one of {', '.join(MODES)}")
+    mode = choose("mode", mode or "noisy", MODES)
     changed = {"noise_scale": noise_scale, "drift_time": drift_time}
     given: dict[str, Any] = {name: value for name, value in changed.items() if value is not None}
     profile = replace(plan.profile, **given)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,17 @@ from transformers import PreTrainedModel
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS, grouped_mm_experts_forward
 
 from hetc.base.errors import InvalidInputError
-from hetc.hardware.profile import Profile
+from hetc.base.output import whole_file
+from hetc.hardware.profile import DEFAULT_PROFILE, Profile, load_profile
 from hetc.huggingface.experts import experts_modules
 from hetc.huggingface.live.live_model import open_model
 from hetc.huggingface.live.weight_noise import draw_weights, mean_square_error
+from hetc.model.tokens import TokensLike, token_windows
 from hetc.plan.scores import Scores
 from hetc.plan.units import DENSE
 from hetc.plan.weight_roles import layer_name, unit_of_weight
 
-__all__ = ["measure_scores"]
+__all__ = ["measure_scores", "score"]
 
 Report = Callable[[int, int], None]
 """Takes how many windows are done, and of how many."""
@@ -44,6 +46,50 @@ GAIN_WINDOWS = 16
 GAIN_DRAWS = 2
 MEASURED = "hetc_measured"
 """Name of the experts function that measures the gain."""
+
+
+def score(
+    checkpoint: str | Path,
+    data: TokensLike,
+    output: str | Path | None = None,
+    *,
+    profile: Profile | str | Path = DEFAULT_PROFILE,
+    window: int = 256,
+    windows: int = 128,
+    seed: int = 0,
+    device: str = "cpu",
+    force: bool = False,
+) -> Scores:
+    """Measures what the noise of each unit of a checkpoint costs, on text that no evaluation uses.
+
+        >>> import hetc
+        >>> tokens = "samples/tiny_moe/calibration.npz"
+        >>> scores = hetc.score("samples/tiny_moe", tokens, window=64, windows=2)
+        >>> sorted(scores.values)
+        ['expected-loss', 'noise-gain']
+
+    Args:
+        checkpoint: Folder of the checkpoint, or a hub id.
+        data: Token ids: an array of integers, or the path of an .npz file with an array `tokens`.
+        output: A file to write, `.safetensors`; None for none.
+        profile: The hardware; its programming noise alone is looked at.
+        window: Tokens in a row.
+        windows: How many rows, at most.
+        seed: Of the labels and noise that are drawn.
+        device: Where torch computes.
+        force: Replace an existing file.
+
+    Raises:
+        UsageError: No such checkpoint, a profile with drift, or the output exists.
+        InvalidInputError: Not a model with experts behind transformers' interface, or tokens it doesn't know.
+    """
+    hardware = profile if isinstance(profile, Profile) else load_profile(profile)
+    with nullcontext() if output is None else whole_file(Path(output), force=force) as staging:
+        tokens = token_windows(data, window, windows)
+        scores = measure_scores(checkpoint, tokens, hardware, seed=seed, device=device)
+        if staging is not None:
+            scores.save(staging)
+    return scores
 
 
 def measure_scores(

@@ -20,7 +20,8 @@ from onnx.reference import ReferenceEvaluator
 from hetc.base.errors import UsageError
 from hetc.bundle.bake import bake_bundle
 from hetc.bundle.bundle import Bundle, load_bundle
-from hetc.compiler.pipeline import Placement, compile, make_plan
+from hetc.compiler.compile import compile
+from hetc.compiler.placement import Placement, make_plan
 from hetc.hardware.noise_models import NOISE_MODELS
 from hetc.hardware.profile import Profile
 from hetc.model.load import load_model

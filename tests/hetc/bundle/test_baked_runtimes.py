@@ -14,7 +14,7 @@ from command_line import SAMPLE
 
 from hetc.bundle.bake import bake_bundle
 from hetc.bundle.bundle import Bundle
-from hetc.compiler.pipeline import compile
+from hetc.compiler.compile import compile
 from hetc.model.inputs import first_step
 from hetc.runtimes.onnxruntime.session import open_session
 

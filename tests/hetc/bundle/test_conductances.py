@@ -14,7 +14,7 @@ from hetc.base.errors import UsageError
 from hetc.bundle.bake import bake_bundle
 from hetc.bundle.bundle import Bundle
 from hetc.bundle.conductances import TILE_MAP, write_conductances
-from hetc.compiler.pipeline import compile
+from hetc.compiler.compile import compile
 from hetc.hardware.noise_models import NOISE_MODELS
 from hetc.hardware.profile import Profile
 from hetc.model.load import load_model

@@ -9,7 +9,7 @@ from command_line import SAMPLE
 from hetc.bundle.bundle import Bundle
 from hetc.bundle.noise_probe import PROBES, NoiseProbe, mean_noise
 from hetc.bundle.programming import programmed_weight
-from hetc.compiler.pipeline import compile
+from hetc.compiler.compile import compile
 from hetc.model.load import load_model
 from hetc.model.weights import read_tensor
 from hetc.passes.analysis.analog_matrices import analog_matrices, analog_nodes

@@ -19,7 +19,8 @@ from hetc.base.errors import InvalidInputError, UsageError
 from hetc.bundle.bake import bake_bundle
 from hetc.bundle.bundle import Bundle
 from hetc.bundle.partition import PARTITIONS, partition_bundle
-from hetc.compiler.pipeline import Placement, compile, make_plan
+from hetc.compiler.compile import compile
+from hetc.compiler.placement import Placement, make_plan
 from hetc.hardware.profile import Profile
 from hetc.model.inputs import first_step
 from hetc.model.load import load_model
@@ -171,7 +172,7 @@ def test_nodes_without_a_stamp_are_refused(bundle: Bundle, tmp_path: Path) -> No
     copied = compile(load_model(SAMPLE / "model.onnx").model, tmp_path / "whole")
     proto = onnx.load(copied.graph_file, load_external_data=False)
     for entry in proto.graph.node[3].metadata_props:
-        entry.key = entry.key.replace("hetc.bundle.partition", "gone")
+        entry.key = entry.key.replace("hetc.partition", "gone")
     stripped = proto.SerializeToString()
     copied.graph_file.write_bytes(stripped)
     with pytest.raises(InvalidInputError, match="no partition in its metadata"):

@@ -11,8 +11,8 @@ import pytest
 from command_line import SAMPLE, hetc
 
 from hetc.base.errors import InvalidInputError, UsageError
-from hetc.compiler.mitigation import mitigate_model
-from hetc.compiler.pipeline import compile
+from hetc.compiler.compile import compile
+from hetc.compiler.mitigation import mitigate
 from hetc.evaluation.likelihood import mean_loss, session_forward
 from hetc.runtimes.onnxruntime.session import open_session
 
@@ -23,7 +23,7 @@ CALIBRATION = np.load(SAMPLE / "calibration.npz")["tokens"][:2048].reshape(-1, 2
 @pytest.mark.parametrize("name", ["tiny_moe", "tiny_deepseek"])
 def test_a_smoothed_sample_computes_what_it_did(name: str, tmp_path: Path) -> None:
     source = SAMPLE.parent / name / "model.onnx"
-    assert mitigate_model(source, CALIBRATION, tmp_path / "smooth", smooth=0.5)
+    assert mitigate(source, CALIBRATION, tmp_path / "smooth", smooth=0.5)
     plain, smooth = (
         session_forward(open_session(path))(WINDOWS[:2])
         for path in (source, tmp_path / "smooth" / "model.onnx")
@@ -36,7 +36,7 @@ def test_a_smoothed_sample_computes_what_it_did(name: str, tmp_path: Path) -> No
 
 def test_replaced_experts_halve_the_noise_of_others(tmp_path: Path) -> None:
     source = SAMPLE / "model.onnx"
-    (done,) = mitigate_model(source, CALIBRATION, tmp_path / "replaced", replace=2)
+    (done,) = mitigate(source, CALIBRATION, tmp_path / "replaced", replace=2)
     assert done == "replaced 8 experts"
     plain, replaced = (
         compile(path, tmp_path / f"{index}", digital_frac=0)
@@ -53,7 +53,7 @@ def test_replaced_experts_halve_the_noise_of_others(tmp_path: Path) -> None:
     assert len(set(streams)) == len(streams)
     # What was rewritten can be recorded again; its least used experts are copies now, and stay.
     with pytest.raises(InvalidInputError, match="no expert can be replaced"):
-        mitigate_model(tmp_path / "replaced" / "model.onnx", CALIBRATION, tmp_path / "twice", replace=1)
+        mitigate(tmp_path / "replaced" / "model.onnx", CALIBRATION, tmp_path / "twice", replace=1)
 
 
 def test_hard_linked_weights_can_be_rewritten(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_hard_linked_weights_can_be_rewritten(tmp_path: Path) -> None:
     for name in ("model.onnx", "model.safetensors"):
         shutil.copyfile(SAMPLE / name, tmp_path / name)
     (tmp_path / "other").hardlink_to(tmp_path / "model.safetensors")
-    done = mitigate_model(tmp_path / "model.onnx", CALIBRATION[:1], tmp_path / "m", smooth=0.5, replace=1)
+    done = mitigate(tmp_path / "model.onnx", CALIBRATION[:1], tmp_path / "m", smooth=0.5, replace=1)
     assert done == ["smoothed 9 norms", "replaced 4 experts"]
 
 
@@ -78,11 +78,11 @@ def test_command_and_what_is_refused(tmp_path: Path) -> None:
         ({"replace": 9}, "9 of the 16 experts of layers.0 are too many"),
     ):
         with pytest.raises(UsageError, match=message):
-            mitigate_model(SAMPLE / "model.onnx", CALIBRATION[:1], tmp_path / "other", **choices)
+            mitigate(SAMPLE / "model.onnx", CALIBRATION[:1], tmp_path / "other", **choices)
     graph = onnx.parser.parse_model(
         '<ir_version: 10, opset_import: ["" : 18]> g (float[2] x) => (float[2] y) { y = Neg(x) }'
     )
     onnx.save(graph, tmp_path / "m.onnx")
     with pytest.raises(InvalidInputError, match="no norm leads to products alone"):
-        mitigate_model(tmp_path / "m.onnx", CALIBRATION, tmp_path / "other", smooth=0.5)
+        mitigate(tmp_path / "m.onnx", CALIBRATION, tmp_path / "other", smooth=0.5)
     assert not (tmp_path / "other").exists()

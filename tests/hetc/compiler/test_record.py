@@ -12,11 +12,12 @@ from command_line import SAMPLE, hetc
 from models import moe_model
 
 from hetc.base.errors import InvalidInputError, UsageError
-from hetc.compiler.pipeline import Placement, compile, make_plan
-from hetc.compiler.recording import record
+from hetc.compiler.compile import compile
+from hetc.compiler.placement import Placement, make_plan
+from hetc.compiler.recording import calibrate
 from hetc.hardware.profile import Profile
 from hetc.model.load import load_model
-from hetc.model.tokens import load_tokens
+from hetc.model.tokens import token_windows
 from hetc.passes.analysis.set_ranges import FEWEST_ROWS, set_ranges
 from hetc.plan.calibration import Calibration, Statistics
 from hetc.runtimes.onnxruntime.session import open_session
@@ -65,14 +66,14 @@ def test_kernels_count_what_enters(model: Path, tmp_path: Path) -> None:
 
 
 def _record(model: Path, tokens: np.ndarray) -> Calibration:
-    return record(model, tokens.reshape(1, -1), SMALL)
+    return calibrate(model, tokens.reshape(1, -1), profile=SMALL)
 
 
 def test_parts_merge_to_the_whole() -> None:
-    windows = load_tokens(SAMPLE / "calibration.npz", 64)[:6]
-    whole = record(SAMPLE / "model.onnx", windows, Profile(), batch=2)
-    parts = record(SAMPLE / "model.onnx", windows[:2], Profile())
-    parts.merge(record(SAMPLE / "model.onnx", windows[2:], Profile(), batch=3))
+    windows = token_windows(SAMPLE / "calibration.npz", 64, 6)
+    whole = calibrate(SAMPLE / "model.onnx", windows, batch=2)
+    parts = calibrate(SAMPLE / "model.onnx", windows[:2])
+    parts.merge(calibrate(SAMPLE / "model.onnx", windows[2:], batch=3))
     assert parts.tokens == whole.tokens == windows.size
     assert {unit: use.tokens for unit, use in parts.routing.items()} == {
         unit: use.tokens for unit, use in whole.routing.items()
@@ -195,7 +196,7 @@ def test_bad_data(tmp_path: Path, options: list[str], code: int, message: str) -
 def test_data_that_cannot_be_tokens(tmp_path: Path) -> None:
     np.savez(tmp_path / "floats.npz", tokens=np.ones(300))
     with pytest.raises(InvalidInputError, match="not integers"):
-        load_tokens(tmp_path / "floats.npz", 10)
+        token_windows(tmp_path / "floats.npz", 10)
     np.savez(tmp_path / "few.npz", tokens=np.arange(9))
     with pytest.raises(UsageError, match="fewer than one window"):
-        load_tokens(tmp_path / "few.npz", 10)
+        token_windows(tmp_path / "few.npz", 10)

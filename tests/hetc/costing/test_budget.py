@@ -17,7 +17,7 @@ from olmoe import olmoe_units
 
 import hetc
 from hetc.base.errors import UsageError
-from hetc.compiler.pipeline import Placement, make_plan
+from hetc.compiler.placement import Placement, make_plan
 from hetc.costing.budget import METRICS, fill_budget, parse_budget
 from hetc.costing.cost import CostBasis
 from hetc.costing.profile import load_costs
@@ -25,7 +25,7 @@ from hetc.costing.work import Workload
 from hetc.hardware.profile import Profile
 from hetc.model.load import load_model
 from hetc.passes.analysis.place_units import place_units
-from hetc.plan.plan import Plan, PlannedUnit, digital_count, parse_fraction
+from hetc.plan.plan import Plan, PlannedUnit
 from hetc.plan.scores import Scores
 from hetc.plan.targets import flip_fraction, targets_at
 from hetc.plan.units import DENSE
@@ -148,7 +148,7 @@ def test_dense_units_compete_where_they_have_a_score() -> None:
 def test_experts_go_on_along_the_same_order_at_run_time() -> None:
     low = make("parameters:30%", score="expected-loss", scores=everything())
     experts = [unit for unit in low.units if unit.kind == "expert"]
-    kept = digital_count(parse_fraction(low.digital_frac), len(experts))
+    kept = low.digital_frac.count(len(experts))
     assert {unit.id for unit in experts if unit.target == "digital"} == {
         unit.id for unit in experts if (unit.rank or 0) < kept
     }

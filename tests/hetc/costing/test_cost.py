@@ -17,10 +17,10 @@ from olmoe import olmoe_units
 from places import ROOT
 
 from hetc.base.errors import InvalidInputError, UsageError
-from hetc.compiler.pipeline import Placement, make_plan
-from hetc.costing.cost import ACCOUNTINGS, _expected_busiest, plan_cost, recorded_loads, unit_cost
+from hetc.compiler.placement import Placement, make_plan
+from hetc.costing.cost import _expected_busiest, plan_cost, recorded_loads, unit_cost
 from hetc.costing.profile import built_in_costs, load_costs
-from hetc.costing.work import Workload, unit_work
+from hetc.costing.work import ACCOUNTINGS, Workload, unit_work
 from hetc.hardware.profile import Profile
 from hetc.model.load import load_model
 from hetc.passes.analysis.place_units import place_units

@@ -18,12 +18,12 @@ from command_line import SAMPLE, hetc
 
 from hetc.base.errors import InvalidInputError, UsageError
 from hetc.bundle.bundle import Bundle
-from hetc.compiler.pipeline import compile
+from hetc.compiler.compile import compile
 from hetc.evaluation.generate import end_tokens, generate_tokens
 from hetc.evaluation.likelihood import session_predict
 from hetc.evaluation.results import read_results
 from hetc.evaluation.running import running
-from hetc.evaluation.tasks import PAPER_TASKS, LanguageModel, evaluate, task_names
+from hetc.evaluation.tasks import PAPER_TASKS, LanguageModel, run_tasks, task_names
 
 TASKS = SAMPLE.parent / "tasks"
 
@@ -39,7 +39,7 @@ def language_model(bundle: Bundle, batch: int = 8, **choices: Any) -> LanguageMo
 
 
 def results(model: LanguageModel, task: str, limit: int | None = None) -> dict[str, float]:
-    return {row["metric"]: row["value"] for row in evaluate(model, [task], include=TASKS, limit=limit)}
+    return {row["metric"]: row["value"] for row in run_tasks(model, [task], include=TASKS, limit=limit)}
 
 
 @dataclass
@@ -105,7 +105,7 @@ def test_names() -> None:
 def test_what_is_refused(bundle: Bundle, tmp_path: Path) -> None:
     model = language_model(bundle, mode="exact")
     with pytest.raises(UsageError, match="task 'piq': lm-eval has no task of that name"):
-        evaluate(model, ["piq"])
+        run_tasks(model, ["piq"])
     with pytest.raises(InvalidInputError, match=r"has no tokenizer\.json"):
         LanguageModel(model.predict, model.generate, tmp_path)
     shutil.copy(SAMPLE / "tokenizer.json", tmp_path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ import pytest
 from models import moe_model, with_static_converters
 
 from hetc.base.errors import InvalidInputError, UsageError
-from hetc.compiler.pipeline import Placement, make_plan
+from hetc.compiler.placement import Placement, make_plan
 from hetc.hardware.profile import Profile
 from hetc.model.load import load_model
-from hetc.plan.plan import Plan, digital_count, parse_fraction
+from hetc.plan.fractions import DigitalFraction
+from hetc.plan.plan import Plan
 from hetc.plan.targets import flip_fraction
 
 
@@ -40,12 +41,12 @@ def test_shares_add_up() -> None:
 @pytest.mark.parametrize("text", ["-0.1", "1.01", "nan", "inf", "a quarter", ""])
 def test_fractions_outside_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="between 0 and 1"):
-        parse_fraction(text)
+        DigitalFraction(text)
 
 
 @pytest.mark.parametrize(("text", "exact"), [("0.25", "0.25"), (0.1, "0.1"), ("1e-3", "0.001"), (1, "1")])
 def test_fractions_are_exact(text: str | float, exact: str) -> None:
-    assert format(parse_fraction(text), "f") == exact
+    assert str(DigitalFraction(text)) == exact
 
 
 @pytest.mark.parametrize(
@@ -86,6 +87,6 @@ def test_flip_fraction_is_where_the_unit_changes_sides() -> None:
             assert flip is None
             continue
         assert flip is not None and unit.rank is not None
-        at, below = (Decimal(float(flip) + offset) for offset in (0, -1e-9))
-        assert digital_count(at, unit.group_size) > unit.rank
-        assert digital_count(below, unit.group_size) <= unit.rank
+        at, below = (DigitalFraction(flip - offset) for offset in (0, Fraction(1, 10**9)))
+        assert at.count(unit.group_size) > unit.rank
+        assert below.count(unit.group_size) <= unit.rank

@@ -16,14 +16,14 @@ from models import moe_model
 from hetc.base.errors import UsageError
 from hetc.bundle.bundle import Bundle
 from hetc.bundle.noise_probe import mean_noise
-from hetc.compiler.pipeline import compile
+from hetc.compiler.compile import compile
 from hetc.costing.cost import CostBasis
 from hetc.costing.profile import load_costs
 from hetc.evaluation.likelihood import session_forward
 from hetc.hardware.profile import Profile
 from hetc.tuning.adaptive_session import AdaptiveSession
 from hetc.tuning.shares import TUNING, TunedShare, Tuning
-from hetc.tuning.tune import tune_bundle
+from hetc.tuning.tune import tune
 
 WINDOWS = np.load(SAMPLE / "heldout.npz")["tokens"][:256].reshape(2, 128)
 YEAR = 31536000.0
@@ -39,7 +39,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture(scope="module")
 def tuning(bundle: Bundle) -> Tuning:
     basis = CostBasis(load_costs("a100+pcm-3d"))
-    return tune_bundle(bundle, WINDOWS, basis, max_drop="2%", seeds=2, drift_times=(0, YEAR))
+    return tune(bundle, WINDOWS, basis, max_drop="2%", seeds=2, drift_times=(0, YEAR))
 
 
 def test_drift_changes_the_share(bundle: Bundle, tuning: Tuning) -> None:

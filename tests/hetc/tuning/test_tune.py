@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hetc.base.errors import InvalidInputError, UsageError
 from hetc.bundle.bundle import Bundle, load_bundle
-from hetc.compiler.pipeline import compile
+from hetc.compiler.compile import compile
 from hetc.costing.cost import CostBasis
 from hetc.costing.profile import load_costs
 from hetc.costing.work import Workload
@@ -22,7 +22,7 @@ from hetc.evaluation.likelihood import mean_loss, session_forward
 from hetc.hardware.profile import Profile
 from hetc.plan.targets import targets_at
 from hetc.tuning.shares import TUNING, Tuning, choose_share, load_tuning
-from hetc.tuning.tune import _smallest, student_t, tune_bundle
+from hetc.tuning.tune import _smallest, student_t, tune
 
 BASIS = CostBasis(load_costs("a100+pcm-3d"), Workload("decode", batch=4, context=100), "overlapped")
 WINDOWS = np.load(SAMPLE / "heldout.npz")["tokens"][:256].reshape(2, 128)
@@ -36,7 +36,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture(scope="module")
 def tuning(bundle: Bundle) -> Tuning:
-    return tune_bundle(bundle, WINDOWS, BASIS, max_drop="0.2", seeds=3)
+    return tune(bundle, WINDOWS, BASIS, max_drop="0.2", seeds=3)
 
 
 @pytest.mark.parametrize(
@@ -120,9 +120,9 @@ def test_shares_by_noise_and_energy(tuning: Tuning) -> None:
 
 def test_refusals(bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="neither a share"):
-        tune_bundle(bundle, WINDOWS, BASIS, max_drop="much")
+        tune(bundle, WINDOWS, BASIS, max_drop="much")
     with pytest.raises(UsageError, match="loss, accuracy"):
-        tune_bundle(bundle, WINDOWS, BASIS, metric="perplexity")
+        tune(bundle, WINDOWS, BASIS, metric="perplexity")
     untuned = compile(SAMPLE / "model.onnx", tmp_path / "untuned", digital_frac=1)
     with pytest.raises(UsageError, match="hetc tune"):
         untuned.session(target_loss=3.0)

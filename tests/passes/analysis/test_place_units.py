@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from hetc.base.errors import UsageError
 from hetc.hardware.profile import Profile
 from hetc.passes.analysis.place_units import place_units
-from hetc.plan.plan import PlannedUnit, digital_count
+from hetc.plan.fractions import DigitalFraction
+from hetc.plan.plan import PlannedUnit
 from hetc.plan.units import Matrix, Unit
 
 
@@ -29,7 +30,8 @@ SCORES = {expert.id: float(10 * (expert.layer or 0) + (expert.expert or 0)) for 
 
 
 def place(units: list[Unit], fraction: str = "0.25", **options: Any) -> dict[str, PlannedUnit]:
-    placed = place_units(units, SCORES, Profile(), digital_frac=Decimal(fraction), score="maxnn", **options)
+    kept = DigitalFraction(fraction)
+    placed = place_units(units, SCORES, Profile(), digital_frac=kept, score="maxnn", **options)
     return {one.id: one for one in placed}
 
 
@@ -52,7 +54,7 @@ def test_best_of_the_model_are_digital() -> None:
 
 def test_ties_go_to_the_lower_index() -> None:
     placed = place_units(
-        EXPERTS, dict.fromkeys(SCORES, 1.0), Profile(), digital_frac=Decimal("0.25"), score="maxnn"
+        EXPERTS, dict.fromkeys(SCORES, 1.0), Profile(), digital_frac=DigitalFraction("0.25"), score="maxnn"
     )
     assert [one.id for one in placed if one.target == "digital"] == [
         "layers.0.experts.0",
@@ -103,8 +105,8 @@ def test_bad_pins(pins: dict[str, list[str]], message: str) -> None:
 @given(st.decimals(0, 1, places=4), st.decimals(0, 1, places=4), st.integers(1, 300))
 def test_a_larger_fraction_only_adds(first: Decimal, second: Decimal, size: int) -> None:
     low, high = sorted((first, second))
-    assert 0 <= digital_count(low, size) <= digital_count(high, size) <= size
+    assert 0 <= DigitalFraction(low).count(size) <= DigitalFraction(high).count(size) <= size
 
 
 def test_half_rounds_up_exactly() -> None:
-    assert digital_count(Decimal("0.29"), 50) == 15  # 14.5 in decimal, below it in binary
+    assert DigitalFraction("0.29").count(50) == 15  # 14.5 in decimal, below it in binary

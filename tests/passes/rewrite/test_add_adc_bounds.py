@@ -12,7 +12,7 @@ from equality import assert_mostly_equal
 from models import moe_model, with_static_converters
 
 from hetc.base.errors import InvalidInputError
-from hetc.compiler.pipeline import Placement, make_plan
+from hetc.compiler.placement import Placement, make_plan
 from hetc.hardware.profile import Profile
 from hetc.model.load import LoadedModel, load_model
 from hetc.passes.analysis.analog_matrices import analog_nodes, named_inputs

@@ -6,7 +6,7 @@ import pytest
 from models import moe_model
 
 from hetc.base.errors import InvalidInputError
-from hetc.compiler.pipeline import Placement, make_plan
+from hetc.compiler.placement import Placement, make_plan
 from hetc.hardware.profile import Profile
 from hetc.model.load import load_model
 from hetc.passes.analysis.analog_matrices import analog_nodes

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from hetc.base.errors import InvalidInputError
 from hetc.passes.canonical.canonical_layer import ExpertWeights
 from hetc.passes.rewrite.expand_experts import ExpandExperts
+from hetc.passes.run_passes import run_passes
 from hetc.runtimes.reference import expert
 
 HIDDEN, INTERMEDIATE = 6, 4
@@ -156,7 +157,7 @@ def test_model_without_placeholder_is_left_alone() -> None:
 
 def test_missing_weights() -> None:
     with pytest.raises(InvalidInputError, match=r"model\.layers\.3\.mlp\.experts: .*no weights"):
-        ExpandExperts({})(placeholder_model(top_k=1))
+        run_passes(placeholder_model(top_k=1), ExpandExperts({}))
 
 
 def test_mixed_types_in_one_expert() -> None:
@@ -164,7 +165,7 @@ def test_mixed_types_in_one_expert() -> None:
     half = initializer("half", np.zeros((HIDDEN, INTERMEDIATE), np.float16))
     experts[1] = ExpertWeights(gate=experts[1].gate, up=experts[1].up, down=half)
     with pytest.raises(InvalidInputError, match=r"expert 1: .*half is FLOAT16"):
-        ExpandExperts({PATH: experts})(placeholder_model(top_k=1))
+        run_passes(placeholder_model(top_k=1), ExpandExperts({PATH: experts}))
 
 
 def test_forms_that_one_function_cannot_serve() -> None:

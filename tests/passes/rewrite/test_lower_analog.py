@@ -9,7 +9,7 @@ import onnx_ir as ir
 import pytest
 from models import moe_model
 
-from hetc.compiler.pipeline import Placement, make_plan
+from hetc.compiler.placement import Placement, make_plan
 from hetc.hardware.profile import Profile
 from hetc.model.load import LoadedModel
 from hetc.passes.rewrite.lower_analog import LowerAnalog

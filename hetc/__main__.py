@@ -1,0 +1,5 @@
+"""`python -m hetc` is the command `hetc`."""
+
+from hetc.cli.main import main
+
+main()

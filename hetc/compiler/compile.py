@@ -1,0 +1,147 @@
+"""The way of the data: model -> plan -> lowered graph -> bundle."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hetc.base.errors import InvalidInputError, UsageError
+from hetc.bundle.bundle import Bundle
+from hetc.bundle.writer import write_bundle
+from hetc.compiler.loading import ModelLike, load_moe_model
+from hetc.compiler.placement import Placement, make_plan
+from hetc.hardware.profile import DEFAULT_PROFILE, Profile, load_profile
+from hetc.model.load import LoadedModel
+from hetc.operators import schemas
+from hetc.passes.analysis.find_units import find_units
+from hetc.passes.rewrite.freeze_weights import FreezeWeights
+from hetc.passes.rewrite.lower_analog import LowerAnalog
+from hetc.passes.rewrite.stamp_targets import StampTargets
+from hetc.passes.run_passes import run_passes
+from hetc.plan.plan import Plan
+from hetc.plan.units import Unit
+
+__all__ = ["compile", "default_output", "lower_model", "plan_model"]
+
+logger = logging.getLogger(__name__)
+
+LEAST_IR_VERSION = 10
+
+
+def compile(
+    model: ModelLike,
+    output: str | Path | None = None,
+    placement: Placement | None = None,
+    *,
+    plan: Plan | str | Path | None = None,
+    profile: Profile | str | Path | None = None,
+    link: bool = False,
+    force: bool = False,
+    allow_partial: bool = False,
+    **choices: Any,
+) -> Bundle:
+    """Compiles an MoE model into a bundle.
+
+        >>> import hetc
+        >>> bundle = hetc.compile("samples/tiny_moe/model.onnx", "demo.hetc", digital_frac=0.25)
+        >>> bundle
+        Bundle('demo.hetc', digital 34.39 %, analog 61.90 %)
+
+    Args:
+        model: A path (of a model, or of a folder with one), an onnx ModelProto, an onnx-ir Model or a
+            graphsurgeon Graph. It isn't changed.
+        output: Folder of the bundle; by default named after the model, in the current folder.
+        placement: What is to be digital. Its fields can be given by themselves instead, by name:
+            `digital_frac`, `budget`, `score`, `scores`, `ranking`, `digital`, `analog`, `seed`,
+            `calibration`, ... (see `hetc.compiler.placement.Placement`).
+        plan: A plan, or the path of one, to follow instead of deciding: it says all that a placement and a
+            profile say, so neither can be given.
+        profile: A profile, the name of a built-in one, or the path of a TOML file; None for pcm-512.
+        link: Hard-link weight files into the bundle instead of copying them.
+        force: Replace an existing bundle.
+        allow_partial: Leave MoE layers of an unknown spelling as they are, digital, instead of refusing.
+        choices: Fields of `Placement`.
+
+    Raises:
+        UsageError: A bad argument, or two that contradict; nothing is left behind.
+        InvalidInputError: A model, plan or profile that cannot be used.
+        RuntimeMissingError: The operator library is not installed.
+    """
+    loaded, made = plan_model(
+        model, placement, plan=plan, profile=profile, allow_partial=allow_partial, **choices
+    )
+    target = Path(output) if output is not None else default_output(loaded)
+    lowered = lower_model(loaded, made)
+    return write_bundle(loaded.model, lowered, target, link=link, force=force)
+
+
+def plan_model(
+    model: ModelLike,
+    placement: Placement | None = None,
+    *,
+    plan: Plan | str | Path | None = None,
+    profile: Profile | str | Path | None = None,
+    allow_partial: bool = False,
+    **choices: Any,
+) -> tuple[LoadedModel, Plan]:
+    """The first half of `compile`, whose arguments and errors it has: nothing is rewritten or written."""
+    if placement is not None and choices:
+        raise UsageError(f"{next(iter(choices))} is given beside a placement; put it into the placement")
+    if plan is not None:
+        hardware = {} if profile is None else {"profile": profile}
+        given = {**choices, **hardware} or ({"placement": placement} if placement is not None else {})
+        for name in given:
+            option = name.removesuffix("_rule").replace("_", "-")
+            raise UsageError(f"--plan already says --{option}; give one of the two")
+    loaded = load_moe_model(model, allow_partial=allow_partial)
+    if plan is not None:
+        return loaded, plan if isinstance(plan, Plan) else Plan.load(Path(plan))
+    hardware_profile = profile if isinstance(profile, Profile) else load_profile(profile or DEFAULT_PROFILE)
+    return loaded, make_plan(loaded, placement or Placement(**_tuples(choices)), hardware_profile)
+
+
+def lower_model(loaded: LoadedModel, plan: Plan) -> Plan:
+    """Rewrites the loaded model as the plan says; returns the plan with its source and partitions.
+
+    Raises:
+        InvalidInputError: The plan is for another model, or asks for what can't be.
+    """
+    schemas.register()
+    model = loaded.model
+    units = find_units(model)
+    _check_plan(plan, units)
+    stamp = StampTargets({node: unit.id for unit in plan.units for node in unit.nodes})
+    run_passes(model, FreezeWeights(units), LowerAnalog(plan), stamp)
+    model.ir_version = max(model.ir_version, LEAST_IR_VERSION)
+    return replace(plan, partitions=stamp.partitions, source=loaded.source)
+
+
+def default_output(loaded: LoadedModel) -> Path:
+    """`NAME.hetc` in the current folder; a model.onnx is called by its folder's name."""
+    file = Path(loaded.source["file"] or "model.onnx").absolute()
+    return Path(f"{file.parent.name if file.stem == 'model' and loaded.source['file'] else file.stem}.hetc")
+
+
+def _tuples(choices: dict[str, Any]) -> dict[str, Any]:
+    """Patterns may come as any iterable."""
+    return {name: tuple(value) if name in ("digital", "analog") else value for name, value in choices.items()}
+
+
+def _check_plan(plan: Plan, units: tuple[Unit, ...]) -> None:
+    known = {unit.id: unit for unit in units}
+    for planned in plan.units:
+        unit = known.pop(planned.id, None)
+        if unit is None:
+            raise InvalidInputError(f"plan: unit {planned.id!r} is not in the model")
+        if (planned.matrices, planned.nodes) != (unit.matrices, unit.nodes):
+            raise InvalidInputError(
+                f"plan: the weights or nodes of unit {planned.id!r} are not those of the model; the plan was "
+                "made for another one"
+            )
+        if planned.target == "analog" and (unit.unsupported or not unit.counted):
+            reason = unit.unsupported or f"a {unit.kind} is always digital"
+            raise InvalidInputError(f"plan: unit {planned.id!r} cannot be analog: {reason}")
+    if known:
+        raise InvalidInputError(f"plan: unit {next(iter(known))!r} of the model has no target")

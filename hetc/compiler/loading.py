@@ -1,0 +1,107 @@
+"""Opens what users hand to commands: a model, a folder with one, a bundle or a plan.
+
+Every command goes through here, so that all take the same things and say the same where they can't.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Union
+
+import onnx
+import onnx_ir as ir
+
+from hetc.base.errors import InvalidInputError, UsageError
+from hetc.bundle.bundle import MANIFEST, Bundle, load_bundle
+from hetc.model.load import LoadedModel, load_model
+from hetc.passes.rewrite.raise_experts import RaiseExperts
+from hetc.passes.run_passes import run_passes
+from hetc.plan.finding import Finding
+from hetc.plan.plan import Plan
+
+__all__ = ["ModelLike", "find_model", "load_moe_model", "open_placed"]
+
+ModelLike = Union[str, Path, onnx.ModelProto, ir.Model, Any]
+"""A path (of a model, or of a folder with one), an onnx ModelProto, an onnx-ir Model or a gs.Graph."""
+
+CHECKPOINT_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+
+
+def load_moe_model(model: ModelLike, *, allow_partial: bool = False) -> LoadedModel:
+    """Loads a model and makes its MoE layers canonical.
+
+    Args:
+        model: What the user has; it isn't changed.
+        allow_partial: Leave layers of an unknown spelling as they are instead of refusing.
+
+    Raises:
+        UsageError: The path isn't there or leads to something else, or the object is of another kind.
+        InvalidInputError: Not a usable model, or an MoE layer of an unknown spelling; names each.
+    """
+    loaded = load_model(find_model(Path(model)) if isinstance(model, (str, Path)) else model)
+    raising = RaiseExperts()
+    run_passes(loaded.model, raising)
+    unknown = [finding for finding in raising.findings if not finding.raised]
+    if unknown and not allow_partial:
+        raise InvalidInputError(_unknown_spellings(unknown))
+    return replace(loaded, findings=raising.findings)
+
+
+def open_placed(path: str | Path, *, allow_partial: bool = False) -> Bundle | Plan | LoadedModel:
+    """A bundle, a plan or a model, whichever a path leads to; `allow_partial` as for `load_moe_model`.
+
+    Raises:
+        UsageError: Nothing is there, or something else.
+        InvalidInputError: It cannot be read.
+    """
+    path = Path(path)
+    if (path / MANIFEST).is_file():
+        return load_bundle(path)
+    if path.suffix == ".json" and path.is_file():
+        return Plan.load(path)
+    return load_moe_model(path, allow_partial=allow_partial)
+
+
+def find_model(path: Path) -> Path:
+    """The model file that a path leads to: itself, or the one in a folder.
+
+    Raises:
+        UsageError: Nothing is there, or a bundle, a plan, a checkpoint, or several models.
+    """
+    if path.is_dir():
+        return _model_in(path)
+    if path.suffix == ".json" and path.is_file():
+        raise UsageError(f"{path} is no model; a plan is followed by `hetc compile MODEL --plan {path}`")
+    if path.suffix == ".safetensors" and path.is_file():
+        raise UsageError(f"{path} holds weights or measurements, not a graph; give a model's .onnx file")
+    if not path.is_file():
+        raise UsageError(f"model {path}: no such file")
+    return path
+
+
+def _model_in(folder: Path) -> Path:
+    if (folder / MANIFEST).is_file():
+        source = load_bundle(folder).plan.source["file"]
+        made_of = f", such as {source}" if source else ""
+        raise UsageError(f"{folder} is a bundle; give the model that it was compiled from{made_of}")
+    models = sorted(folder.glob("*.onnx"))
+    if len(models) == 1:
+        return models[0]
+    if models:
+        names = ", ".join(model.name for model in models)
+        raise UsageError(f"{folder} holds several models ({names}); give one of the files")
+    if any((folder / name).is_file() for name in CHECKPOINT_FILES):
+        raise UsageError(
+            f"{folder} is a checkpoint; make a model of it first: hetc export {folder} -o {folder.name}-onnx"
+        )
+    raise UsageError(f"{folder} holds no .onnx file")
+
+
+def _unknown_spellings(findings: Iterable[Finding]) -> str:
+    lines = [f"  {finding}" for finding in findings]
+    return (
+        f"{len(lines)} MoE layers have a spelling that hetc doesn't know; --allow-partial leaves them "
+        "as they are, digital\n" + "\n".join(lines)
+    )

@@ -1,0 +1,170 @@
+"""From a model and what the user asks for to a plan; the graph isn't changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hetc.base.choices import choose
+from hetc.base.errors import InvalidInputError, UsageError
+from hetc.base.version import __version__
+from hetc.costing.budget import Budget, fill_budget, parse_budget
+from hetc.costing.cost import CostBasis
+from hetc.costing.profile import load_costs
+from hetc.hardware.profile import Profile
+from hetc.model.load import LoadedModel
+from hetc.passes.analysis.find_units import find_units, model_parameters
+from hetc.passes.analysis.place_units import place_units
+from hetc.passes.analysis.score_experts import score_experts
+from hetc.passes.analysis.set_ranges import set_ranges
+from hetc.plan.calibration import Calibration
+from hetc.plan.fractions import DigitalFraction, FractionLike
+from hetc.plan.plan import Plan, PlannedUnit
+from hetc.plan.scores import Scores, load_scores
+from hetc.plan.units import DENSE
+from hetc.plan.words import RANKINGS, Ranking
+
+__all__ = ["DEFAULT_RANGE_RULE", "Placement", "make_plan"]
+
+DEFAULT_FRACTION = DigitalFraction("0.25")
+DEFAULT_RANGE_RULE = "quantile:0.99995"
+"""What analog foundation models use for their input ranges (docs/analog-models.md)."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How to decide what is digital. None stands for the default, which depends on the rest.
+
+    Attributes:
+        digital_frac: Fraction of the experts of each group to keep digital, 0..1; None for 0.25.
+        budget: Instead of a fraction, what may be digital over the whole model: `parameters:20%`,
+            `active-parameters:1.3B`, `energy:2.0mJ` or `latency:80us`, the last two per token.
+        basis: System and step of a budget of energy or latency; None for decoding a batch of 32 with a
+            context of 1024 on `a100+pcm-3d`, serial.
+        score: What ranks experts: `maxnn`, `maxnn-down-inputs`, `router-norm`, `random`, or one of `scores`.
+        scores: Measured scores, or the path of a file of scores or of a calibration.
+        ranking: Which experts compete: those of a `layer` (the default) or of the `model`, as for a budget.
+        digital: Patterns of unit ids to pin digital, such as `layers.0.*`.
+        analog: Patterns of unit ids to pin analog.
+        seed: Seed of the programming noise, and of the score `random`.
+        calibration: A calibration, or the path of one, for static input ranges; None for ranges that follow
+            each vector.
+        range_rule: How it becomes ranges: `max`, `std:KAPPA` or `quantile:SHARE`.
+        adc_bound_rule: How it becomes ADC bounds: `scale:LAMBDA` times the weight scale, `std:LAMBDA` times
+            the expected deviation of a column's output; None for the profile's `out_bound`.
+    """
+
+    digital_frac: FractionLike | None = None
+    budget: Budget | str | None = None
+    basis: CostBasis | None = None
+    score: str = "maxnn"
+    scores: Scores | str | Path | None = None
+    ranking: Ranking | None = None
+    digital: tuple[str, ...] = ()
+    analog: tuple[str, ...] = ()
+    seed: int = 0
+    calibration: Calibration | str | Path | None = None
+    range_rule: str | None = None
+    adc_bound_rule: str | None = None
+
+
+def make_plan(loaded: LoadedModel, placement: Placement, profile: Profile) -> Plan:
+    """Finds, scores and places the units.
+
+    Args:
+        loaded: A model whose MoE layers are canonical.
+        placement: What is asked for.
+        profile: The hardware.
+
+    Raises:
+        UsageError: A fraction, score, ranking, seed or pin that makes no sense, or two that contradict.
+        InvalidInputError: No MoE layer, weights that cannot be scored, or scores or a calibration of another
+            model.
+    """
+    ranking = _ranking(placement)
+    fraction = DEFAULT_FRACTION if placement.digital_frac is None else DigitalFraction(placement.digital_frac)
+    if not 0 <= placement.seed < 2**63:
+        raise UsageError(f"seed {placement.seed} is not in 0 .. 2^63 - 1")
+    calibration = _calibration(placement)
+    measured = _measured(placement)
+    units = find_units(loaded.model)
+    scores = score_experts(loaded.model, units, placement.score, seed=placement.seed, measured=measured)
+    planned = place_units(
+        units,
+        scores,
+        profile,
+        digital_frac=fraction,
+        score=placement.score,
+        ranking=ranking,
+        digital=placement.digital,
+        analog=placement.analog,
+    )
+    parameters, spent = model_parameters(loaded.model), None
+    if placement.budget is not None:
+        known = measured.get(placement.score, {})
+        scores |= {unit.id: known[unit.id] for unit in units if unit.kind in DENSE and unit.id in known}
+        budget = parse_budget(placement.budget) if isinstance(placement.budget, str) else placement.budget
+        basis = placement.basis or CostBasis(load_costs())
+        planned, fraction, spent = fill_budget(planned, scores, placement.score, budget, basis, parameters)
+    if calibration is not None:
+        planned = _ranged(planned, placement, calibration, loaded, profile)
+    return Plan(
+        units=planned,
+        profile=profile,
+        seed=placement.seed,
+        digital_frac=fraction,
+        ranking=ranking,
+        score=placement.score,
+        model_parameters=parameters,
+        source=loaded.source,
+        hetc={"version": __version__},
+        range_rule="dynamic" if calibration is None else placement.range_rule or DEFAULT_RANGE_RULE,
+        adc_bound_rule=placement.adc_bound_rule or "out_bound",
+        findings=loaded.findings,
+        budget=spent,
+    )
+
+
+def _ranking(placement: Placement) -> Ranking:
+    given = None if placement.ranking is None else choose("ranking", placement.ranking, RANKINGS)
+    if placement.budget is None:
+        return given or "layer"
+    if placement.digital_frac is not None:
+        raise UsageError("a budget says what is digital, so a digital fraction can't; give one of the two")
+    if given == "layer":
+        raise UsageError("--budget ranks over the model; leave --ranking out")
+    return "model"
+
+
+def _calibration(placement: Placement) -> Calibration | None:
+    if placement.calibration is None:
+        if placement.range_rule is not None:
+            raise UsageError("--range needs --calibration")
+        if placement.adc_bound_rule is not None:
+            raise UsageError("ADC bounds need a calibration; without one, set the profile's out_bound")
+        return None
+    if isinstance(placement.calibration, Calibration):
+        return placement.calibration
+    return Calibration.load(Path(placement.calibration))
+
+
+def _measured(placement: Placement) -> Mapping[str, Mapping[str, float]]:
+    if placement.scores is None:
+        return {}
+    scores = placement.scores
+    return scores.values if isinstance(scores, Scores) else load_scores(Path(scores)).values
+
+
+def _ranged(
+    planned: tuple[PlannedUnit, ...],
+    placement: Placement,
+    calibration: Calibration,
+    loaded: LoadedModel,
+    profile: Profile,
+) -> tuple[PlannedUnit, ...]:
+    """The units with the input ranges and ADC bounds that the calibration gives them."""
+    if loaded.source["sha256"] != calibration.sha256:
+        raise InvalidInputError("the calibration was recorded from another model (sha256 differs)")
+    rule = placement.range_rule or DEFAULT_RANGE_RULE
+    return set_ranges(planned, calibration, rule, profile, placement.adc_bound_rule)

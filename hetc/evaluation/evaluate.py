@@ -1,0 +1,98 @@
+"""Accuracy of a bundle, or of a plan on its checkpoint, on tasks of lm-eval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from hetc.base.errors import UsageError
+from hetc.base.output import whole_file
+from hetc.bundle.bundle import Bundle
+from hetc.compiler.loading import open_placed
+from hetc.evaluation.results import check_format, placement_of, write_results
+from hetc.evaluation.running import running
+from hetc.evaluation.tasks import LanguageModel, run_tasks, task_names
+from hetc.model.load import LoadedModel
+from hetc.operators.words import Mode
+from hetc.plan.fractions import FractionLike
+from hetc.plan.plan import Plan
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    target: str | Path | Bundle | Plan,
+    tasks: str | Sequence[str],
+    output: str | Path | None = None,
+    *,
+    checkpoint: str | Path | None = None,
+    device: str = "cpu",
+    batch: int = 8,
+    seeds: int = 1,
+    mode: Mode | None = None,
+    noise_scale: float | None = None,
+    drift_time: float | None = None,
+    digital_frac: FractionLike | None = None,
+    include_path: Path | None = None,
+    limit: int | None = None,
+    force: bool = False,
+) -> list[dict[str, Any]]:
+    """Asks a model the questions of tasks.
+
+        >>> import hetc
+        >>> bundle = hetc.compile("samples/tiny_moe/model.onnx", "asked.hetc")
+        >>> rows = hetc.evaluate(bundle, "stdlib_next_line", include_path="samples/tasks", limit=4)
+        >>> {row["task"] for row in rows}
+        {'stdlib_next_line'}
+
+    Args:
+        target: A bundle; or a plan, with its checkpoint; or the path of one.
+        tasks: Names that lm-eval knows, one by one or separated by commas; `paper` for those of the paper.
+        output: A table to write, `.parquet` or `.csv`; None for none.
+        checkpoint: Run the plan on this folder or hub id, in torch.
+        device: Where torch computes.
+        batch: Texts at a time; the results don't depend on it.
+        seeds: How many programmings of the weights; for one, its seed is the plan's.
+        mode: `exact`, `converters` or `noisy`; None for noisy.
+        noise_scale: Factor c on the programming noise; None for the profile's.
+        drift_time: Seconds since programming; None for the profile's.
+        digital_frac: A larger digital fraction.
+        include_path: Folder with task files of your own.
+        limit: The first so many questions of each task; None for all.
+        force: Replace an existing table.
+
+    Returns:
+        For each seed, task and metric a row of the table of results (`hetc.evaluation.results`).
+
+    Raises:
+        UsageError: A task that isn't known, a plan without a checkpoint, or the output exists.
+        InvalidInputError: A model without a tokenizer, or a checkpoint that isn't the plan's.
+        RuntimeMissingError: A task's data can't be reached, or the library is missing.
+    """
+    if output is not None:
+        check_format(Path(output))
+    opened = target if isinstance(target, (Bundle, Plan)) else open_placed(target)
+    if isinstance(opened, LoadedModel):
+        raise UsageError(f"{target} is a model; compile it, then evaluate the bundle")
+    plan = opened.plan if isinstance(opened, Bundle) else opened
+    names = task_names(tasks if isinstance(tasks, str) else ",".join(tasks))
+    include = None if include_path is None else Path(include_path)
+    rows: list[dict[str, Any]] = []
+    with nullcontext() if output is None else whole_file(Path(output), force=force) as staging:
+        for seed in range(seeds):
+            choices: dict[str, Any] = {
+                "mode": mode,
+                "seed": seed if seeds > 1 else None,
+                "noise_scale": noise_scale,
+                "drift_time": drift_time,
+                "digital_frac": digital_frac,
+            }
+            with running(opened, checkpoint, device, **choices) as model:
+                asked = LanguageModel(model.predict, model.generate, model.folder, batch=batch)
+                found = run_tasks(asked, names, include=include, limit=limit)
+            rows += [{**placement_of(plan, **choices), **row} for row in found]
+        if staging is not None and output is not None:
+            write_results(staging, rows, Path(output).suffix)
+    return rows
