@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
@@ -13,7 +14,7 @@ from hetc.passes.canonical.canonical_layer import ExpertWeights, build_canonical
 from hetc.plan.plan import Plan
 from hetc.runtimes.reference import split
 
-__all__ = ["moe_model", "with_static_converters"]
+__all__ = ["moe_model", "saved_moe_model", "with_static_converters"]
 
 
 def moe_model(
@@ -91,6 +92,14 @@ def moe_model(
     operator = "Expert" if dtype == np.float32 else "Expert16"
     function = expert_function(operator, opset=18, gated=gated, activation=activation)
     return ir.Model(graph, ir_version=10, functions=[function])
+
+
+def saved_moe_model(folder: Path) -> Path:
+    """The path of a model in a new folder `model`, its weights in a file of their own."""
+    (folder / "model").mkdir()
+    path = folder / "model" / "model.onnx"
+    ir.save(moe_model(hidden=32, inter=16), path, external_data="weights.bin")
+    return path
 
 
 def with_static_converters(plan: Plan, rule: str, bound: float, *, input_range: float = 0.7) -> Plan:

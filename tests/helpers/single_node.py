@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ml_dtypes
@@ -18,6 +18,7 @@ from hetc.operators.schemas import DOMAIN, INPUTS, VERSION
 __all__ = [
     "ANALOG_ATTRIBUTES",
     "FLOAT_TYPES",
+    "Run",
     "make_node",
     "run_in_evaluator",
     "run_in_onnxruntime",
@@ -29,6 +30,9 @@ FLOAT_TYPES = {
     np.dtype(np.float16): onnx.TensorProto.FLOAT16,
     np.dtype(ml_dtypes.bfloat16): onnx.TensorProto.BFLOAT16,
 }
+
+Run = Callable[[onnx.ModelProto, NDArray[Any]], NDArray[np.float32]]
+"""`run_in_onnxruntime` or `run_in_evaluator`."""
 
 ANALOG_ATTRIBUTES: dict[str, Any] = {
     "unit": "layers.0.experts.0",

@@ -278,6 +278,18 @@ def loop(b: Builder, x: ir.Value, index: ir.Value, weight: ir.Value, scores: ir.
     return b.op("Loop", b.constant(np.int64(b.layer.experts)), b.constant(np.bool_(True)), zeros, body=body)
 
 
+def _activated(
+    b: Builder, rows: ir.Value, stacks: dict[str, ir.Value], product: Callable[[ir.Value, str], ir.Value]
+) -> ir.Value:
+    """What the rows' products with `down` read."""
+    if "gate_up" in stacks:
+        gate, up = b.op("Split", product(rows, "gate_up"), outputs=2, axis=-1, num_outputs=2)
+        return b.op("Mul", b.activate(gate), up)
+    if "gate" in stacks:
+        return b.op("Mul", b.activate(product(rows, "gate")), product(rows, "up"))
+    return b.activate(product(rows, "up"))
+
+
 def gathered(b: Builder, x: ir.Value, index: ir.Value, weight: ir.Value, scores: ir.Value) -> ir.Value:
     """Each row multiplied with the weights of its expert."""
     stacks = b.stacks()
@@ -295,13 +307,7 @@ def gathered(b: Builder, x: ir.Value, index: ir.Value, weight: ir.Value, scores:
         bias = b.op("Unsqueeze", b.op("Gather", stacks[f"{name}_bias"], flat, axis=0), b.constant([1]))
         return b.op("Add", y, b.wide(bias))
 
-    if "gate_up" in stacks:
-        gate, up = b.op("Split", product(rows, "gate_up"), outputs=2, axis=-1, num_outputs=2)
-        hidden = b.op("Mul", b.activate(gate), up)
-    elif "gate" in stacks:
-        hidden = b.op("Mul", b.activate(product(rows, "gate")), product(rows, "up"))
-    else:
-        hidden = b.activate(product(rows, "up"))
+    hidden = _activated(b, rows, stacks, product)
     shape = b.constant([-1, b.layer.top_k, b.layer.hidden])
     y = b.op("Reshape", product(hidden, "down"), shape)
     return b.op(
@@ -334,13 +340,7 @@ def grouped(b: Builder, x: ir.Value, index: ir.Value, weight: ir.Value, scores: 
         return y if bias is None else b.op("Add", y, b.wide(b.op("Gather", bias, ids, axis=0)))
 
     rows = b.op("Gather", x, b.op("Div", order, b.constant(np.int64(b.layer.top_k))), axis=0)
-    if "gate_up" in stacks:
-        gate, up = b.op("Split", product(rows, "gate_up"), outputs=2, axis=-1, num_outputs=2)
-        hidden = b.op("Mul", b.activate(gate), up)
-    elif "gate" in stacks:
-        hidden = b.op("Mul", b.activate(product(rows, "gate")), product(rows, "up"))
-    else:
-        hidden = b.activate(product(rows, "up"))
+    hidden = _activated(b, rows, stacks, product)
     shape = b.constant([-1, b.layer.top_k, b.layer.hidden])
     y = b.op("Reshape", b.op("Gather", product(hidden, "down"), inverse, axis=0), shape)
     weighted = b.op("Mul", y, b.op("Unsqueeze", weight, b.constant([2])))

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 import pytest
-from models import moe_model
+from models import saved_moe_model
 from onnx import helper, numpy_helper
 
 from hetc.base.errors import InvalidInputError
@@ -17,10 +16,7 @@ from hetc.model.load import MODEL_FILE_LIMIT, load_model
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    (tmp_path / "model").mkdir()
-    path = tmp_path / "model" / "model.onnx"
-    ir.save(moe_model(hidden=32, inter=16), path, external_data="weights.bin")
-    return path
+    return saved_moe_model(tmp_path)
 
 
 def read(path: Path) -> onnx.ModelProto:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from models import moe_model
+from models import moe_model, saved_moe_model
 
 from hetc.base.errors import InvalidInputError, UsageError
 from hetc.model.load import load_model
@@ -16,10 +16,7 @@ from hetc.model.load import load_model
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    (tmp_path / "model").mkdir()
-    path = tmp_path / "model" / "model.onnx"
-    ir.save(moe_model(hidden=32, inter=16), path, external_data="weights.bin")
-    return path
+    return saved_moe_model(tmp_path)
 
 
 def test_path_proto_and_ir_give_the_same_names(saved: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import ml_dtypes
@@ -13,13 +12,12 @@ from equality import assert_adc_equal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from single_node import ANALOG_ATTRIBUTES, run_in_evaluator, run_in_onnxruntime, single_node_model
+from single_node import ANALOG_ATTRIBUTES, Run, run_in_evaluator, run_in_onnxruntime, single_node_model
 
 from hetc.operators.analog import analog_expert_function, analog_matmul_function
 from hetc.operators.schemas import register
 from hetc.runtimes.reference import Crossbar, analog_matmul, convert
 
-Run = Callable[[onnx.ModelProto, NDArray[Any]], NDArray[np.float32]]
 RUNTIMES = pytest.mark.parametrize("run", [run_in_onnxruntime, run_in_evaluator])
 TYPES = [np.float32, np.float16, ml_dtypes.bfloat16]
 

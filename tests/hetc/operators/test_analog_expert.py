@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import ml_dtypes
@@ -10,8 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from equality import assert_mostly_equal
-from numpy.typing import NDArray
-from single_node import ANALOG_ATTRIBUTES, run_in_evaluator, run_in_onnxruntime, single_node_model
+from single_node import ANALOG_ATTRIBUTES, Run, run_in_evaluator, run_in_onnxruntime, single_node_model
 
 from hetc.base.errors import InvalidInputError
 from hetc.operators.activations import ACTIVATIONS, CLAMPED_SWISH
@@ -19,7 +17,6 @@ from hetc.operators.analog import analog_expert_function, analog_matmul_function
 from hetc.operators.schemas import register
 from hetc.runtimes.reference import Crossbar, analog_expert, split
 
-Run = Callable[[onnx.ModelProto, NDArray[Any]], NDArray[np.float32]]
 RUNTIMES = pytest.mark.parametrize("run", [run_in_onnxruntime, run_in_evaluator])
 TYPES = [np.float32, np.float16, ml_dtypes.bfloat16]
 

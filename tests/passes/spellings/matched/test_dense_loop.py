@@ -90,20 +90,16 @@ def test_foreign_term_in_the_sum_is_left_outside() -> None:
     assert_raised(model, build.feeds())
 
 
-def test_expert_with_another_activation_is_declined() -> None:
+@pytest.mark.parametrize(
+    ("operator", "reason"),
+    [("Tanh", "the activation is none of"), ("Softmax", "a Softmax stands between the products")],
+)
+def test_expert_with_another_activation_or_a_normalization_is_declined(operator: str, reason: str) -> None:
     build = DenseLoop(hidden=8, inter=6, experts=3, top_k=2)
     model = build.model(build.layer(build.x, "model.layers.0.mlp"))
     node = next(node for node in model.graph if node.op_type == "Sigmoid")
-    node.op_type = "Tanh"
-    assert "the activation is none of" in _decline(model)
-
-
-def test_normalization_inside_of_an_expert_is_declined() -> None:
-    build = DenseLoop(hidden=8, inter=6, experts=3, top_k=2)
-    model = build.model(build.layer(build.x, "model.layers.0.mlp"))
-    node = next(node for node in model.graph if node.op_type == "Sigmoid")
-    node.op_type = "Softmax"
-    assert "a Softmax stands between the products" in _decline(model)
+    node.op_type = operator
+    assert reason in _decline(model)
 
 
 def test_router_and_its_names_survive() -> None:
