@@ -61,7 +61,7 @@ def test_one_seed_gives_one_result_whatever_the_threads(bundle: Bundle) -> None:
 
 def test_one_seed_gives_one_result_in_two_processes(bundle: Bundle) -> None:
     script = (
-        "import hashlib, sys; sys.path.insert(0, sys.argv[1])\n"
+        "import hashlib, sys; sys.path[:0] = [sys.argv[1], sys.argv[1] + '/helpers']\n"
         "from pathlib import Path\n"
         "import hetc, test_end_to_end as here\n"
         "values = here.logits(hetc.load_bundle(sys.argv[2]).session(seed=5))\n"

@@ -103,17 +103,21 @@ def test_model_needs_nothing_of_hetc(baked: Bundle) -> None:
     assert {(n.domain, n.op_type) for n in model.graph.node if n.domain} <= bodies
     names = {path.name for path in baked.path.rglob("*")}
     assert names == {"model.onnx", "plan.json", "manifest.json", "weights", "baked.bin"}
-    for node in model.graph.node:
-        if node.op_type.startswith("Analog"):
-            attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-            assert (attributes["mode"], attributes["noise_form"]) == (b"converters", b"none")
+    analog = [node for node in model.graph.node if node.op_type.startswith("Analog")]
+    assert len(analog) == 2 * (3 + 1)
+    for node in analog:
+        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        assert (attributes["mode"], attributes["noise_form"]) == (b"converters", b"none")
 
 
 def test_clean_weights_of_analog_units_are_gone(bundle: Bundle, baked: Bundle) -> None:
     initializers = load_model(baked.graph_file).model.graph.initializers
+    seen = set()
     for unit in bundle.plan.units:
         for matrix in unit.matrices:
             assert (matrix.weight in initializers) == (unit.target == "digital")
+            seen.add(unit.target)
+    assert seen == {"analog", "digital"}
 
 
 @pytest.mark.parametrize(

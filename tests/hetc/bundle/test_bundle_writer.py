@@ -53,6 +53,7 @@ def test_weights_at_odd_offsets_of_several_files(tmp_path: Path, link: bool, dty
 
 def test_hashes_are_those_of_the_files(tmp_path: Path) -> None:
     bundle = hetc.compile(scatter(moe_model(), tmp_path / "model"), tmp_path / "out.hetc", link=True)
+    assert {"model.onnx", "plan.json", "weights/part0.bin"} < bundle.manifest.keys()
     for name, entry in bundle.manifest.items():
         assert hashlib.sha256((bundle.path / name).read_bytes()).hexdigest() == entry["sha256"]
     assert bundle.manifest["weights/part0.bin"]["inode"] == (tmp_path / "model/part0.bin").stat().st_ino
@@ -137,9 +138,11 @@ def test_everything_that_was_not_rewritten_survives(tmp_path: Path) -> None:
             (p.key, p.value) for p in other.metadata_props
         }
     values = {v.name: list(v.metadata_props) for v in after.graph.value_info}
+    assert before.graph.value_info
     for value in before.graph.value_info:
         assert values[value.name] == list(value.metadata_props)
     tensors = {tensor.name: tensor for tensor in after.graph.initializer}
+    assert "lm_head.weight" in tensors
     for tensor in before.graph.initializer:
         other_tensor = tensors[tensor.name]
         assert (other_tensor.dims, other_tensor.data_type) == (tensor.dims, tensor.data_type)

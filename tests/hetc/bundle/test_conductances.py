@@ -44,7 +44,9 @@ def written(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_pairs_stand_for_the_clean_weights(bundle: Bundle, written: Path) -> None:
     model = load_model(bundle.graph_file).model
-    for unit in [unit for unit in bundle.plan.units if unit.target == "analog"]:
+    analog = [unit for unit in bundle.plan.units if unit.target == "analog"]
+    assert {unit.kind for unit in analog} == {"expert", "attention"}
+    for unit in analog:
         arrays = load_file(written / f"{unit.id}.safetensors")
         for matrix in unit.matrices:
             plus, minus, scale, bound = (

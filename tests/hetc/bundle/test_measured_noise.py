@@ -39,8 +39,10 @@ def test_noise_is_that_of_the_programmed_weights(bundle: Bundle) -> None:
 def test_noise_grows_with_its_scale(bundle: Bundle) -> None:
     plain = bundle.measure_noise(noise_scale=1)
     noisier = bundle.measure_noise(noise_scale=4)
+    assert len(plain) == len(noisier) == 5
     assert all(2 < noisier[layer] / plain[layer] < 6 for layer in plain)
     clean = bundle.measure_noise(noise_scale=0, store="float32")
+    assert clean.keys() == plain.keys()
     assert all(error < 1e-6 for error in clean.values())
 
 

@@ -129,6 +129,7 @@ def test_each_part_holds_one_target_and_its_own_weights(bundle: Bundle, tmp_path
 def test_per_expert_gives_each_analog_expert_a_model(bundle: Bundle, tmp_path: Path) -> None:
     parts = partition_bundle(bundle, tmp_path / "parts", per_expert=True)
     analog = {unit.id for unit in bundle.plan.units if unit.kind == "expert" and unit.target == "analog"}
+    assert analog
     own = [part.units for part in parts if part.target == "analog" and part.units[0] in analog]
     assert sorted(own) == sorted((unit,) for unit in analog)
     assert all(part.nodes == 1 for part in parts if analog & set(part.units))
@@ -136,6 +137,7 @@ def test_per_expert_gives_each_analog_expert_a_model(bundle: Bundle, tmp_path: P
 
 def test_noisy_analog_parts_need_the_library(bundle: Bundle, tmp_path: Path) -> None:
     parts = partition_bundle(bundle, tmp_path / "parts")
+    assert {part.target for part in parts} == {"analog", "digital"}
     for part in parts:
         model = tmp_path / "parts" / f"{part.index:04d}-{part.target}.onnx"
         if part.target == "analog":

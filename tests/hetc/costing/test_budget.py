@@ -148,6 +148,7 @@ def test_dense_units_compete_where_they_have_a_score() -> None:
 def test_experts_go_on_along_the_same_order_at_run_time() -> None:
     low = make("parameters:30%", score="expected-loss", scores=everything())
     experts = [unit for unit in low.units if unit.kind == "expert"]
+    assert experts
     kept = low.digital_frac.count(len(experts))
     assert {unit.id for unit in experts if unit.target == "digital"} == {
         unit.id for unit in experts if (unit.rank or 0) < kept

@@ -68,6 +68,7 @@ def test_exported_olmoe_costs_what_its_shape_does(monkeypatch: pytest.MonkeyPatc
     import paper_costs
 
     rows = paper_costs.rows(paper_costs.olmoe_plan(), 100)
+    assert rows
     for fraction, (speed, efficiency) in rows.items():
         cost = plan_cost(olmoe(fraction), A100, Workload("decode", 32, 100), "digital-only")
         assert (speed, efficiency) == pytest.approx(

@@ -17,6 +17,7 @@ def test_built_in_constants_have_sources(name: str) -> None:
     costs = load_costs(name)
     assert costs.name == name
     for section in (costs.digital, costs.analog, costs.link):
+        assert vars(section)
         for key, constant in vars(section).items():
             assert len(constant.source or constant.assumption) > 10, key
 

@@ -187,6 +187,7 @@ def test_other_noise_models() -> None:
 
 def test_toml_reads_back_as_the_same_profile(tmp_path: Path) -> None:
     profiles = [load_profile(name) for name in built_in_profiles()]
+    assert profiles
     profiles += [from_aihwkit(PRESET, "p").profile]
     profiles += [from_aihwkit(changed("noise_model.drift_scale", 0.5), "q").profile]
     for profile in profiles:

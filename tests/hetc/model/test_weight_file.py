@@ -36,7 +36,9 @@ def test_every_type_survives(tmp_path: Path, external: bool) -> None:
         model.graph.register_initializer(ir.val("added", const_value=added))
         file.take(model)
     onnx.save(ir.to_proto(model), tmp_path / "model.onnx")
-    for initializer in ir.load(tmp_path / "model.onnx").graph.initializers.values():
+    initializers = ir.load(tmp_path / "model.onnx").graph.initializers
+    assert initializers.keys() == {*arrays, "added"}
+    for initializer in initializers.values():
         tensor = initializer.const_value
         assert tensor is not None
         expected = arrays.get(tensor.name or "", np.eye(50, dtype=np.float32))

@@ -81,7 +81,9 @@ def test_not_json_is_named(tmp_path: Path) -> None:
 
 
 def test_flip_fraction_is_where_the_unit_changes_sides() -> None:
-    for unit in make(digital_frac="0").units:
+    units = make(digital_frac="0").units
+    assert {unit.kind for unit in units} > {"expert", "attention"}
+    for unit in units:
         flip = flip_fraction(unit)
         if unit.kind != "expert":
             assert flip is None

@@ -102,7 +102,9 @@ def test_fraction_points_lie_at_their_means() -> None:
     assert "lower is better" in loss.svg and "higher is better" in accuracy.svg
     assert "nats/token" in loss.svg
     for figure in (loss, accuracy):
-        for line in elements(figure.svg, "polyline", "line"):
+        lines = elements(figure.svg, "polyline", "line")
+        assert lines
+        for line in lines:
             heights = [float(point.split(",")[1]) for point in line.get("points", "").split()]
             colour = line.get("class", "").split()[1]
             score = {"series-0": "maxnn", "series-1": "expected-loss", "control": "random"}[colour]
@@ -191,6 +193,7 @@ def test_text_has_contrast(scheme: dict[str, str]) -> None:
         return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
     surface = luminance(scheme["surface"])
+    assert {"surface", "grid", "series-0"} < scheme.keys()
     for name in scheme.keys() - {"surface", "grid"}:
         low, high = sorted((surface, luminance(scheme[name])))
         assert (high + 0.05) / (low + 0.05) >= 4.5, name

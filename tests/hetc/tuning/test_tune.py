@@ -76,6 +76,7 @@ def test_what_was_measured_is_what_sessions_lose(bundle: Bundle, tuning: Tuning)
 
 def test_energy_is_that_of_the_system_and_step(bundle: Bundle, tuning: Tuning) -> None:
     assert tuning.basis == "a100+pcm-3d, decode, batch 4, context 100, overlapped"
+    assert tuning.shares
     for share in tuning.shares:
         cost = BASIS.plan_cost(targets_at(bundle.plan, share.digital_frac))
         assert share.joules_per_token == cost.joules_per_token

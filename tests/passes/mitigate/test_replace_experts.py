@@ -56,6 +56,7 @@ def test_copies_are_matrices_of_their_own() -> None:
     ReplaceExperts({"layers.0.experts.1": "layers.0.experts.3"})(model)
     units = {unit.id: unit for unit in find_units(model)}
     copy, first = units["layers.0.experts.1"], units["layers.0.experts.3"]
+    assert len(copy.matrices) == 3
     for one, other in zip(copy.matrices, first.matrices, strict=True):
         assert one.stream != other.stream
         assert one.weight != other.weight

@@ -68,6 +68,8 @@ def test_attributes_carry_the_plan() -> None:
     plan = plan_for(model, digital_frac="0.5", seed=7, analog=("layers.0.experts.0",))
     LowerAnalog(plan)(model)
     nodes = {node.name: node for node in model.graph if node.op_type == "AnalogExpert"}
+    assert nodes.keys() == {unit.id for unit in plan.units if unit.target == "analog"}
+    assert {plan.by_id[name].pinned for name in nodes if name} == {True, False}
     for name, node in nodes.items():
         unit = plan.by_id[name or ""]
         assert node.attributes["seed"].as_int() == 7
