@@ -19,7 +19,7 @@ demo: $(VENV)/installed
 	$(BIN)/hetc run build/demo/tiny_moe.hetc --prompt "class Reader:" --max-new-tokens 48
 
 test: $(VENV)/test-installed lint
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" -rs
 
 test-all: $(VENV)/test-installed lint
 	$(BIN)/python -m pytest -n 2 -rs

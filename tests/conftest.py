@@ -6,8 +6,19 @@ import os
 import sys
 from pathlib import Path
 
+import onnxruntime
+
 sys.path.insert(0, str(Path(__file__).parent / "helpers"))
 os.environ["HF_HUB_OFFLINE"] = "1"
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Two workers whose torch takes every core wait for each other at each product.
     os.environ["OMP_NUM_THREADS"] = "1"
+
+    class OneThread(onnxruntime.SessionOptions):  # type: ignore[misc]
+        """And so it is with ONNX Runtime, where a test does not ask for threads."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.intra_op_num_threads = 1
+
+    onnxruntime.SessionOptions = OneThread

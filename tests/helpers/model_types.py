@@ -5,11 +5,14 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import transformers
 from families import EXPERTS, VOCABULARY
 from transformers import AutoModelForCausalLM, PretrainedConfig
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING, model_type_to_module_name
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 __all__ = ["OWN_EXPERTS", "REFUSED", "UNTESTED", "causal_model_types", "tiny_config"]
 
@@ -105,13 +108,23 @@ def causal_model_types() -> Iterator[str]:
 
     Models of text and images are left out: their text model is a model type of its own.
     """
-    for model_type, config in CONFIG_MAPPING.items():
-        if config not in AutoModelForCausalLM._model_mapping or "text_config" in config.sub_configs:
+    for model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        if "use_experts_implementation" not in _source(model_type):
             continue
-        model = AutoModelForCausalLM._model_mapping[config]
-        model = model[0] if isinstance(model, tuple) else model
-        if "use_experts_implementation" in inspect.getsource(sys.modules[model.__module__]):
+        if "text_config" not in CONFIG_MAPPING[model_type].sub_configs:
             yield model_type
+
+
+def _source(model_type: str) -> str:
+    """The code of a model type's models, read where it can be: importing all of them takes many seconds."""
+    module = model_type_to_module_name(model_type)
+    file = Path(transformers.__path__[0], "models", module, f"modeling_{module}.py")
+    if file.is_file():
+        return file.read_text("utf-8")
+    if model_type not in CONFIG_MAPPING:
+        return ""
+    model = AutoModelForCausalLM._model_mapping[CONFIG_MAPPING[model_type]]
+    return inspect.getsource(sys.modules[model.__module__])
 
 
 # What the names alone don't tell.

@@ -15,17 +15,14 @@ import onnx
 import onnx_ir as ir
 import pytest
 from command_line import SAMPLE, hetc
-from models import moe_model
+from models import moe_model, saved_moe_model
 
 USAGE, BAD_MODEL, MISSING_RUNTIME = 2, 3, 5
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    folder = tmp_path / "model"
-    folder.mkdir()
-    ir.save(moe_model(hidden=32, inter=16), folder / "model.onnx", external_data="weights.bin")
-    return folder / "model.onnx"
+    return saved_moe_model(tmp_path)
 
 
 def refused(tmp_path: Path, code: int, message: str, *arguments: object) -> None:

@@ -158,7 +158,11 @@ def logits(weights: Weights, ids: Any, mask: Any, positions: Any, normalised: bo
 
 @pytest.mark.parametrize(
     ("dtype", "normalised"),
-    [(torch.float32, False), (torch.bfloat16, False), (torch.float32, True)],
+    [
+        pytest.param(torch.float32, False, marks=pytest.mark.slow),
+        (torch.bfloat16, False),
+        pytest.param(torch.float32, True, marks=pytest.mark.slow),
+    ],
 )
 def test_exported_model_equals_plain_torch(dtype: Any, normalised: bool, tmp_path: Path) -> None:
     weights = save(random_weights(), tmp_path / "checkpoint", dtype, norm_topk_prob=normalised)

@@ -25,7 +25,10 @@ from hetc.huggingface.export.tensor_files import CONVERTED_FILE  # noqa: E402
 IN_PLACE = {"dbrx": {"gate", "up"}, "jetmoe": {"gate", "up", "down"}, "llama4_text": {"down"}}
 
 
-@pytest.mark.parametrize("model_type", OWN_EXPERTS)
+@pytest.mark.parametrize(
+    "model_type",
+    [name if name == "jetmoe" else pytest.param(name, marks=pytest.mark.slow) for name in OWN_EXPERTS],
+)
 def test_family_equals_transformers(model_type: str, tmp_path: Path) -> None:
     assert check_model_type(model_type, tmp_path) == ""
     path = tmp_path / "exported" / "model.onnx"
@@ -33,6 +36,7 @@ def test_family_equals_transformers(model_type: str, tmp_path: Path) -> None:
     proto = onnx.load(path, load_external_data=False)
     files = {one.name: one.external_data[0].value for one in proto.graph.initializer if one.external_data}
     experts = experts_of(proto)
+    assert experts
     assert len(experts) % EXPERTS == 0
     for node in experts:
         places = dict(zip(("gate", "up", "down"), (files[name] for name in node.input[1:]), strict=True))
@@ -40,6 +44,7 @@ def test_family_equals_transformers(model_type: str, tmp_path: Path) -> None:
         assert in_place == IN_PLACE[model_type]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Casting complex values")  # the vision part's rotary embedding
 def test_llama4_as_released(tmp_path: Path) -> None:
     """Text and images, bfloat16, one expert per token, in the configuration of training."""

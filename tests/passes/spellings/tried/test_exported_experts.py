@@ -44,7 +44,9 @@ def make_model(family: str, experts: str) -> Any:
     return model
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [name if name == "olmoe" else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
+)
 def test_pytorch_with_batched_mm(family: str) -> None:
     ids = torch.zeros(2, 3, dtype=torch.int64)
     dynamic = torch.export.Dim.DYNAMIC
@@ -62,7 +64,9 @@ def test_pytorch_with_batched_mm(family: str) -> None:
     assert {finding.spelling for finding in findings} == {"weights chosen from stacks"}
 
 
-@pytest.mark.parametrize("family", ["olmoe", "qwen3_moe", "gpt_oss"])
+@pytest.mark.parametrize(
+    "family", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("olmoe", "qwen3_moe")), "gpt_oss"]
+)
 def test_transformers_with_grouped_mm(family: str) -> None:
     exporters = pytest.importorskip("transformers.exporters.exporter_onnx")
     ids = torch.zeros(2, 3, dtype=torch.int64)

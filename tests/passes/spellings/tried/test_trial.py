@@ -118,7 +118,9 @@ def infer_shapes_again(model: ir.Model) -> None:
     ShapeInferencePass()(model)
 
 
-@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize(
+    "spelling", [name if name == "loop" else pytest.param(name, marks=pytest.mark.slow) for name in SPELLINGS]
+)
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(layer=layers(), data=st.data())
 def test_never_recognised_and_wrong(spelling: str, layer: Layer, data: st.DataObject) -> None:
