@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from decimal import Decimal
+
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from hetc.costing.work import Workload
 from hetc.hardware.profile import Profile
 from hetc.model.load import load_model
 from hetc.passes.analysis.place_units import place_units
+from hetc.plan.fractions import DigitalFraction
 from hetc.plan.plan import Plan, PlannedUnit
 from hetc.plan.scores import Scores
 from hetc.plan.targets import flip_fraction, targets_at
@@ -59,7 +60,7 @@ def olmoe(budget: str, **pins: Any) -> tuple[tuple[PlannedUnit, ...], str, float
     scores = {unit.id: float(1 + (unit.expert or 0) % 7) for unit in units if unit.counted}
     experts = {unit.id: scores[unit.id] for unit in units if unit.kind == "expert"}
     analog = place_units(
-        units, experts, Profile(), digital_frac=Decimal(0), score="loss", ranking="model", **pins
+        units, experts, Profile(), digital_frac=DigitalFraction(0), score="loss", ranking="model", **pins
     )
     parameters = NORMS + sum(unit.parameters for unit in units)
     placed, fraction, spent = fill_budget(analog, scores, "loss", parse_budget(budget), BASIS, parameters)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from decimal import Decimal
+
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from hetc.costing.work import ACCOUNTINGS, Workload, unit_work
 from hetc.hardware.profile import Profile
 from hetc.model.load import load_model
 from hetc.passes.analysis.place_units import place_units
+from hetc.plan.fractions import DigitalFraction
 from hetc.plan.calibration import Calibration, Routing
 from hetc.plan.plan import Plan, PlannedUnit
 from hetc.plan.targets import targets_at
@@ -36,7 +37,7 @@ A100 = load_costs("a100+pcm-3d")
 def olmoe(fraction: str) -> tuple[PlannedUnit, ...]:
     units = olmoe_units()
     scores = {unit.id: float(unit.expert or 0) for unit in units if unit.kind == "expert"}
-    return place_units(units, scores, Profile(), digital_frac=Decimal(fraction), score="index")
+    return place_units(units, scores, Profile(), digital_frac=DigitalFraction(fraction), score="index")
 
 
 def unit(kind: str = "expert", target: str = "digital", load: float = 0.25, cache: int = 0) -> PlannedUnit:

@@ -20,7 +20,8 @@ from hetc.compiler.compile import compile
 from hetc.evaluation import sweep as sweeping
 from hetc.evaluation.likelihood import mean_loss, session_forward
 from hetc.evaluation.results import read_results
-from hetc.evaluation.sweep import estimate_sweep, sweep
+from hetc.evaluation.sweep import estimate_sweep
+from hetc.evaluation.sweep import sweep as run_sweep
 from hetc.evaluation.sweep_jobs import Job, jobs_of, placements_of
 from hetc.evaluation.sweep_spec import load_sweep
 
@@ -93,7 +94,7 @@ def test_results_are_those_of_sessions(tmp_path: Path) -> None:
     text = SPEC + 'rankings = ["layer", "model"]\nkinds = ["none", "expert", "attention"]\n'
     sweep = load_sweep(written(tmp_path, text))
     output = tmp_path / "results.parquet"
-    assert sweep(sweep, output, workers=2) == 3 * (4 * 3 + 3) * 2
+    assert run_sweep(sweep, output, workers=2) == 3 * (4 * 3 + 3) * 2
     results = [result for result in read_results(output) if result.metric == "loss"]
     found = {
         (result.score, result.kind, result.fraction, result.noise_scale, result.seed): result.value
@@ -113,7 +114,7 @@ def test_results_are_those_of_sessions(tmp_path: Path) -> None:
 
 
 def test_a_stopped_sweep_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sweep = load_sweep(written(tmp_path))
+    sweep = load_sweep(written(tmp_path, SPEC.replace("[0, 0.5, 1]", "[0.5]")))
     measure: Callable[..., Iterator[Any]] = sweeping._measure_all
     measured: list[Job] = []
 
@@ -127,13 +128,13 @@ def test_a_stopped_sweep_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(sweeping, "_measure_all", until_stopped)
     output = tmp_path / "results.csv"
     with pytest.raises(KeyboardInterrupt):
-        sweep(sweep, output, workers=1)
+        run_sweep(sweep, output, workers=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results.csv.partial", "sweep.toml"]
     assert len(list((tmp_path / "results.csv.partial").iterdir())) == 1
-    sweep(sweep, output, workers=1)
+    run_sweep(sweep, output, workers=1)
     assert sorted(measured, key=repr) == sorted(jobs_of(sweep), key=repr)
     monkeypatch.undo()
-    sweep(sweep, tmp_path / "whole.csv", workers=1)
+    run_sweep(sweep, tmp_path / "whole.csv", workers=1)
     assert output.read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert not (tmp_path / "results.csv.partial").exists()
 
@@ -141,13 +142,13 @@ def test_a_stopped_sweep_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytes
 def test_output_of_another_format_or_that_exists(tmp_path: Path) -> None:
     sweep = load_sweep(written(tmp_path))
     with pytest.raises(UsageError, match=r"\.parquet or \.csv"):
-        sweep(sweep, tmp_path / "results.json")
+        run_sweep(sweep, tmp_path / "results.json")
     (tmp_path / "results.csv").write_text("kept")
     with pytest.raises(UsageError, match="--force"):
-        sweep(sweep, tmp_path / "results.csv")
+        run_sweep(sweep, tmp_path / "results.csv")
     assert (tmp_path / "results.csv").read_text() == "kept"
     with pytest.raises(UsageError, match="expected-loss"):
-        sweep(load_sweep(written(tmp_path, SPEC.replace("maxnn", "expected-loss"))), tmp_path / "other.csv")
+        run_sweep(load_sweep(written(tmp_path, SPEC.replace("maxnn", "expected-loss"))), tmp_path / "other.csv")
 
 
 def test_command_says_how_long_it_would_take(tmp_path: Path) -> None:
@@ -159,10 +160,12 @@ def test_command_says_how_long_it_would_take(tmp_path: Path) -> None:
 
 def test_torch_measures_what_bundles_do(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    text = SPEC.replace("windows = 2", "windows = 16") + 'kinds = ["all", "attention"]\n'
-    sweep(load_sweep(written(tmp_path, text)), tmp_path / "bundles.csv", workers=1)
+    text = SPEC.replace("windows = 2", "windows = 16").replace("seeds = 2", "seeds = 1")
+    text = text.replace("[0, 0.5, 1]", "[0, 0.5]")
+    text += 'kinds = ["all", "attention"]\n'
+    run_sweep(load_sweep(written(tmp_path, text)), tmp_path / "bundles.csv", workers=1)
     checkpoint = f'checkpoint = "{SAMPLE}"\n'
-    sweep(load_sweep(written(tmp_path, text + checkpoint)), tmp_path / "torch.csv", workers=1)
+    run_sweep(load_sweep(written(tmp_path, text + checkpoint)), tmp_path / "torch.csv", workers=1)
     expected, actual = (read_results(tmp_path / name) for name in ("bundles.csv", "torch.csv"))
     what = [[replace(result, value=0) for result in results] for results in (actual, expected)]
     assert what[0] == what[1]
@@ -176,9 +179,10 @@ def test_tasks_are_asked_beside_the_data(tmp_path: Path) -> None:
     pytest.importorskip("lm_eval")
     tasks = SAMPLE.parent / "tasks"
     text = SPEC.replace("[0, 8]", "[8]").replace("seeds = 2", "seeds = 1").replace(', "random"', "")
+    text = text.replace("[0, 0.5, 1]", "[0.5]")
     text += f'tasks = ["stdlib_next_line"]\ninclude_path = "{tasks}"\nlimit = 4\n'
     sweep = load_sweep(written(tmp_path, text))
-    sweep(sweep, tmp_path / "results.csv", workers=1)
+    run_sweep(sweep, tmp_path / "results.csv", workers=1)
     results = read_results(tmp_path / "results.csv")
     assert {(result.task, result.metric) for result in results} == {
         ("heldout", "loss"),
@@ -211,7 +215,7 @@ def test_dask_worker_that_dies_loses_nothing(tmp_path: Path) -> None:
             killed.set()
 
         threading.Thread(target=kill_one, daemon=True).start()
-        sweep(sweep, tmp_path / "dask.csv", scheduler=cluster.scheduler_address)
+        run_sweep(sweep, tmp_path / "dask.csv", scheduler=cluster.scheduler_address)
         assert killed.is_set()
-    sweep(sweep, tmp_path / "here.csv", workers=2)
+    run_sweep(sweep, tmp_path / "here.csv", workers=2)
     assert (tmp_path / "dask.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import pytest
 
@@ -21,7 +24,10 @@ from model_types import tiny_config  # noqa: E402
 from hetc.base.errors import InvalidInputError, UsageError  # noqa: E402
 from hetc.huggingface.export.export import export  # noqa: E402
 
+exporting = sys.modules[export.__module__]
 TOLERANCE = 1e-4
+QUICK = ("olmoe", "deepseek_v3")
+"""Families that are tested each time: tracing takes most of a minute."""
 PROJECTIONS = ("gate", "up", "down")
 # Two sequences, the first padded on the left.
 MASK = np.ones((2, 7), np.int64)
@@ -30,7 +36,24 @@ POSITIONS = np.maximum(MASK.cumsum(axis=1) - 1, 0)
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path, Path]:
+def one_trace() -> Iterator[None]:
+    """Exports of one configuration share a trace: it sees neither weights nor files."""
+    traced: dict[str, ir.Model] = {}
+    trace = exporting.trace
+
+    def trace_once(skeleton: Any, cache: Any) -> ir.Model:
+        key = skeleton.config.to_json_string()
+        if key not in traced:
+            traced[key] = trace(skeleton, cache)
+        return traced[key].clone()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporting, "trace", trace_once)
+        yield
+
+
+@pytest.fixture(scope="module")
+def exported(one_trace: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path, Path]:
     """A float32 OLMoE with a tokenizer file: (model, checkpoint, model.onnx)."""
     folder = tmp_path_factory.mktemp("olmoe")
     model = save_random_model(olmoe(), folder / "checkpoint")
@@ -92,8 +115,10 @@ def experts_of(proto: onnx.ModelProto) -> list[onnx.NodeProto]:
     return [node for node in proto.graph.node if node.domain == "hetc"]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_family_equals_transformers(family: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "family", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
+)
+def test_family_equals_transformers(one_trace: None, family: str, tmp_path: Path) -> None:
     configuration, moe_layers = FAMILIES[family]
     model = save_random_model(configuration(), tmp_path / "checkpoint")
     path = export(tmp_path / "checkpoint", tmp_path / "exported")
@@ -119,7 +144,7 @@ def _safetensors_names(file: Path) -> set[str]:
     return set(json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])) - {"__metadata__"}
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [pytest.param(torch.float16, marks=pytest.mark.slow), torch.bfloat16])
 def test_16_bit_checkpoint_computes_in_float32(dtype: Any, tmp_path: Path) -> None:
     config = olmoe(tie_word_embeddings=True, output_router_logits=True)  # as training leaves it
     model = save_random_model(config, tmp_path / "checkpoint", dtype)
@@ -132,7 +157,7 @@ def test_16_bit_checkpoint_computes_in_float32(dtype: Any, tmp_path: Path) -> No
     ).read_bytes()
 
 
-def test_sharded_checkpoint(tmp_path: Path) -> None:
+def test_sharded_checkpoint(one_trace: None, tmp_path: Path) -> None:
     model = save_random_model(olmoe(), tmp_path / "whole")
     model.save_pretrained(tmp_path / "checkpoint", max_shard_size="40KB")
     shards = sorted(file.name for file in (tmp_path / "checkpoint").glob("*.safetensors"))
@@ -157,6 +182,7 @@ def test_graph_interface(exported: tuple[Any, Path, Path]) -> None:
     assert [one.name for one in proto.graph.output] == ["logits", *(f"present.{name}" for name in cache)]
     mask = proto.graph.input[1].type.tensor_type.shape
     assert [dim.dim_param for dim in mask.dim] == ["batch", "total_sequence"]
+    assert len(experts_of(proto)) == 2 * EXPERTS
     for node in experts_of(proto):
         assert {one.name for one in node.attribute} == {"activation", "transpose_weight"}
         assert node.input[1] == f"model.{node.name.replace('.experts', '.mlp.experts')}.gate_proj.weight"
@@ -234,7 +260,7 @@ def test_stacked_checkpoint_is_cut_where_it_is(exported: tuple[Any, Path, Path],
     assert_same_logits(path, exported[0])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [pytest.param(torch.float32, marks=pytest.mark.slow), torch.bfloat16])
 def test_interleaved_gate_and_up_are_written_apart(dtype: Any, tmp_path: Path) -> None:
     config = tiny_config("gpt_oss", num_hidden_layers=2)
     model = save_random_model(config, tmp_path / "checkpoint", dtype)
@@ -243,6 +269,7 @@ def test_interleaved_gate_and_up_are_written_apart(dtype: Any, tmp_path: Path) -
     assert_same_logits(path, model)
     proto = onnx.load(path, load_external_data=False)
     tensors = {one.name: one for one in proto.graph.initializer}
+    assert len(experts_of(proto)) == 2 * EXPERTS
     for node in experts_of(proto):
         expert = f"model.{node.name.replace('.experts', '.mlp.experts')}"
         names = [
