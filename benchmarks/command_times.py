@@ -26,7 +26,7 @@ from models import moe_model
 from timing import machine, medians
 
 from hetc.bundle.bundle import Bundle
-from hetc.compiler.pipeline import compile
+from hetc.compiler.compile import compile
 from hetc.tuning.shares import TUNING, TunedShare, Tuning
 
 MODEL = Path(__file__).parents[1] / "samples" / "tiny_moe" / "model.onnx"

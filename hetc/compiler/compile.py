@@ -95,11 +95,12 @@ def plan_model(
         for name in given:
             option = name.removesuffix("_rule").replace("_", "-")
             raise UsageError(f"--plan already says --{option}; give one of the two")
-    loaded = load_moe_model(model, allow_partial=allow_partial)
-    if plan is not None:
-        return loaded, plan if isinstance(plan, Plan) else Plan.load(Path(plan))
+        made = plan if isinstance(plan, Plan) else Plan.load(Path(plan))
+        return load_moe_model(model, allow_partial=allow_partial), made
+    asked = placement or Placement(**_tuples(choices))
     hardware_profile = profile if isinstance(profile, Profile) else load_profile(profile or DEFAULT_PROFILE)
-    return loaded, make_plan(loaded, placement or Placement(**_tuples(choices)), hardware_profile)
+    loaded = load_moe_model(model, allow_partial=allow_partial)
+    return loaded, make_plan(loaded, asked, hardware_profile)
 
 
 def lower_model(loaded: LoadedModel, plan: Plan) -> Plan:

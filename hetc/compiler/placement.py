@@ -68,6 +68,18 @@ class Placement:
     range_rule: str | None = None
     adc_bound_rule: str | None = None
 
+    def __post_init__(self) -> None:
+        """Raises `UsageError` for what makes no sense by itself, before any model is opened."""
+        _ranking(self)
+        if self.digital_frac is not None:
+            DigitalFraction(self.digital_frac)
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"seed {self.seed} is not in 0 .. 2^63 - 1")
+        if self.calibration is None and self.range_rule is not None:
+            raise UsageError("--range needs --calibration")
+        if self.calibration is None and self.adc_bound_rule is not None:
+            raise UsageError("ADC bounds need a calibration; without one, set the profile's out_bound")
+
 
 def make_plan(loaded: LoadedModel, placement: Placement, profile: Profile) -> Plan:
     """Finds, scores and places the units.
@@ -84,8 +96,6 @@ def make_plan(loaded: LoadedModel, placement: Placement, profile: Profile) -> Pl
     """
     ranking = _ranking(placement)
     fraction = DEFAULT_FRACTION if placement.digital_frac is None else DigitalFraction(placement.digital_frac)
-    if not 0 <= placement.seed < 2**63:
-        raise UsageError(f"seed {placement.seed} is not in 0 .. 2^63 - 1")
     calibration = _calibration(placement)
     measured = _measured(placement)
     units = find_units(loaded.model)
@@ -138,13 +148,7 @@ def _ranking(placement: Placement) -> Ranking:
 
 
 def _calibration(placement: Placement) -> Calibration | None:
-    if placement.calibration is None:
-        if placement.range_rule is not None:
-            raise UsageError("--range needs --calibration")
-        if placement.adc_bound_rule is not None:
-            raise UsageError("ADC bounds need a calibration; without one, set the profile's out_bound")
-        return None
-    if isinstance(placement.calibration, Calibration):
+    if placement.calibration is None or isinstance(placement.calibration, Calibration):
         return placement.calibration
     return Calibration.load(Path(placement.calibration))
 

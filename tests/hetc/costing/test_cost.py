@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +23,8 @@ from hetc.costing.work import ACCOUNTINGS, Workload, unit_work
 from hetc.hardware.profile import Profile
 from hetc.model.load import load_model
 from hetc.passes.analysis.place_units import place_units
-from hetc.plan.fractions import DigitalFraction
 from hetc.plan.calibration import Calibration, Routing
+from hetc.plan.fractions import DigitalFraction
 from hetc.plan.plan import Plan, PlannedUnit
 from hetc.plan.targets import targets_at
 from hetc.plan.units import Matrix

@@ -148,7 +148,8 @@ def test_output_of_another_format_or_that_exists(tmp_path: Path) -> None:
         run_sweep(sweep, tmp_path / "results.csv")
     assert (tmp_path / "results.csv").read_text() == "kept"
     with pytest.raises(UsageError, match="expected-loss"):
-        run_sweep(load_sweep(written(tmp_path, SPEC.replace("maxnn", "expected-loss"))), tmp_path / "other.csv")
+        other = load_sweep(written(tmp_path, SPEC.replace("maxnn", "expected-loss")))
+        run_sweep(other, tmp_path / "other.csv")
 
 
 def test_command_says_how_long_it_would_take(tmp_path: Path) -> None:

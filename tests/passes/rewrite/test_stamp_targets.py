@@ -9,12 +9,11 @@ from onnx.reference import ReferenceEvaluator
 
 from hetc.passes.rewrite.stamp_targets import StampTargets
 
-PARTITION_OF = {"norm": 0, "expert": 1, "head": 2}
 UNIT_OF = {"expert": "layers.0.experts.0", "head": "lm_head"}
 
 
-def stamp(model: ir.Model, partition_of: dict[str, int] = PARTITION_OF) -> ir.passes.PassResult:
-    return StampTargets(partition_of, UNIT_OF)(model)
+def stamp(model: ir.Model) -> ir.passes.PassResult:
+    return StampTargets(UNIT_OF)(model)
 
 
 def chain(*, analog: str = "AnalogMatMul", domain: str = "hetc") -> ir.Model:
@@ -41,9 +40,9 @@ def test_each_node_carries_its_place() -> None:
     assert stamp(model).modified
     digital, analog = ({"hetc.target": target, "layer_ann": target} for target in ("digital", "analog"))
     assert stamps(model) == {
-        "norm": {**digital, "hetc.bundle.partition": "0"},
-        "expert": {**analog, "hetc.bundle.partition": "1", "hetc.unit": "layers.0.experts.0"},
-        "head": {**digital, "hetc.bundle.partition": "2", "hetc.unit": "lm_head"},
+        "norm": {**digital, "hetc.partition": "0"},
+        "expert": {**analog, "hetc.partition": "1", "hetc.unit": "layers.0.experts.0"},
+        "head": {**digital, "hetc.partition": "2", "hetc.unit": "lm_head"},
     }
 
 
@@ -82,11 +81,21 @@ def test_nothing_but_the_stamps_changes() -> None:
 def test_a_second_stamp_replaces_the_first() -> None:
     model = chain()
     stamp(model)
-    stamp(model, {"norm": 4, "expert": 5, "head": 6})
-    assert [props["hetc.bundle.partition"] for props in stamps(model).values()] == ["4", "5", "6"]
+    for node in model.graph:
+        node.metadata_props["hetc.partition"] = "7"
+    stamp(model)
+    assert [props["hetc.partition"] for props in stamps(model).values()] == ["0", "1", "2"]
 
 
-def test_a_node_of_no_partition_is_an_error() -> None:
+def test_the_partitions_are_kept() -> None:
+    stamping = StampTargets(UNIT_OF)
+    stamping(chain())
+    assert [partition.target for partition in stamping.partitions] == ["digital", "analog", "digital"]
+    assert stamping.partitions[1].units == ("layers.0.experts.0",)
+
+
+def test_a_node_without_a_name_of_its_own_is_an_error() -> None:
     model = chain()
-    with pytest.raises(KeyError, match="head"):
-        stamp(model, {"norm": 0, "expert": 1})
+    model.graph[1].name = "norm"
+    with pytest.raises(ir.passes.PreconditionError, match="'norm' has no name of its own"):
+        stamp(model)
