@@ -6,8 +6,9 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := hetc passes runtimes tests samples benchmarks
-NATIVE := $(wildcard CMakeLists.txt runtimes/onnxruntime/csrc/*)
-FORMATTED := $(wildcard runtimes/onnxruntime/csrc/*.cc runtimes/onnxruntime/csrc/*.h runtimes/onnxruntime/csrc/*.inc samples/embed_c/*.[ch])
+CSRC := runtimes/onnxruntime/csrc
+NATIVE := CMakeLists.txt $(shell find $(CSRC) -type f)
+FORMATTED := $(shell find $(CSRC) samples/embed_c -name '*.cc' -o -name '*.[ch]' -o -name '*.inc')
 
 .PHONY: demo test test-all lint bench bench-table bench-large evidence models-table clean
 

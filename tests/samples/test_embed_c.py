@@ -20,7 +20,7 @@ from hetc.model.inputs import first_step
 
 SOURCES = ROOT / "samples" / "embed_c"
 SLOTS = SOURCES / "onnxruntime_slots.h"
-KERNEL_SLOTS = ROOT / "runtimes/onnxruntime/csrc/ort_abi.h"
+KERNEL_SLOTS = ROOT / "runtimes/onnxruntime/csrc/ort/abi.h"
 HEADER = Path(os.environ.get("ONNXRUNTIME_C_API_H", "/usr/include/onnxruntime/onnxruntime_c_api.h"))
 TOKENS = [5, 77, 300, 12, 9, 44]
 

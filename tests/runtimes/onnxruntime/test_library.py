@@ -79,7 +79,7 @@ def test_declarations_agree_with_the_real_header(tmp_path: Path) -> None:
         pytest.skip("no ONNX Runtime C header or no compiler")
     version = int(re.findall(r"#define ORT_API_VERSION (\d+)", Path(HEADER).read_text())[0])
     added_in = {"KernelInfo_GetConfigEntries": 24, "GetKeyValuePairs": 22, "ReleaseKeyValuePairs": 22}
-    declared = re.findall(r"/\* +(\d+) \*/ [^;]*?\(\*(\w+)\)", (SOURCES / "ort_abi.h").read_text())
+    declared = re.findall(r"/\* +(\d+) \*/ [^;]*?\(\*(\w+)\)", (SOURCES / "ort/abi.h").read_text())
     checks = [
         f'static_assert(offsetof(OrtApi, {name}) == {slot} * sizeof(void*), "{name}");'
         for slot, name in declared

@@ -1,0 +1,55 @@
+// The DAC: vectors become codes and ranges, slice by slice.
+#ifndef HETC_CROSSBAR_CODES_H_
+#define HETC_CROSSBAR_CODES_H_
+
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <utility>
+#include <vector>
+
+#include "crossbar/settings.h"
+#include "crossbar/slices.h"
+#include "ort/ort.h"
+
+namespace hetc {
+
+// Leaves the elements of a new vector as they are: the DAC writes every one of them.
+struct UninitialisedFloats : std::allocator<float> {
+  template <typename Other>
+  struct rebind {
+    using other = UninitialisedFloats;
+  };
+  template <typename Element>
+  void construct(Element* element) {
+    ::new (static_cast<void*>(element)) Element;
+  }
+  template <typename Element, typename... Arguments>
+  void construct(Element* element, Arguments&&... arguments) {
+    ::new (static_cast<void*>(element)) Element(std::forward<Arguments>(arguments)...);
+  }
+};
+
+// The DAC's view of [rows, inputs] vectors.
+struct Codes {
+  size_t rows;
+  size_t inputs;
+  bool small;                                      // the values are integers in -127..127
+  std::vector<float, UninitialisedFloats> values;  // [rows, inputs]
+  std::vector<float> ranges;                       // [rows, slices]; 0: the slice is off
+  std::vector<unsigned char> spoiled;              // [rows]; 1: a value was NaN or infinite
+  const float* x;                                  // the vectors themselves
+  uint32_t stream;                                 // of the matrix that the DAC belongs to
+};
+
+// `input_range`: per slice; empty: the largest of each vector's slice.
+Codes convert(const KernelContext& context, const Settings& settings, const float* x, size_t rows,
+              size_t inputs, const std::vector<float>& input_range, uint32_t stream);
+
+// Converts slice `index` of one row again; `range` 0 is the largest of the slice.
+void convert_slice(const Settings& settings, const std::vector<Slice>& slices, size_t row, size_t index,
+                   float range, Codes* codes);
+
+}  // namespace hetc
+
+#endif  // HETC_CROSSBAR_CODES_H_

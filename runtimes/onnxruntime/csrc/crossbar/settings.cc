@@ -1,0 +1,115 @@
+#include "crossbar/settings.h"
+
+#include <limits>
+
+#include "ort/digital_fraction.h"
+
+namespace hetc {
+namespace {
+
+constexpr int64_t kMostInt = std::numeric_limits<int64_t>::max();
+
+constexpr Choice<Mode> kModes[] = {
+    {"exact", Mode::kExact}, {"converters", Mode::kConverters}, {"noisy", Mode::kNoisy}};
+constexpr Choice<WeightNoise> kWeightNoises[] = {{"additive", WeightNoise::kAdditive},
+                                                 {"pcm-read", WeightNoise::kPcmRead}};
+// Yes-or-no attributes that are written as words.
+constexpr Choice<bool> kRoundings[] = {{"nearest", false}, {"stochastic", true}};
+constexpr Choice<bool> kBoundManagements[] = {{"none", false}, {"iterative", true}};
+constexpr Choice<bool> kScaleModes[] = {{"column", false}, {"tile", true}};
+constexpr Choice<Store> kStores[] = {
+    {"bfloat16", Store::kBfloat16}, {"float32", Store::kFloat32}, {"int8", Store::kInt8}};
+
+// Converters of one bit have no code but 0.
+int converter_bits(const KernelInfo& info, const char* attribute, int64_t most) {
+  const int64_t bits = info.integer(attribute);
+  if (bits != 0 && (bits < 2 || bits > most))
+    throw Error("attribute '" + std::string(attribute) + "' is " + std::to_string(bits) +
+                "; allowed: 0 or 2.." + std::to_string(most));
+  return static_cast<int>(bits);
+}
+
+// Whether the session's digital fraction makes this node digital.
+bool runs_digital(const KernelInfo& info, const SessionEntries& session) {
+  const int64_t group_size = integer_between(info, "group_size", 0, kMostInt);
+  const int64_t rank = integer_between(info, "rank", 0, group_size == 0 ? kMostInt : group_size - 1);
+  const int64_t compiled = integer_between(info, "digital_count", 0, group_size);
+  if (!session.digital_fraction || group_size == 0) return false;
+  const int64_t count = digital_count(*session.digital_fraction, group_size);
+  if (count < compiled)
+    throw Error("session entry hetc.digital_frac: " + *session.digital_fraction + " keeps " +
+                std::to_string(count) + " of " + std::to_string(group_size) + " digital, but " +
+                std::to_string(compiled) +
+                " were compiled digital; give a higher fraction or compile at a lower one");
+  return rank < count;
+}
+
+}  // namespace
+
+float Settings::levels() const {
+  return dac_bits == 0 ? 1.0f : static_cast<float>((1 << (dac_bits - 1)) - 1);
+}
+
+float Settings::adc_limit() const {
+  return adc_bits == 0 ? 0.0f : static_cast<float>((1 << (adc_bits - 1)) - 1);
+}
+
+SessionEntries read_session(const KernelInfo& info) {
+  SessionEntries session;
+  for (const auto& [key, value] : info.config_entries()) {
+    if (key == "hetc.mode") {
+      session.mode = choose(kModes, value, "session entry hetc.mode");
+    } else if (key == "hetc.seed") {
+      session.device.seed = parse_integer(key, value, kMostInt, "2^63 - 1");
+    } else if (key == "hetc.read_seed") {
+      session.device.read_seed = parse_integer(key, value, std::numeric_limits<int32_t>::max(), "2^31 - 1");
+    } else if (key == "hetc.drift_time") {
+      session.device.drift_time = parse_number(key, value);
+    } else if (key == "hetc.noise_scale") {
+      session.device.noise_scale = parse_number(key, value);
+    } else if (key == "hetc.store") {
+      session.store = choose(kStores, value, "session entry hetc.store");
+    } else if (key == "hetc.digital_frac") {
+      digital_count(value, 1);
+      session.digital_fraction = value;
+    } else if (key == "hetc.stats_file") {
+      session.stats_file = value;
+    } else {
+      throw Error("session entry " + key +
+                  " is not known; known: hetc.mode, hetc.seed, hetc.read_seed, hetc.noise_scale, "
+                  "hetc.drift_time, hetc.store, hetc.digital_frac, hetc.stats_file");
+    }
+  }
+  return session;
+}
+
+Settings read_settings(const KernelInfo& info) {
+  const SessionEntries session = read_session(info);
+  Settings settings{};
+  settings.mode = choose_attribute(info, kModes, "mode");
+  settings.transpose_weight = integer_between(info, "transpose_weight", 0, 1) == 1;
+  settings.tile_rows = static_cast<size_t>(integer_between(info, "tile_rows", 1, kMostInt));
+  settings.tile_columns = static_cast<size_t>(integer_between(info, "tile_columns", 1, kMostInt));
+  settings.dac_bits = converter_bits(info, "dac_bits", 16);
+  settings.adc_bits = converter_bits(info, "adc_bits", 24);
+  settings.out_bound = real_at_least(info, "out_bound", 0.0f, true);
+  settings.scale_per_tile = choose_attribute(info, kScaleModes, "scale_mode");
+  settings.manages_bounds = choose_attribute(info, kBoundManagements, "bound_management");
+  settings.rounds_randomly = choose_attribute(info, kRoundings, "dac_rounding") && settings.dac_bits != 0;
+  settings.disturbance = {real_at_least(info, "output_noise", 0), real_at_least(info, "weight_noise", 0),
+                          choose_attribute(info, kWeightNoises, "weight_noise_form"),
+                          real_at_least(info, "ir_drop", 0)};
+  settings.store = session.store.value_or(Store::kBfloat16);
+
+  settings.stats_file = session.stats_file;
+  settings.mode = session.mode.value_or(settings.mode);
+  if (runs_digital(info, session)) settings.mode = Mode::kExact;
+  settings.device = read_device(info, session.device, settings.mode == Mode::kNoisy);
+  const bool quiet = !settings.device.programs() && !settings.disturbance.any() && !settings.rounds_randomly;
+  if (settings.mode == Mode::kNoisy && quiet) settings.mode = Mode::kConverters;
+  if (settings.mode != Mode::kNoisy) settings.rounds_randomly = false;
+  settings.manages_bounds = settings.manages_bounds && settings.adc_bits != 0;
+  return settings;
+}
+
+}  // namespace hetc

@@ -1,0 +1,2 @@
+#define HETC_VARIANT avx2
+#include "vector/variant.inc"

@@ -1,0 +1,2 @@
+#define HETC_VARIANT avx512
+#include "vector/variant.inc"

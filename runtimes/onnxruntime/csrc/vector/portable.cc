@@ -1,0 +1,2 @@
+#define HETC_VARIANT portable
+#include "vector/variant.inc"

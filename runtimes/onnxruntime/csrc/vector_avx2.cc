@@ -1,2 +1,0 @@
-#define HETC_VARIANT avx2
-#include "vector_variant.inc"

@@ -1,2 +1,0 @@
-#define HETC_VARIANT avx512
-#include "vector_variant.inc"

@@ -1,2 +1,0 @@
-#define HETC_VARIANT portable
-#include "vector_variant.inc"
