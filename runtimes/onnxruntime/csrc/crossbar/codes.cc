@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "vector/vector_code.h"
+
 namespace hetc {
 
 void convert_slice(const Settings& settings, const std::vector<Slice>& slices, size_t row, size_t index,

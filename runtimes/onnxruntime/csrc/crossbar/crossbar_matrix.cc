@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "crossbar/product.h"
+#include "vector/vector_code.h"
 
 namespace hetc {
 namespace {

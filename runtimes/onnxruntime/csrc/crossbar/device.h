@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "ort/ort.h"
-#include "vector/vector_code.h"
+#include "vector/types.h"
 
 namespace hetc {
 

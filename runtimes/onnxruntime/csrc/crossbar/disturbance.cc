@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "crossbar/product.h"
+#include "vector/vector_code.h"
 
 namespace hetc {
 namespace {

@@ -4,6 +4,9 @@
 #include <cmath>
 #include <memory>
 
+#include "vector/narrow_product.h"
+#include "vector/vector_code.h"
+
 namespace hetc {
 namespace {
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "crossbar/content_hash.h"
+#include "vector/vector_code.h"
 
 namespace hetc {
 namespace {

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <vector>
 
-#include "vector/vector_code.h"
+#include "vector/types.h"
 
 namespace hetc {
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <memory>
 
+#include "vector/vector_code.h"
+
 namespace hetc {
 namespace {
 

@@ -8,6 +8,7 @@
 #include "crossbar/programmed.h"
 #include "crossbar/slices.h"
 #include "ort/ort.h"
+#include "vector/narrow_product.h"
 
 namespace hetc {
 

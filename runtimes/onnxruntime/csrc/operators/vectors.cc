@@ -1,5 +1,7 @@
 #include "operators/vectors.h"
 
+#include "vector/vector_code.h"
+
 namespace hetc {
 
 Vectors::Vectors(const KernelContext& context, size_t inputs)

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "ort/abi.h"
-#include "vector/vector_code.h"
+#include "vector/types.h"
 
 namespace hetc {
 

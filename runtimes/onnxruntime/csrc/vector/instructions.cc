@@ -1,7 +1,6 @@
+// Which instruction set this processor runs, and the code that was compiled for it.
 #include <cstdlib>
 #include <string>
-
-#include "vector/vector_code.h"
 
 #if defined(HETC_X86_64)
 #include <cpuid.h>
@@ -9,9 +8,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
-
-#include "vector/narrow.h"
 #endif
+
+#include "vector/narrow_variants.h"
+#include "vector/vector_code.h"
 
 namespace hetc {
 

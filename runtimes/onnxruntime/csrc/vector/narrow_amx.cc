@@ -1,7 +1,7 @@
 // Narrow products on Intel's AMX: tiles of 16 rows of codes, and of 16 columns of a panel, 64 bytes deep.
 #include <immintrin.h>
 
-#include "vector/narrow.h"
+#include "vector/narrow_variants.h"
 
 namespace hetc {
 namespace {
@@ -100,9 +100,20 @@ void multiply(const void* packed, size_t stride, size_t rows, const Panels& pane
   if constexpr (kIntegers) integers_to_floats(sums, rows * kGroupColumns);
 }
 
+template <bool kIntegers>
+constexpr NarrowProduct product(const char* name) {
+  NarrowProduct product{};
+  product.name = name;
+  product.code_bytes = kIntegers ? 1 : 2;
+  product.step = kLineBytes / product.code_bytes;
+  product.pack = kIntegers ? pack_int8 : pack_bfloat16;
+  product.multiply = multiply<kIntegers>;
+  return product;
+}
+
 }  // namespace
 
-const NarrowProduct kAmxBfloat16 = {"amx bfloat16", 2, 32, pack_bfloat16, multiply<false>};
-const NarrowProduct kAmxInt8 = {"amx int8", 1, 64, pack_int8, multiply<true>};
+constexpr NarrowProduct kAmxBfloat16 = product<false>("amx bfloat16");
+constexpr NarrowProduct kAmxInt8 = product<true>("amx int8");
 
 }  // namespace hetc

@@ -1,7 +1,7 @@
 // Narrow products on AVX2: bytes widened to pairs of 16 bits, which one instruction multiplies and adds.
 #include <immintrin.h>
 
-#include "vector/narrow.h"
+#include "vector/narrow_variants.h"
 
 namespace hetc {
 namespace {
@@ -85,8 +85,18 @@ void multiply(const void* packed, size_t stride, size_t rows, const Panels& pane
   }
 }
 
+constexpr NarrowProduct product() {
+  NarrowProduct product{};
+  product.name = "avx2 int8";
+  product.code_bytes = kCodeBytes;
+  product.step = kStep;
+  product.pack = pack;
+  product.multiply = multiply;
+  return product;
+}
+
 }  // namespace
 
-const NarrowProduct kAvx2Int8 = {"avx2 int8", kCodeBytes, kStep, pack, multiply};
+constexpr NarrowProduct kAvx2Int8 = product();
 
 }  // namespace hetc

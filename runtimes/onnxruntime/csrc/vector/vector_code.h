@@ -1,104 +1,14 @@
-// The loops that are worth vectorising, compiled once per instruction set and chosen when the library loads.
+// The table of vectorised loops, compiled once per instruction set (variant.inc) and chosen when the library
+// loads (instructions.cc).
 //
-// Everything here works on panels: 16 neighbouring columns of a matrix, stored row after row ([rows][16]); in
-// the 16- and 8-bit stores 2 or 4 rows lie interleaved ([rows/2][16][2], [rows/4][16][4]), the order in which
-// processors multiply such numbers. An output element is always summed over k in the same order, whatever the
-// number of rows or panels handled at once; that is what makes results independent of batch size and thread
-// count.
+// An output element is always summed over k in the same order, whatever the number of rows or panels handled
+// at once; that is what makes results independent of batch size and thread count.
 #ifndef HETC_VECTOR_VECTOR_CODE_H_
 #define HETC_VECTOR_VECTOR_CODE_H_
 
-#include <cstddef>
-#include <cstdint>
+#include "vector/types.h"
 
 namespace hetc {
-
-constexpr size_t kPanelColumns = 16;
-constexpr size_t kGroupPanels = 4;
-constexpr size_t kGroupColumns = kGroupPanels * kPanelColumns;
-constexpr size_t kLineBytes = 64;
-
-enum class ElementType { kFloat32, kFloat16, kBfloat16 };
-enum class NoiseForm { kNone, kDifferentialPair, kGaussian };
-enum class Store { kBfloat16, kFloat32, kInt8 };
-
-// Rows of a panel that lie interleaved; a slice of a panel has a multiple of them, the missing ones 0.
-constexpr size_t rows_side_by_side(Store store) {
-  return store == Store::kFloat32 ? 1 : store == Store::kBfloat16 ? 2 : 4;
-}
-
-// A clean weight matrix of `rows` inputs and `columns` outputs, where ONNX Runtime keeps it.
-struct Weight {
-  const void* data;
-  ElementType type;
-  size_t rows;
-  size_t columns;
-  bool transposed;  // stored [columns, rows]
-};
-
-// clip(cubic(r) + logarithm ln r + power r^exponent, low, high) for r from `start` on.
-struct CurvePiece {
-  float start, low, high, logarithm, power, exponent, cubic[4];
-};
-
-struct Curve {
-  const CurvePiece* pieces;
-  size_t count;
-};
-
-// The programming noise of one matrix, and what time has done to it since. sigma is a polynomial in |u|,
-// ascending powers: one of `sigma_count` coefficients, and one more from each break on.
-struct Noise {
-  NoiseForm form;
-  const float* sigma;
-  size_t sigma_count;
-  const float* breaks;
-  size_t break_count;
-  float floor;   // |u| below it is programmed to 0
-  float offset;  // g_min / (g_max - g_min)
-  float scale;
-  uint64_t seed;
-  uint32_t stream;
-  bool drifts;
-  Curve drift_mean, drift_deviation;
-  float drift_logarithm;  // ln(t / t0)
-  bool flickers;
-  Curve flicker_deviation;
-  float flicker_spread;
-  uint32_t reading;  // the purpose in the counter of the reading's draws
-};
-
-// Up to kGroupPanels panels of stored weights; `stride` is the distance between panels in elements. What is
-// read after them, `count` times `next_stride` bytes apart from `next` on, is fetched into the cache
-// meanwhile.
-struct Panels {
-  Store store;
-  const void* data;
-  size_t stride;
-  size_t count;
-  const void* next;
-  size_t next_stride;
-};
-
-// The converter constants of one K-slice for the columns of one group.
-struct Digitiser {
-  const float* column_scale;  // multiplies the sums of stored weights, giving sums of weights
-  const float* to_code;       // A / (L b), or 0
-  const float* step;          // b / A, or 0
-  float limit;                // A; 0 without ADC
-  float levels;               // L
-};
-
-// What one product adds to the outputs of one group of columns in one K-slice.
-struct ProductNoise {
-  uint64_t key, hash;         // of the random words: see docs/operators.md
-  size_t column;              // the first of the group
-  const float* column_scale;  // [kGroupColumns]; multiplies the sums of stored weights
-  const float* alpha;         // [kGroupColumns], the weight scale; 0: no noise
-  float fixed;                // variance over alpha^2
-  float read;                 // variance over alpha times squares
-  const float* squares;       // [kGroupColumns], sum |W| q^2; may be null
-};
 
 struct VectorCode {
   const char* name;
@@ -163,31 +73,9 @@ struct VectorCode {
   void (*exponential)(float* values, size_t count);
 };
 
-// The product of codes that are integers in -127..127, exact in 8 bits and in bfloat16, with panels of one
-// narrow store: what a processor has its own instructions for.
-struct NarrowProduct {
-  const char* name;
-  size_t code_bytes;  // of one packed code
-  size_t step;        // packed codes of a slice are padded with zeros to a multiple
-
-  // packed[padded count] = codes in the type and order that `multiply` reads.
-  void (*pack)(const float* codes, size_t count, void* packed);
-
-  // sums[rows][kGroupColumns] = packed codes x panels. `depth` is a multiple of `step`: codes past the end of
-  // the slice are 0, and the values they meet there are finite. `stride` is in bytes.
-  void (*multiply)(const void* packed, size_t stride, size_t rows, const Panels& panels, size_t depth,
-                   float* sums);
-};
-
-// Sums of products of 8-bit integers stay within 32 bits up to this many.
-constexpr size_t kNarrowDepth = 131072;
-
 // The fastest of the compiled variants that this processor runs, or the fastest up to the one that the
 // environment variable HETC_INSTRUCTIONS names: portable, avx2, avxvnni, avx512 or amx. It is read once.
 const VectorCode& vector_code();
-
-// Nothing if `vector_code().multiply` is as fast.
-const NarrowProduct* narrow_product(Store store);
 
 }  // namespace hetc
 

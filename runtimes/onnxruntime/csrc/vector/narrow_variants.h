@@ -1,10 +1,10 @@
-// The narrow products, one source file per instruction set, and what their files share. Each is compiled with
-// its own flags, so nothing of the C++ library may be instantiated here: the linker could keep that copy for
-// every processor.
-#ifndef HETC_VECTOR_NARROW_H_
-#define HETC_VECTOR_NARROW_H_
+// The narrow products, one source file per instruction set, and what these files share.
+// Each is compiled with its own flags, so nothing of the C++ library may be instantiated here: the linker
+// could keep that copy for every processor. For the same reason the tables are constant expressions.
+#ifndef HETC_VECTOR_NARROW_VARIANTS_H_
+#define HETC_VECTOR_NARROW_VARIANTS_H_
 
-#include "vector/vector_code.h"
+#include "vector/narrow_product.h"
 
 namespace hetc {
 
@@ -40,4 +40,4 @@ namespace {
 }  // namespace
 }  // namespace hetc
 
-#endif  // HETC_VECTOR_NARROW_H_
+#endif  // HETC_VECTOR_NARROW_VARIANTS_H_
