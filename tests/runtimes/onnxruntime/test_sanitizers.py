@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from places import ROOT, TESTS
+from places import ROOT
 
-HERE = TESTS / "runtimes/onnxruntime"
+HERE = Path(__file__).parent
 LIBRARY = "libhetc_ops"
 # Not of the accessing code: the sanitizer's interceptors, and C's and C++'s libraries.
 BYSTANDERS = re.compile(r"lib(asan|ubsan|tsan|c|stdc\+\+)\.so|ld-linux")
@@ -97,7 +97,7 @@ def run_tests(files: list[str], environment: dict[str, str], folder: Path) -> No
     """Assert that the tests pass, to the last one, and that nothing is reported."""
     command = [sys.executable, "-m", "pytest", "-m", "not slow", "-p", "no:cacheprovider", "-p", "no:xdist"]
     done = subprocess.run(
-        [*command, *(str(TESTS / name) for name in files)],
+        [*command, *(str(HERE / name) for name in files)],
         env=environment,
         cwd=ROOT,
         capture_output=True,
@@ -112,7 +112,7 @@ def run_tests(files: list[str], environment: dict[str, str], folder: Path) -> No
 @pytest.mark.timeout(1200)
 def test_addresses_and_undefined_behaviour(tmp_path: Path) -> None:
     """Out of bounds, use after free, leaks, overflow, bad shifts and casts, in every operator test."""
-    files = sorted(file.name for file in TESTS.glob("test_*.py"))
+    files = sorted(file.name for file in HERE.glob("test_*.py"))
     files = [name for name in files if name not in ("test_sanitizers.py", "test_library.py")]
     environment = sanitized("address,undefined", ["libasan.so", "libubsan.so"], tmp_path)
     run_tests(files, environment, tmp_path)

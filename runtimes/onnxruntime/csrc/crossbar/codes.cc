@@ -1,3 +1,4 @@
+// Slices of vectors go through the DAC, which rounds in vector/converters.inc.
 #include "crossbar/codes.h"
 
 #include <algorithm>
@@ -7,9 +8,8 @@
 
 namespace hetc {
 
-void convert_slice(const Settings& settings, const std::vector<Slice>& slices, size_t row, size_t index,
-                   float range, Codes* codes) {
-  const auto [begin, end] = slices[index];
+void convert_slice(const Settings& settings, size_t row, size_t index, float range, Codes* codes) {
+  const auto [begin, end] = codes->slices[index];
   const float* x = codes->x + row * codes->inputs + begin;
   float* values = codes->values.data() + row * codes->inputs + begin;
   const VectorCode& code = vector_code();
@@ -20,26 +20,27 @@ void convert_slice(const Settings& settings, const std::vector<Slice>& slices, s
     code.quantise(x, end - begin, range, settings.levels(), false, values);
     code.round_randomly(key, hash, begin, end - begin, values);
   }
-  codes->ranges[row * slices.size() + index] = std::isnan(used) ? 0.0f : used;
+  codes->ranges[row * codes->slices.size() + index] = std::isnan(used) ? 0.0f : used;
   if (std::isnan(used)) codes->spoiled[row] = 1;
 }
 
-Codes convert(const KernelContext& context, const Settings& settings, const float* x, size_t rows,
-              size_t inputs, const std::vector<float>& input_range, uint32_t stream) {
-  const std::vector<Slice> slices = split(inputs, settings.tile_rows);
-  Codes codes{rows,
-              inputs,
-              settings.dac_bits >= 2 && settings.dac_bits <= 8,
-              std::vector<float, UninitialisedFloats>(rows * inputs),
-              std::vector<float>(rows * slices.size()),
-              std::vector<unsigned char>(rows),
-              x,
-              stream};
-  const size_t chunk = std::max<size_t>(1, 16384 / inputs);
+Codes convert(const KernelContext& context, const Settings& settings, const Dac& dac, const float* x,
+              size_t rows) {
+  Codes codes{};
+  codes.x = x;
+  codes.rows = rows;
+  codes.inputs = dac.inputs;
+  codes.slices = split(dac.inputs, settings.tile_rows);
+  codes.stream = dac.stream;
+  codes.small = settings.dac_bits >= 2 && settings.dac_bits <= 8;
+  codes.values.resize(rows * dac.inputs);
+  codes.ranges.resize(rows * codes.slices.size());
+  codes.spoiled.resize(rows);
+  const size_t chunk = std::max<size_t>(1, 16384 / dac.inputs);
   context.parallel_for((rows + chunk - 1) / chunk, [&](size_t item) {
     for (size_t row = item * chunk; row < std::min(rows, (item + 1) * chunk); ++row)
-      for (size_t s = 0; s < slices.size(); ++s)
-        convert_slice(settings, slices, row, s, input_range.empty() ? 0.0f : input_range[s], &codes);
+      for (size_t s = 0; s < codes.slices.size(); ++s)
+        convert_slice(settings, row, s, dac.input_range.empty() ? 0.0f : dac.input_range[s], &codes);
   });
   return codes;
 }

@@ -2,6 +2,7 @@
 #ifndef HETC_CROSSBAR_CODES_H_
 #define HETC_CROSSBAR_CODES_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <new>
@@ -10,7 +11,7 @@
 
 #include "crossbar/settings.h"
 #include "crossbar/slices.h"
-#include "ort/ort.h"
+#include "ort/kernel_context.h"
 
 namespace hetc {
 
@@ -30,25 +31,31 @@ struct UninitialisedFloats : std::allocator<float> {
   }
 };
 
-// The DAC's view of [rows, inputs] vectors.
+// The DAC in front of the matrices that read the same vectors.
+struct Dac {
+  size_t inputs;
+  std::vector<float> input_range;  // per slice; empty: the largest of each vector's slice
+  uint32_t stream;                 // of the matrix that the DAC belongs to
+};
+
+// What the DAC makes of [rows, inputs] vectors.
 struct Codes {
+  const float* x;  // the vectors themselves
   size_t rows;
   size_t inputs;
+  std::vector<Slice> slices;
+  uint32_t stream;                                 // the DAC's
   bool small;                                      // the values are integers in -127..127
   std::vector<float, UninitialisedFloats> values;  // [rows, inputs]
   std::vector<float> ranges;                       // [rows, slices]; 0: the slice is off
   std::vector<unsigned char> spoiled;              // [rows]; 1: a value was NaN or infinite
-  const float* x;                                  // the vectors themselves
-  uint32_t stream;                                 // of the matrix that the DAC belongs to
 };
 
-// `input_range`: per slice; empty: the largest of each vector's slice.
-Codes convert(const KernelContext& context, const Settings& settings, const float* x, size_t rows,
-              size_t inputs, const std::vector<float>& input_range, uint32_t stream);
+Codes convert(const KernelContext& context, const Settings& settings, const Dac& dac, const float* x,
+              size_t rows);
 
 // Converts slice `index` of one row again; `range` 0 is the largest of the slice.
-void convert_slice(const Settings& settings, const std::vector<Slice>& slices, size_t row, size_t index,
-                   float range, Codes* codes);
+void convert_slice(const Settings& settings, size_t row, size_t index, float range, Codes* codes);
 
 }  // namespace hetc
 

@@ -1,3 +1,4 @@
+// Eight chains of multiply and rotate, as wide as a processor multiplies at once.
 #include "crossbar/content_hash.h"
 
 #include <cstring>

@@ -1,7 +1,9 @@
-// Matrix products: exact, or through DAC, crossbar and ADC.
+// One weight matrix on crossbars: programmed at its first product, read through ADCs at every one.
 #ifndef HETC_CROSSBAR_CROSSBAR_MATRIX_H_
 #define HETC_CROSSBAR_CROSSBAR_MATRIX_H_
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -10,32 +12,28 @@
 
 #include "crossbar/codes.h"
 #include "crossbar/disturbance.h"
+#include "crossbar/product.h"
 #include "crossbar/programmed.h"
 #include "crossbar/settings.h"
 #include "crossbar/slices.h"
-#include "ort/ort.h"
+#include "ort/kernel_context.h"
+#include "ort/kernel_info.h"
 
 namespace hetc {
 
-// Checks a weight input: constant, of rank 2, of an allowed type.
-Weight read_weight(const KernelInfo& info, size_t index, const std::string& name, bool transposed);
+// Where a node says what belongs to one of its matrices.
+struct MatrixInputs {
+  const char* prefix;  // of the attribute `stream` and of the names of the inputs
+  size_t weight;
+  size_t adc_bound;
+  size_t weight_scale;
+};
 
-// The optional [S] input ranges of a matrix with `inputs` rows.
-std::vector<float> read_input_range(const KernelInfo& info, size_t index, const std::string& name,
-                                    size_t slices);
-
-// y[rows, columns] = x w in float32.
-void multiply_exact(const KernelContext& context, const Weight& weight, const float* x, size_t rows,
-                    float* y);
-
-// One weight matrix on crossbars.
 class CrossbarMatrix {
  public:
-  // Reads adc_bound and weight_scale from inputs `adc_bound` and `weight_scale`; `name` and `prefix` are for
-  // messages.
+  // Refers to the settings.
   CrossbarMatrix(const KernelInfo& info, const Settings& settings, const Weight& weight,
-                 const std::string& name, const std::string& prefix, uint32_t stream, size_t adc_bound,
-                 size_t weight_scale);
+                 const MatrixInputs& inputs);
 
   // y[rows, columns] = what the ADCs read, summed over slices. Programs the matrix the first time.
   void multiply(const KernelContext& context, const Codes& codes, float* y);
@@ -44,24 +42,38 @@ class CrossbarMatrix {
   uint32_t stream() const { return stream_; }
 
  private:
-  const std::vector<float>& clean_maxima(const KernelContext& context);
-  const std::vector<float>& clean_scale(const KernelContext& context);
-  std::shared_ptr<const ProgrammedMatrix> programmed(const KernelContext& context);
+  // What one product goes through.
+  struct Arrays {
+    const ProgrammedMatrix* programmed;  // may be null: the clean weights
+    const std::vector<float>& alpha;     // the weight scale; empty where nothing asks for it
+  };
 
   // The ADC's constants for the columns of one group in one slice.
   struct GroupConstants {
     float column_scale[kGroupColumns], to_code[kGroupColumns], step[kGroupColumns];
   };
-  GroupConstants constants(const ProgrammedMatrix* matrix, const std::vector<float>& alpha, size_t slice,
-                           size_t column, size_t columns) const;
+
+  // Where a block's columns begin in a table [slices, padded columns].
+  size_t first_entry(size_t slice, const Block& block) const {
+    return slice * padded(weight_.columns) + block.column;
+  }
+  MatrixView view(const Arrays& arrays) const { return {weight_, slices_, arrays.programmed}; }
+  GroupConstants constants(const Arrays& arrays, size_t slice, const Block& block) const;
+
+  const std::vector<float>& clean_maxima(const KernelContext& context);
+  const std::vector<float>& clean_scale(const KernelContext& context);
+  std::shared_ptr<const ProgrammedMatrix> programmed(const KernelContext& context);
 
   // The disturbance of products with `codes`, if there is one.
-  std::optional<DisturbedProducts> disturbance(const KernelContext& context, const ProgrammedMatrix* matrix,
+  std::optional<DisturbedProducts> disturbance(const KernelContext& context, const Arrays& arrays,
                                                const Codes& codes);
 
+  // Hands the sums of every block, disturbed, to take(slice, block, constants, sums).
+  template <typename Take>
+  void read_out(const KernelContext& context, const Arrays& arrays, const Codes& codes, const Take& take);
+
   // Doubles the range of every slice of a vector that clips, until none does or the limit is reached.
-  Codes manage_bounds(const KernelContext& context, const ProgrammedMatrix* matrix,
-                      const std::vector<float>& alpha, Codes codes);
+  Codes manage_bounds(const KernelContext& context, const Arrays& arrays, Codes codes);
 
   const Settings& settings_;
   Weight weight_;

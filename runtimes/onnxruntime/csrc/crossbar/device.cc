@@ -1,3 +1,4 @@
+// The device attributes of a node, and the noise of one matrix that follows from them.
 #include "crossbar/device.h"
 
 #include <algorithm>
@@ -6,6 +7,7 @@
 #include <string>
 
 #include "ort/attributes.h"
+#include "ort/status.h"
 
 namespace hetc {
 namespace {
@@ -23,14 +25,17 @@ std::vector<CurvePiece> read_curve(const KernelInfo& info, const char* attribute
     throw Error("attribute '" + std::string(attribute) + "' has " + std::to_string(values.size()) +
                 " numbers; allowed: a multiple of " + std::to_string(kNumbers));
   std::vector<CurvePiece> pieces;
-  for (size_t i = 0; i < values.size(); i += kNumbers)
-    pieces.push_back({values[i],
-                      values[i + 1],
-                      values[i + 2],
-                      values[i + 3],
-                      values[i + 4],
-                      values[i + 5],
-                      {values[i + 6], values[i + 7], values[i + 8], values[i + 9]}});
+  for (auto value = values.begin(); value != values.end();) {
+    CurvePiece piece;
+    piece.start = *value++;
+    piece.low = *value++;
+    piece.high = *value++;
+    piece.logarithm = *value++;
+    piece.power = *value++;
+    piece.exponent = *value++;
+    for (float& coefficient : piece.cubic) coefficient = *value++;
+    pieces.push_back(piece);
+  }
   return pieces;
 }
 
@@ -57,27 +62,29 @@ Noise Device::noise(uint32_t stream) const {
   const double elapsed = static_cast<double>(drift_time) + drift_reference;
   const double read = flicker_read_time;
   const double reading = std::log((elapsed + read) / (2 * read));
-  return {form,
-          sigma.data(),
-          sigma.size() / (breaks.size() + 1),
-          breaks.data(),
-          breaks.size(),
-          floor,
-          offset,
-          scale,
-          seed,
-          stream,
-          drifts(),
-          view(drift_mean),
-          view(drift_deviation),
-          static_cast<float>(std::log(elapsed / drift_reference)),
-          flickers(),
-          view(flicker_deviation),
-          static_cast<float>(flicker_noise * std::sqrt(std::max(0.0, reading))),
-          2 * read_seed + 1};
+  Noise noise{};
+  noise.form = form;
+  noise.sigma = sigma.data();
+  noise.sigma_count = sigma.size() / (breaks.size() + 1);
+  noise.breaks = breaks.data();
+  noise.break_count = breaks.size();
+  noise.floor = floor;
+  noise.offset = offset;
+  noise.scale = scale;
+  noise.seed = seed;
+  noise.stream = stream;
+  noise.drifts = drifts();
+  noise.drift_mean = view(drift_mean);
+  noise.drift_deviation = view(drift_deviation);
+  noise.drift_logarithm = static_cast<float>(std::log(elapsed / drift_reference));
+  noise.flickers = flickers();
+  noise.flicker_deviation = view(flicker_deviation);
+  noise.flicker_spread = static_cast<float>(flicker_noise * std::sqrt(std::max(0.0, reading)));
+  noise.reading = 2 * read_seed + 1;
+  return noise;
 }
 
-Device read_device(const KernelInfo& info, const DeviceEntries& session, bool noisy) {
+Device read_device(const KernelInfo& info, const SessionEntries& session, bool noisy) {
   Device device{};
   device.form = choose_attribute(info, kNoiseForms, "noise_form");
   device.breaks = finite_reals(info, "noise_sigma_breaks");

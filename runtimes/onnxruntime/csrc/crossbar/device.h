@@ -2,23 +2,16 @@
 #ifndef HETC_CROSSBAR_DEVICE_H_
 #define HETC_CROSSBAR_DEVICE_H_
 
-#include <optional>
+#include <cstdint>
 #include <vector>
 
-#include "ort/ort.h"
+#include "ort/kernel_info.h"
+#include "ort/session.h"
 #include "vector/types.h"
 
 namespace hetc {
 
 enum class Compensation { kNone, kGlobal, kColumn };
-
-// What sessions may say about the device; what is absent is left to the node.
-struct DeviceEntries {
-  std::optional<uint64_t> seed;
-  std::optional<uint64_t> read_seed;
-  std::optional<float> noise_scale;
-  std::optional<float> drift_time;
-};
 
 struct Device {
   NoiseForm form;
@@ -47,7 +40,7 @@ struct Device {
 };
 
 // `noisy`: whether the node is going to draw; a drift that is not known is an error only then.
-Device read_device(const KernelInfo& info, const DeviceEntries& session, bool noisy);
+Device read_device(const KernelInfo& info, const SessionEntries& session, bool noisy);
 
 }  // namespace hetc
 

@@ -2,41 +2,49 @@
 #ifndef HETC_CROSSBAR_DISTURBANCE_H_
 #define HETC_CROSSBAR_DISTURBANCE_H_
 
+#include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <vector>
 
 #include "crossbar/codes.h"
-#include "crossbar/programmed.h"
+#include "crossbar/product.h"
 #include "crossbar/settings.h"
 #include "crossbar/squared_products.h"
+#include "ort/kernel_context.h"
 
 namespace hetc {
+
+// Factors of the columns of one block.
+struct ColumnScales {
+  const float* stored;  // multiplies sums of stored values, giving sums of weights
+  const float* alpha;   // the weight scale
+};
 
 // The disturbance of the products of some vectors with one matrix.
 class DisturbedProducts {
  public:
-  // `programmed` may be null: the clean weights. `largest`: max|stored value| of the column slices, or of
-  // clean weights; read for PCM read noise only.
-  DisturbedProducts(const KernelContext& context, const Settings& settings, const Weight& weight,
-                    const ProgrammedMatrix* programmed, const std::vector<float>& largest,
-                    const std::vector<Slice>& slices, const Codes& codes, uint32_t stream);
+  // `largest`: max|stored value| of the column slices, or of clean weights; read for PCM read noise only.
+  DisturbedProducts(const KernelContext& context, const Settings& settings, const MatrixView& matrix,
+                    const std::vector<float>& largest, const Codes& codes, uint32_t stream);
 
-  // values[rows][kGroupColumns] = sums of stored values as sums of weights, disturbed, for the columns of one
-  // group in one slice, with factors `column_scale` and weight scales `alpha`.
-  void disturb(size_t slice, size_t row, size_t rows, size_t column, size_t columns,
-               const float* column_scale, const float* alpha, const float* sums, float* values) const;
+  // values[rows][kGroupColumns] = sums of stored values as sums of weights, disturbed, in one slice.
+  void disturb(size_t slice, const Block& block, const ColumnScales& scales, const float* sums,
+               float* values) const;
 
  private:
   size_t entry(size_t slice, size_t row, size_t column) const {
-    return (row * slices_.size() + slice) * columns_ + column;
+    return (row * matrix_.slices.size() + slice) * matrix_.weight.columns + column;
   }
 
-  const Settings& settings_;
-  void drop_voltage(size_t slice, size_t row, size_t column, size_t columns, const float* alpha,
-                    float* values) const;
+  // The products of changed codes, which the IR drop asks for.
+  void find_currents(const KernelContext& context, const Codes& codes);
 
-  const std::vector<Slice>& slices_;
-  size_t columns_;
+  // Subtracts the IR drop of one row from values[kGroupColumns].
+  void drop_voltage(size_t slice, size_t row, const Block& block, const float* alpha, float* values) const;
+
+  const Settings& settings_;
+  const MatrixView matrix_;
   uint64_t key_;
   std::vector<uint64_t> hashes_;  // [rows][slices], of the codes
   std::vector<float> norms_;      // [rows][slices], sum q^2; additive noise

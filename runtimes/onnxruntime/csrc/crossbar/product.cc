@@ -1,7 +1,9 @@
+// Which blocks a product is cut into, and which loop multiplies each.
 #include "crossbar/product.h"
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <memory>
 
 #include "vector/narrow_product.h"
@@ -18,12 +20,6 @@ constexpr size_t kDepthChunk = 128;
 struct Scratch {
   alignas(kLineBytes) float sums[kRowChunk * kGroupColumns];
   alignas(kLineBytes) float block[kDepthChunk * kGroupColumns];
-};
-
-// A part of the result that one thread makes.
-struct Block {
-  size_t row, rows;
-  size_t column, columns;
 };
 
 // Blocks of `columns` x `rows`, handed to the session's threads.
@@ -49,8 +45,24 @@ Panels stored_panels(const ProgrammedMatrix& matrix, size_t slice, size_t row, s
   const size_t first = block.column * matrix.begins.back() + (matrix.begins[slice] + row) * kPanelColumns;
   const size_t bytes = element_bytes(matrix.store);
   const unsigned char* data = matrix.panels.get() + first * bytes;
-  return {matrix.store,  data, stride, panel_count(block.columns), data + depth * kPanelColumns * bytes,
-          stride * bytes};
+  Panels panels{};
+  panels.store = matrix.store;
+  panels.data = data;
+  panels.stride = stride;
+  panels.count = panel_count(block.columns);
+  panels.next = data + depth * kPanelColumns * bytes;
+  panels.next_stride = stride * bytes;
+  return panels;
+}
+
+// Panels of float32 in a thread's own memory.
+Panels panels_in(const float* block, size_t count) {
+  Panels panels{};
+  panels.store = Store::kFloat32;
+  panels.data = block;
+  panels.stride = kDepthChunk * kPanelColumns;
+  panels.count = count;
+  return panels;
 }
 
 // From kWideRows rows on, widening stored values once is cheaper than at every use; the values, and so the
@@ -62,7 +74,10 @@ Panels widened(const Panels& panels, size_t depth, float* block) {
   for (size_t panel = 0; panel < panels.count; ++panel)
     vector_code().widen(panels.store, stored + panel * panels.stride * element_bytes(panels.store), depth,
                         block + panel * kDepthChunk * kPanelColumns);
-  return {Store::kFloat32, block, kDepthChunk * kPanelColumns, panels.count, panels.next, panels.next_stride};
+  Panels wide = panels_in(block, panels.count);
+  wide.next = panels.next;
+  wide.next_stride = panels.next_stride;
+  return wide;
 }
 
 Panels loaded(const Weight& weight, size_t row, size_t depth, const Block& part, float* block) {
@@ -70,17 +85,20 @@ Panels loaded(const Weight& weight, size_t row, size_t depth, const Block& part,
   for (size_t panel = 0; panel < count; ++panel)
     vector_code().load_block(weight, row, depth, part.column + panel * kPanelColumns,
                              block + panel * kDepthChunk * kPanelColumns);
-  return {Store::kFloat32, block, kDepthChunk * kPanelColumns, count, block, 0};
+  Panels panels = panels_in(block, count);
+  panels.next = block;  // nothing to fetch: it is in the cache
+  return panels;
 }
 
 // With `magnitudes` the weights count without their sign.
-void multiply_any(const KernelContext& context, const Weight& weight, const ProgrammedMatrix* programmed,
-                  const std::vector<Slice>& slices, const float* codes, size_t rows, bool magnitudes,
-                  const TakeSums& take) {
-  for_blocks(context, rows, weight.columns, [&](const Block& block) {
+void multiply_any(const KernelContext& context, const MatrixView& matrix, const InputView& input,
+                  bool magnitudes, const TakeSums& take) {
+  const Weight& weight = matrix.weight;
+  const ProgrammedMatrix* programmed = matrix.programmed;
+  for_blocks(context, input.rows, weight.columns, [&](const Block& block) {
     Scratch& memory = scratch();
-    for (size_t slice = 0; slice < slices.size(); ++slice) {
-      const auto [begin, end] = slices[slice];
+    for (size_t slice = 0; slice < matrix.slices.size(); ++slice) {
+      const auto [begin, end] = matrix.slices[slice];
       std::fill_n(memory.sums, block.rows * kGroupColumns, 0.0f);
       for (size_t k = begin; k < end; k += kDepthChunk) {
         const size_t depth = std::min(kDepthChunk, end - k);
@@ -94,58 +112,74 @@ void multiply_any(const KernelContext& context, const Weight& weight, const Prog
         }
         if (magnitudes)
           for (float& value : memory.block) value = std::fabs(value);
-        vector_code().multiply(codes + block.row * weight.rows + k, weight.rows, block.rows, panels, depth,
-                               memory.sums);
+        vector_code().multiply(input.values + block.row * weight.rows + k, weight.rows, block.rows, panels,
+                               depth, memory.sums);
       }
-      take(slice, block.row, block.rows, block.column, block.columns, memory.sums);
+      take(slice, block, memory.sums);
     }
   });
 }
 
 size_t rounded_up(size_t count, size_t step) { return (count + step - 1) / step * step; }
 
-void multiply_narrow(const KernelContext& context, const Weight& weight, const ProgrammedMatrix& programmed,
-                     const NarrowProduct& product, const std::vector<Slice>& slices, const float* codes,
-                     size_t rows, const TakeSums& take) {
+// Small integers with a store that has instructions of its own.
+void multiply_narrow(const KernelContext& context, const MatrixView& matrix, const NarrowProduct& product,
+                     const InputView& input, const TakeSums& take) {
+  const size_t rows = input.rows, inputs = matrix.weight.rows;
   std::vector<size_t> offsets{0};  // of the slices in a row of packed codes, in bytes
-  for (const auto [begin, end] : slices)
+  for (const auto [begin, end] : matrix.slices)
     offsets.push_back(offsets.back() + rounded_up(end - begin, product.step) * product.code_bytes);
   const size_t stride = offsets.back();
   const std::unique_ptr<unsigned char[]> memory(new unsigned char[rows * stride + kLineBytes]);
   unsigned char* packed = memory.get() + (-reinterpret_cast<uintptr_t>(memory.get())) % kLineBytes;
-  const size_t chunk = std::max<size_t>(1, 65536 / weight.rows);
+  const size_t chunk = std::max<size_t>(1, 65536 / inputs);
   context.parallel_for((rows + chunk - 1) / chunk, [&](size_t item) {
     for (size_t row = item * chunk; row < std::min(rows, (item + 1) * chunk); ++row)
-      for (size_t s = 0; s < slices.size(); ++s)
-        product.pack(codes + row * weight.rows + slices[s].begin, slices[s].end - slices[s].begin,
-                     packed + row * stride + offsets[s]);
+      for (size_t s = 0; s < matrix.slices.size(); ++s) {
+        const auto [begin, end] = matrix.slices[s];
+        product.pack(input.values + row * inputs + begin, end - begin, packed + row * stride + offsets[s]);
+      }
   });
-  for_blocks(context, rows, weight.columns, [&](const Block& block) {
+  for_blocks(context, rows, matrix.weight.columns, [&](const Block& block) {
     float* sums = scratch().sums;
-    for (size_t slice = 0; slice < slices.size(); ++slice) {
+    for (size_t slice = 0; slice < matrix.slices.size(); ++slice) {
       const size_t depth = (offsets[slice + 1] - offsets[slice]) / product.code_bytes;
       product.multiply(packed + block.row * stride + offsets[slice], stride, block.rows,
-                       stored_panels(programmed, slice, 0, depth, block), depth, sums);
-      take(slice, block.row, block.rows, block.column, block.columns, sums);
+                       stored_panels(*matrix.programmed, slice, 0, depth, block), depth, sums);
+      take(slice, block, sums);
     }
   });
 }
 
 }  // namespace
 
-void multiply_slices(const KernelContext& context, const Weight& weight, const ProgrammedMatrix* programmed,
-                     const std::vector<Slice>& slices, const float* codes, size_t rows, bool small_codes,
+void multiply_slices(const KernelContext& context, const MatrixView& matrix, const InputView& input,
                      const TakeSums& take) {
-  const NarrowProduct* narrow = programmed == nullptr ? nullptr : narrow_product(programmed->store);
-  if (narrow != nullptr && small_codes && slices[0].end <= kNarrowDepth)
-    return multiply_narrow(context, weight, *programmed, *narrow, slices, codes, rows, take);
-  multiply_any(context, weight, programmed, slices, codes, rows, false, take);
+  const NarrowProduct* narrow =
+      matrix.programmed == nullptr ? nullptr : narrow_product(matrix.programmed->store);
+  if (narrow != nullptr && input.small && matrix.slices[0].end <= kNarrowDepth)
+    return multiply_narrow(context, matrix, *narrow, input, take);
+  multiply_any(context, matrix, input, false, take);
 }
 
-void multiply_magnitudes(const KernelContext& context, const Weight& weight,
-                         const ProgrammedMatrix* programmed, const std::vector<Slice>& slices,
-                         const float* values, size_t rows, const TakeSums& take) {
-  multiply_any(context, weight, programmed, slices, values, rows, true, take);
+void multiply_magnitudes(const KernelContext& context, const MatrixView& matrix, const InputView& input,
+                         const TakeSums& take) {
+  multiply_any(context, matrix, input, true, take);
+}
+
+void multiply_exact(const KernelContext& context, const Weight& weight, const float* x, size_t rows,
+                    float* y) {
+  // Sums of partial sums: a single chain over all inputs would lose digits that a blocked product keeps.
+  constexpr size_t kPartialSum = 256;
+  const std::vector<Slice> slices = split(weight.rows, kPartialSum);
+  const auto take = [&](size_t slice, const Block& block, const float* sums) {
+    for (size_t m = 0; m < block.rows; ++m) {
+      float* target = y + (block.row + m) * weight.columns + block.column;
+      const float* source = sums + m * kGroupColumns;
+      for (size_t n = 0; n < block.columns; ++n) target[n] = slice == 0 ? source[n] : target[n] + source[n];
+    }
+  };
+  multiply_slices(context, {weight, slices, nullptr}, {x, rows, false}, take);
 }
 
 }  // namespace hetc

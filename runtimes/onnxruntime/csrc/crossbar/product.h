@@ -2,31 +2,51 @@
 #ifndef HETC_CROSSBAR_PRODUCT_H_
 #define HETC_CROSSBAR_PRODUCT_H_
 
+#include <cstddef>
 #include <functional>
 #include <vector>
 
 #include "crossbar/programmed.h"
 #include "crossbar/slices.h"
-#include "ort/ort.h"
+#include "ort/kernel_context.h"
+#include "vector/types.h"
 
 namespace hetc {
 
-// Receives the sums [rows, kGroupColumns] of slice `slice` for rows from `row` and columns from `column`;
-// slices of one block arrive in order.
-using TakeSums = std::function<void(size_t slice, size_t row, size_t rows, size_t column, size_t columns,
-                                    const float* sums)>;
+// A matrix as products read it. Without programmed panels the clean weights count; they are converted block
+// by block and never copied as a whole.
+struct MatrixView {
+  const Weight& weight;
+  const std::vector<Slice>& slices;
+  const ProgrammedMatrix* programmed;  // may be null
+};
 
-// Multiplies codes [rows, weight.rows] with the programmed panels or, if there are none, with the clean
-// weights, which are converted block by block and never copied as a whole. `small_codes`: they are integers
-// in -127..127.
-void multiply_slices(const KernelContext& context, const Weight& weight, const ProgrammedMatrix* programmed,
-                     const std::vector<Slice>& slices, const float* codes, size_t rows, bool small_codes,
+// What is multiplied with a matrix, [rows, weight.rows].
+struct InputView {
+  const float* values;
+  size_t rows;
+  bool small;  // integers in -127..127
+};
+
+// A part of the result that one thread makes: rows of vectors, and the columns of one group.
+struct Block {
+  size_t row, rows;
+  size_t column, columns;
+};
+
+// Receives sums[rows][kGroupColumns] of one slice; the slices of a block arrive in order.
+using TakeSums = std::function<void(size_t slice, const Block& block, const float* sums)>;
+
+void multiply_slices(const KernelContext& context, const MatrixView& matrix, const InputView& input,
                      const TakeSums& take);
 
-// The same with any values and the magnitudes of the weights.
-void multiply_magnitudes(const KernelContext& context, const Weight& weight,
-                         const ProgrammedMatrix* programmed, const std::vector<Slice>& slices,
-                         const float* values, size_t rows, const TakeSums& take);
+// The same with the magnitudes of the weights.
+void multiply_magnitudes(const KernelContext& context, const MatrixView& matrix, const InputView& input,
+                         const TakeSums& take);
+
+// y[rows, columns] = x w in float32.
+void multiply_exact(const KernelContext& context, const Weight& weight, const float* x, size_t rows,
+                    float* y);
 
 }  // namespace hetc
 

@@ -1,16 +1,13 @@
-// Programmed matrices: made once per process for equal contents, seed and settings, and shared.
+// What crossbars hold once a matrix is programmed.
 #ifndef HETC_CROSSBAR_PROGRAMMED_H_
 #define HETC_CROSSBAR_PROGRAMMED_H_
 
+#include <cstddef>
 #include <memory>
 #include <new>
-#include <string>
 #include <vector>
 
-#include "crossbar/device.h"
-#include "crossbar/slices.h"
-#include "ort/ort.h"
-#include "vector/vector_code.h"
+#include "vector/types.h"
 
 namespace hetc {
 
@@ -31,27 +28,9 @@ struct ProgrammedMatrix {
   std::vector<float> compensation;  // likewise; the digital factor against drift; empty: 1
 };
 
-struct ProgrammingRequest {
-  std::string name;  // of the weight, for messages
-  Weight weight;
-  std::vector<Slice> slices;
-  std::vector<float> weight_scale;  // [slices][padded columns]; empty: max|w| of the column slice
-  Noise noise;
-  Compensation compensation;
-  size_t tile_columns;
-  Store store;
-};
-
-// The programmed copy of a matrix: an existing one if some session holds it, else programmed now on this
-// session's threads. Throws Error for weights that are NaN or infinite.
-std::shared_ptr<const ProgrammedMatrix> programmed_matrix(const KernelContext& context,
-                                                          const ProgrammingRequest& request);
-
-// max|w| of every column slice, [slices][padded columns].
-std::vector<float> column_maxima(const KernelContext& context, const std::string& name, const Weight& weight,
-                                 const std::vector<Slice>& slices);
-
-size_t element_bytes(Store store);
+constexpr size_t element_bytes(Store store) {
+  return store == Store::kFloat32 ? 4 : store == Store::kBfloat16 ? 2 : 1;
+}
 
 }  // namespace hetc
 

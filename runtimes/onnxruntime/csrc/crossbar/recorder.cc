@@ -1,3 +1,4 @@
+// Counting, and the lines that are added to the file.
 #include "crossbar/recorder.h"
 
 #include <algorithm>

@@ -1,24 +1,23 @@
+// The attributes of crossbars, one by one, and the entries that beat them.
 #include "crossbar/settings.h"
 
 #include <limits>
 
+#include "ort/attributes.h"
 #include "ort/digital_fraction.h"
+#include "ort/status.h"
 
 namespace hetc {
 namespace {
 
 constexpr int64_t kMostInt = std::numeric_limits<int64_t>::max();
 
-constexpr Choice<Mode> kModes[] = {
-    {"exact", Mode::kExact}, {"converters", Mode::kConverters}, {"noisy", Mode::kNoisy}};
 constexpr Choice<WeightNoise> kWeightNoises[] = {{"additive", WeightNoise::kAdditive},
                                                  {"pcm-read", WeightNoise::kPcmRead}};
 // Yes-or-no attributes that are written as words.
 constexpr Choice<bool> kRoundings[] = {{"nearest", false}, {"stochastic", true}};
 constexpr Choice<bool> kBoundManagements[] = {{"none", false}, {"iterative", true}};
 constexpr Choice<bool> kScaleModes[] = {{"column", false}, {"tile", true}};
-constexpr Choice<Store> kStores[] = {
-    {"bfloat16", Store::kBfloat16}, {"float32", Store::kFloat32}, {"int8", Store::kInt8}};
 
 // Converters of one bit have no code but 0.
 int converter_bits(const KernelInfo& info, const char* attribute, int64_t most) {
@@ -54,35 +53,6 @@ float Settings::adc_limit() const {
   return adc_bits == 0 ? 0.0f : static_cast<float>((1 << (adc_bits - 1)) - 1);
 }
 
-SessionEntries read_session(const KernelInfo& info) {
-  SessionEntries session;
-  for (const auto& [key, value] : info.config_entries()) {
-    if (key == "hetc.mode") {
-      session.mode = choose(kModes, value, "session entry hetc.mode");
-    } else if (key == "hetc.seed") {
-      session.device.seed = parse_integer(key, value, kMostInt, "2^63 - 1");
-    } else if (key == "hetc.read_seed") {
-      session.device.read_seed = parse_integer(key, value, std::numeric_limits<int32_t>::max(), "2^31 - 1");
-    } else if (key == "hetc.drift_time") {
-      session.device.drift_time = parse_number(key, value);
-    } else if (key == "hetc.noise_scale") {
-      session.device.noise_scale = parse_number(key, value);
-    } else if (key == "hetc.store") {
-      session.store = choose(kStores, value, "session entry hetc.store");
-    } else if (key == "hetc.digital_frac") {
-      digital_count(value, 1);
-      session.digital_fraction = value;
-    } else if (key == "hetc.stats_file") {
-      session.stats_file = value;
-    } else {
-      throw Error("session entry " + key +
-                  " is not known; known: hetc.mode, hetc.seed, hetc.read_seed, hetc.noise_scale, "
-                  "hetc.drift_time, hetc.store, hetc.digital_frac, hetc.stats_file");
-    }
-  }
-  return session;
-}
-
 Settings read_settings(const KernelInfo& info) {
   const SessionEntries session = read_session(info);
   Settings settings{};
@@ -96,15 +66,16 @@ Settings read_settings(const KernelInfo& info) {
   settings.scale_per_tile = choose_attribute(info, kScaleModes, "scale_mode");
   settings.manages_bounds = choose_attribute(info, kBoundManagements, "bound_management");
   settings.rounds_randomly = choose_attribute(info, kRoundings, "dac_rounding") && settings.dac_bits != 0;
-  settings.disturbance = {real_at_least(info, "output_noise", 0), real_at_least(info, "weight_noise", 0),
-                          choose_attribute(info, kWeightNoises, "weight_noise_form"),
-                          real_at_least(info, "ir_drop", 0)};
+  settings.disturbance.output_noise = real_at_least(info, "output_noise", 0);
+  settings.disturbance.weight_noise = real_at_least(info, "weight_noise", 0);
+  settings.disturbance.weight_noise_form = choose_attribute(info, kWeightNoises, "weight_noise_form");
+  settings.disturbance.ir_drop = real_at_least(info, "ir_drop", 0);
   settings.store = session.store.value_or(Store::kBfloat16);
 
   settings.stats_file = session.stats_file;
   settings.mode = session.mode.value_or(settings.mode);
   if (runs_digital(info, session)) settings.mode = Mode::kExact;
-  settings.device = read_device(info, session.device, settings.mode == Mode::kNoisy);
+  settings.device = read_device(info, session, settings.mode == Mode::kNoisy);
   const bool quiet = !settings.device.programs() && !settings.disturbance.any() && !settings.rounds_randomly;
   if (settings.mode == Mode::kNoisy && quiet) settings.mode = Mode::kConverters;
   if (settings.mode != Mode::kNoisy) settings.rounds_randomly = false;

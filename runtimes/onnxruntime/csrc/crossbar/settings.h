@@ -1,19 +1,17 @@
-// What a node's attributes and its session's "hetc." entries say, checked.
+// What a node's attributes and its session's entries say about its crossbars, checked.
 #ifndef HETC_CROSSBAR_SETTINGS_H_
 #define HETC_CROSSBAR_SETTINGS_H_
 
-#include <cstdint>
-#include <optional>
+#include <cstddef>
 #include <string>
 
 #include "crossbar/device.h"
-#include "ort/attributes.h"
-#include "ort/ort.h"
-#include "vector/vector_code.h"
+#include "ort/kernel_info.h"
+#include "ort/session.h"
+#include "vector/types.h"
 
 namespace hetc {
 
-enum class Mode { kExact, kConverters, kNoisy };
 enum class WeightNoise { kAdditive, kPcmRead };
 
 // What every product adds to a crossbar's output, in units of the normalised tile.
@@ -49,18 +47,6 @@ struct Settings {
   float levels() const;     // L: DAC codes on each side of 0; 1 without DAC
   float adc_limit() const;  // A: ADC codes on each side of 0; 0 without ADC
 };
-
-// The session's entries; what is absent is left to the node.
-struct SessionEntries {
-  std::optional<Mode> mode;
-  DeviceEntries device;
-  std::optional<Store> store;
-  std::optional<std::string> digital_fraction;
-  std::string stats_file;
-};
-
-// Throws for a "hetc." key that is not known, or a value that is not allowed.
-SessionEntries read_session(const KernelInfo& info);
 
 Settings read_settings(const KernelInfo& info);
 

@@ -1,3 +1,4 @@
+// The digits of squares are packed once; magnitudes are made of each panel just before its use.
 #include "crossbar/squared_products.h"
 
 #include <algorithm>
@@ -24,19 +25,26 @@ Scratch& scratch() {
   return *memory;
 }
 
+Panels one_panel(Store store, const void* data) {
+  Panels panel{};
+  panel.store = store;
+  panel.data = data;
+  panel.count = 1;
+  return panel;
+}
+
 }  // namespace
 
-SquaredProducts::SquaredProducts(const KernelContext& context, const Weight& weight,
-                                 const ProgrammedMatrix* programmed, const std::vector<float>& largest,
-                                 const std::vector<Slice>& slices, const Codes& codes)
-    : weight_(weight),
-      programmed_(programmed),
+SquaredProducts::SquaredProducts(const KernelContext& context, const MatrixView& matrix,
+                                 const std::vector<float>& largest, const Codes& codes)
+    : matrix_(matrix),
       largest_(largest),
       narrow_(codes.small ? narrow_product(Store::kInt8) : nullptr),
-      parts_(slices.size()),
+      parts_(matrix.slices.size()),
       stride_(0) {
   const VectorCode& code = vector_code();
   const size_t rows = codes.rows, inputs = codes.inputs;
+  const std::vector<Slice>& slices = matrix.slices;
   for (size_t s = 0; s < slices.size(); ++s)
     for (size_t begin = slices[s].begin; begin < slices[s].end; begin += kPartRows) {
       const size_t end = std::min(begin + kPartRows, slices[s].end);
@@ -65,46 +73,50 @@ SquaredProducts::SquaredProducts(const KernelContext& context, const Weight& wei
   });
 }
 
-Panels SquaredProducts::magnitudes(size_t slice, const Part& part, size_t column, size_t columns) const {
+Panels SquaredProducts::magnitudes(size_t slice, const Part& part, const Block& block) const {
   Scratch& memory = scratch();
   const size_t depth = part.end - part.begin;
   const bool integers = narrow_ != nullptr;
-  const Panels made{integers ? Store::kInt8 : Store::kFloat32, memory.magnitudes, kPartRows * kPanelColumns,
-                    panel_count(columns)};
+  Panels made{};
+  made.store = integers ? Store::kInt8 : Store::kFloat32;
+  made.data = memory.magnitudes;
+  made.stride = kPartRows * kPanelColumns;
+  made.count = panel_count(block.columns);
   for (size_t panel = 0; panel < made.count; ++panel) {
-    const size_t first = column + panel * kPanelColumns;
-    const float* largest = largest_.data() + slice * padded(weight_.columns) + first;
+    const size_t first = block.column + panel * kPanelColumns;
+    const float* largest = largest_.data() + slice * padded(matrix_.weight.columns) + first;
     auto* target =
         reinterpret_cast<unsigned char*>(memory.magnitudes) + panel * made.stride * (integers ? 1 : 4);
-    if (programmed_ == nullptr) {
-      vector_code().load_block(weight_, part.begin, depth, first, memory.weights);
-      vector_code().magnitudes({Store::kFloat32, memory.weights, 0, 1}, depth, largest, memory.weights,
+    if (matrix_.programmed == nullptr) {
+      vector_code().load_block(matrix_.weight, part.begin, depth, first, memory.weights);
+      vector_code().magnitudes(one_panel(Store::kFloat32, memory.weights), depth, largest, memory.weights,
                                made.store, target);
       continue;
     }
-    const ProgrammedMatrix& matrix = *programmed_;
+    const ProgrammedMatrix& matrix = *matrix_.programmed;
     const size_t element = element_bytes(matrix.store),
                  stride = matrix.begins.back() * kPanelColumns * element;
     const size_t row = matrix.begins[slice] + part.begin - parts_[slice][0].begin;
     const unsigned char* data = matrix.panels.get() + first / kPanelColumns * stride;
     const unsigned char* source = data + row * kPanelColumns * element;
     // The product of W reads the same panel of the next slice next, or the first of the next group.
-    const bool last = part.end == weight_.rows;
+    const bool last = part.end == matrix_.weight.rows;
     const unsigned char* next =
         last ? data + kGroupPanels * stride : source + depth * kPanelColumns * element;
-    vector_code().magnitudes({matrix.store, source, 0, 1}, depth, largest, next, made.store, target);
+    vector_code().magnitudes(one_panel(matrix.store, source), depth, largest, next, made.store, target);
   }
   return made;
 }
 
-void SquaredProducts::multiply(size_t slice, size_t row, size_t rows, size_t column, size_t columns,
-                               float* sums) const {
+void SquaredProducts::multiply(size_t slice, const Block& block, float* sums) const {
+  const auto [row, rows, column, columns] = block;
+  const ProgrammedMatrix* programmed = matrix_.programmed;
   std::fill_n(sums, rows * kGroupColumns, 0.0f);
   for (const Part& part : parts_[slice]) {
-    const Panels panels = magnitudes(slice, part, column, columns);
+    const Panels panels = magnitudes(slice, part, block);
     if (narrow_ == nullptr) {
-      vector_code().multiply(squares_.data() + row * weight_.rows + part.begin, weight_.rows, rows, panels,
-                             part.end - part.begin, sums);
+      vector_code().multiply(squares_.data() + row * matrix_.weight.rows + part.begin, matrix_.weight.rows,
+                             rows, panels, part.end - part.begin, sums);
       continue;
     }
     float* digits = scratch().sums;
@@ -118,8 +130,8 @@ void SquaredProducts::multiply(size_t slice, size_t row, size_t rows, size_t col
   }
   float unit[kGroupColumns] = {};
   for (size_t n = 0; n < columns; ++n) {
-    const size_t entry = slice * padded(weight_.columns) + column + n;
-    unit[n] = largest_[entry] / 127.0f * (programmed_ ? programmed_->column_scale[entry] : 1.0f);
+    const size_t entry = slice * padded(matrix_.weight.columns) + column + n;
+    unit[n] = largest_[entry] / 127.0f * (programmed ? programmed->column_scale[entry] : 1.0f);
   }
   for (size_t m = 0; m < rows; ++m)
     for (size_t n = 0; n < kGroupColumns; ++n) sums[m * kGroupColumns + n] *= unit[n];

@@ -2,12 +2,12 @@
 #ifndef HETC_CROSSBAR_SQUARED_PRODUCTS_H_
 #define HETC_CROSSBAR_SQUARED_PRODUCTS_H_
 
+#include <cstddef>
 #include <vector>
 
 #include "crossbar/codes.h"
-#include "crossbar/programmed.h"
-#include "crossbar/slices.h"
-#include "ort/ort.h"
+#include "crossbar/product.h"
+#include "ort/kernel_context.h"
 #include "vector/narrow_product.h"
 
 namespace hetc {
@@ -17,13 +17,12 @@ namespace hetc {
 // or fetched twice.
 class SquaredProducts {
  public:
-  // `programmed` may be null: the clean weights. `largest`: of the column slices, in stored values or clean
-  // weights.
-  SquaredProducts(const KernelContext& context, const Weight& weight, const ProgrammedMatrix* programmed,
-                  const std::vector<float>& largest, const std::vector<Slice>& slices, const Codes& codes);
+  // `largest`: of the column slices, in stored values or clean weights.
+  SquaredProducts(const KernelContext& context, const MatrixView& matrix, const std::vector<float>& largest,
+                  const Codes& codes);
 
-  // sums[rows][kGroupColumns] = sum |W| q^2 of one slice; `column` starts a group.
-  void multiply(size_t slice, size_t row, size_t rows, size_t column, size_t columns, float* sums) const;
+  // sums[rows][kGroupColumns] = sum |W| q^2 of one slice.
+  void multiply(size_t slice, const Block& block, float* sums) const;
 
  private:
   // A stretch of a slice whose sums of integers a float32 holds exactly.
@@ -31,10 +30,9 @@ class SquaredProducts {
     size_t begin, end;  // rows of the matrix
     size_t offset;      // bytes in a row of packed codes
   };
-  Panels magnitudes(size_t slice, const Part& part, size_t column, size_t columns) const;
+  Panels magnitudes(size_t slice, const Part& part, const Block& block) const;
 
-  const Weight& weight_;
-  const ProgrammedMatrix* programmed_;
+  const MatrixView matrix_;
   const std::vector<float>& largest_;
   const NarrowProduct* narrow_;           // null: squares_ are multiplied as they are
   std::vector<std::vector<Part>> parts_;  // per slice

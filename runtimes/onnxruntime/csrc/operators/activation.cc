@@ -1,3 +1,4 @@
+// Activations in float32; those with a sigmoid share the vectorised e^x.
 #include "operators/activation.h"
 
 #include <algorithm>

@@ -3,9 +3,8 @@
 #define HETC_OPERATORS_ACTIVATION_H_
 
 #include <cstddef>
-#include <string>
 
-#include "ort/ort.h"
+#include "ort/kernel_info.h"
 
 namespace hetc {
 

@@ -1,12 +1,14 @@
 // AnalogExpert: gate, up and down on crossbars, everything between them digital.
-#include <limits>
+#include <memory>
+#include <optional>
 
+#include "crossbar/crossbar_input.h"
 #include "crossbar/crossbar_matrix.h"
-#include "crossbar/recorder.h"
 #include "crossbar/settings.h"
 #include "operators/expert.h"
-#include "operators/vectors.h"
-#include "ort/operator.h"
+#include "operators/float_kernel.h"
+#include "operators/operators.h"
+#include "ort/attributes.h"
 
 namespace hetc {
 namespace {
@@ -22,91 +24,64 @@ enum Input : size_t {
   kDownWeightScale
 };
 
-uint32_t read_stream(const KernelInfo& info, const char* attribute) {
-  return static_cast<uint32_t>(integer_between(info, attribute, 0, std::numeric_limits<int32_t>::max()));
-}
+constexpr MatrixInputs kGateInputs = {"gate_", kGate, kGateAdcBound, kGateWeightScale};
+constexpr MatrixInputs kUpInputs = {"up_", kUp, kUpAdcBound, kUpWeightScale};
+constexpr MatrixInputs kDownInputs = {"down_", kDown, kDownAdcBound, kDownWeightScale};
 
-class AnalogExpert : public Kernel {
+class AnalogExpert : public FloatKernel {
  public:
   explicit AnalogExpert(const KernelInfo& info)
       : settings_(read_settings(info)),
         expert_(read_expert(info, settings_.transpose_weight)),
-        up_(info, settings_, expert_.up, info.input_name(kUp), "up_", read_stream(info, "up_stream"),
-            kUpAdcBound, kUpWeightScale),
-        down_(info, settings_, expert_.down, info.input_name(kDown), "down_",
-              read_stream(info, "down_stream"), kDownAdcBound, kDownWeightScale),
-        in_range_(read_input_range(info, kInRange, "in_range",
-                                   split(expert_.hidden(), settings_.tile_rows).size())),
-        mid_range_(read_input_range(info, kMidRange, "mid_range",
-                                    split(expert_.intermediate(), settings_.tile_rows).size())) {
+        up_(info, settings_, expert_.up, kUpInputs),
+        down_(info, settings_, expert_.down, kDownInputs),
+        in_(info, settings_, up_, {"in", kInRange, "in_range"}),
+        mid_(info, settings_, down_, {"mid", kMidRange, "mid_range"}) {
     if (expert_.gate) {
-      gate_.emplace(info, settings_, *expert_.gate, info.input_name(kGate), "gate_",
-                    read_stream(info, "gate_stream"), kGateAdcBound, kGateWeightScale);
+      gate_.emplace(info, settings_, *expert_.gate, kGateInputs);
     } else {
       integer_between(info, "gate_stream", -1, -1);
     }
-    if (!settings_.stats_file.empty()) {
-      const std::string unit = info.text("unit");
-      in_recorder_.emplace(settings_.stats_file, unit, "in", split(expert_.hidden(), settings_.tile_rows));
-      mid_recorder_.emplace(settings_.stats_file, unit, "mid",
-                            split(expert_.intermediate(), settings_.tile_rows));
-    }
-  }
-
-  void compute(const KernelContext& context) override {
-    const Vectors x(context, expert_.hidden());
-    Result y(context, x, expert_.hidden());
-    const size_t rows = x.rows();
-    if (rows == 0) return;
-    if (in_recorder_) in_recorder_->add(x.data(), rows, expert_.hidden());
-    const std::unique_ptr<float[]> gate(new float[expert_.gate ? rows * expert_.intermediate() : 0]);
-    const std::unique_ptr<float[]> up(new float[rows * expert_.intermediate()]);
-    if (settings_.mode == Mode::kExact) {
-      if (expert_.gate) multiply_exact(context, *expert_.gate, x.data(), rows, gate.get());
-      multiply_exact(context, expert_.up, x.data(), rows, up.get());
-    } else {
-      const Codes codes =
-          convert(context, settings_, x.data(), rows, expert_.hidden(), in_range_, up_.stream());
-      if (gate_) gate_->multiply(context, codes, gate.get());
-      up_.multiply(context, codes, up.get());
-    }
-    activate_rows(context, expert_, rows, expert_.gate ? gate.get() : nullptr, up.get());
-    if (mid_recorder_) mid_recorder_->add(up.get(), rows, expert_.intermediate());
-    if (settings_.mode == Mode::kExact) {
-      multiply_exact(context, expert_.down, up.get(), rows, y.data());
-    } else {
-      const Codes codes =
-          convert(context, settings_, up.get(), rows, expert_.intermediate(), mid_range_, down_.stream());
-      down_.multiply(context, codes, y.data());
-    }
-    add_bias(expert_.down_bias, rows, y.data());
-    y.finish();
   }
 
  private:
+  size_t inputs() const override { return expert_.hidden(); }
+  size_t outputs() const override { return expert_.hidden(); }
+
+  void compute_rows(const KernelContext& context, const float* x, size_t rows, float* y) override {
+    const std::unique_ptr<float[]> gate(new float[gate_ ? rows * expert_.intermediate() : 0]);
+    const std::unique_ptr<float[]> up(new float[rows * expert_.intermediate()]);
+    if (gate_) {
+      in_.multiply(context, x, rows, {{&*gate_, gate.get()}, {&up_, up.get()}});
+    } else {
+      in_.multiply(context, x, rows, {{&up_, up.get()}});
+    }
+    activate_rows(context, expert_, rows, gate_ ? gate.get() : nullptr, up.get());
+    mid_.multiply(context, up.get(), rows, {{&down_, y}});
+    add_bias(expert_.down_bias, rows, y);
+  }
+
   Settings settings_;
   ExpertParameters expert_;
   std::optional<CrossbarMatrix> gate_;
   CrossbarMatrix up_;
   CrossbarMatrix down_;
-  std::vector<float> in_range_;
-  std::vector<float> mid_range_;
-  std::optional<Recorder> in_recorder_;
-  std::optional<Recorder> mid_recorder_;
+  CrossbarInput in_;
+  CrossbarInput mid_;
 };
 
-std::unique_ptr<Kernel> create(const KernelInfo& info, ONNXTensorElementDataType x_type) {
-  element_type(x_type, "x");
-  return std::make_unique<AnalogExpert>(info);
+Operator analog_expert() {
+  Operator op;
+  op.name = "AnalogExpert";
+  op.inputs = kDownWeightScale + 1;
+  op.required = {kX, kUp, kDown};
+  op.naming_input = kUp;
+  op.create = create_float_kernel<AnalogExpert>;
+  return op;
 }
 
 }  // namespace
 
-const Operator kAnalogExpert = {
-    "AnalogExpert",
-    {true, false, true, true, false, false, false, false, false, false, false, false, false, false, false},
-    create,
-    kUp,
-    false};
+const Operator kAnalogExpert = analog_expert();
 
 }  // namespace hetc

@@ -1,14 +1,32 @@
+// An expert's parts, checked against each other, and what is digital between its products.
 #include "operators/expert.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <string>
 
-#include "operators/vectors.h"
+#include "crossbar/weight.h"
+#include "ort/status.h"
+#include "vector/vector_code.h"
 
 namespace hetc {
 namespace {
 
 std::string sizes(const Weight& weight) {
   return std::to_string(weight.rows) + " inputs and " + std::to_string(weight.columns) + " outputs";
+}
+
+// An optional constant bias of `length` values, as float32; empty if the node has none.
+std::vector<float> read_bias(const KernelInfo& info, size_t index, const std::string& name, size_t length) {
+  const std::optional<Tensor> tensor = info.constant(index, name);
+  if (!tensor) return {};
+  const ElementType type = element_type(tensor->type, name);
+  if (tensor->shape != std::vector<int64_t>{static_cast<int64_t>(length)})
+    throw Error(name + " has shape " + shape_text(tensor->shape) + "; allowed: [" + std::to_string(length) +
+                "]");
+  std::vector<float> bias(length);
+  vector_code().to_float(type, tensor->data, length, bias.data());
+  return bias;
 }
 
 }  // namespace

@@ -2,12 +2,14 @@
 #ifndef HETC_OPERATORS_EXPERT_H_
 #define HETC_OPERATORS_EXPERT_H_
 
+#include <cstddef>
 #include <optional>
 #include <vector>
 
-#include "crossbar/crossbar_matrix.h"
 #include "operators/activation.h"
-#include "ort/ort.h"
+#include "ort/kernel_context.h"
+#include "ort/kernel_info.h"
+#include "vector/types.h"
 
 namespace hetc {
 

@@ -1,8 +1,9 @@
 // RequireLibrary: identity. It exists so that a model which needs this library loads nowhere without it.
 #include <cstring>
 
-#include "crossbar/settings.h"
-#include "ort/operator.h"
+#include "operators/operators.h"
+#include "ort/session.h"
+#include "ort/status.h"
 
 namespace hetc {
 namespace {
@@ -46,12 +47,22 @@ class RequireLibrary : public Kernel {
 };
 
 std::unique_ptr<Kernel> create(const KernelInfo& info, ONNXTensorElementDataType x_type) {
-  read_session(info);
+  read_session(info);  // throws for entries that are not known
   return std::make_unique<RequireLibrary>(bytes_of(x_type));
+}
+
+Operator require_library() {
+  Operator op;
+  op.name = "RequireLibrary";
+  op.inputs = 1;
+  op.required = {0};
+  op.same_shape = true;
+  op.create = create;
+  return op;
 }
 
 }  // namespace
 
-const Operator kRequireLibrary = {"RequireLibrary", {true}, create, 0, true};
+const Operator kRequireLibrary = require_library();
 
 }  // namespace hetc

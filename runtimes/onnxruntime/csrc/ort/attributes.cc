@@ -1,8 +1,7 @@
+// Numbers among the attributes, and their bounds.
 #include "ort/attributes.h"
 
 #include <cmath>
-#include <locale>
-#include <sstream>
 
 namespace hetc {
 
@@ -28,29 +27,6 @@ std::vector<float> finite_reals(const KernelInfo& info, const char* attribute) {
     if (!std::isfinite(value))
       throw Error("attribute '" + std::string(attribute) + "' has a number that is not finite");
   return values;
-}
-
-uint64_t parse_integer(const std::string& key, const std::string& text, int64_t most,
-                       const std::string& most_text) {
-  const bool digits = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
-  std::istringstream stream(text);
-  stream.imbue(std::locale::classic());
-  int64_t value = -1;
-  if (!digits || !(stream >> value) || value < 0 || value > most)
-    throw Error("session entry " + key + ": '" + text + "' is not allowed; allowed: integers from 0 to " +
-                most_text);
-  return static_cast<uint64_t>(value);
-}
-
-float parse_number(const std::string& key, const std::string& text) {
-  std::istringstream stream(text);
-  stream.imbue(std::locale::classic());
-  float value = -1;
-  const bool plain = !text.empty() && text.find_first_not_of("0123456789.eE+-") == std::string::npos;
-  if (!plain || !(stream >> value) || stream.peek() != std::char_traits<char>::eof() || !(value >= 0) ||
-      !std::isfinite(value))
-    throw Error("session entry " + key + ": '" + text + "' is not allowed; allowed: numbers >= 0");
-  return value;
 }
 
 }  // namespace hetc

@@ -1,4 +1,4 @@
-// Reading attributes and session entries with their allowed values.
+// Attributes of a node, held against what is allowed.
 #ifndef HETC_ORT_ATTRIBUTES_H_
 #define HETC_ORT_ATTRIBUTES_H_
 
@@ -6,10 +6,12 @@
 #include <string>
 #include <vector>
 
-#include "ort/ort.h"
+#include "ort/kernel_info.h"
+#include "ort/status.h"
 
 namespace hetc {
 
+// A value that is written as a word.
 template <typename Value>
 struct Choice {
   const char* name;
@@ -39,11 +41,6 @@ float real_at_least(const KernelInfo& info, const char* attribute, float low, bo
 
 // A list of finite floats.
 std::vector<float> finite_reals(const KernelInfo& info, const char* attribute);
-
-// Session entries: whole numbers up to `most`, and numbers >= 0.
-uint64_t parse_integer(const std::string& key, const std::string& text, int64_t most,
-                       const std::string& most_text);
-float parse_number(const std::string& key, const std::string& text);
 
 }  // namespace hetc
 

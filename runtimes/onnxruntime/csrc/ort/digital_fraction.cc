@@ -1,6 +1,7 @@
+// Decimals as whole numbers of 128 bits: F has no rounding of its own.
 #include "ort/digital_fraction.h"
 
-#include "ort/ort.h"
+#include "ort/status.h"
 
 namespace hetc {
 

@@ -6,7 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "ort/ort.h"
+#include "ort/kernel_context.h"
+#include "ort/kernel_info.h"
 
 namespace hetc {
 
@@ -17,19 +18,15 @@ class Kernel {
 };
 
 struct Operator {
-  const char* name;
-  std::vector<bool> required;  // one per input; input 0 is x
-  // Makes the kernel of one node; x_type is the type of input 0. Throws Error.
-  std::unique_ptr<Kernel> (*create)(const KernelInfo& info, ONNXTensorElementDataType x_type);
+  const char* name = nullptr;
+  size_t inputs = 0;             // input 0 is x
+  std::vector<size_t> required;  // the inputs that no node leaves out
   // Which input names the unit where the node has no attribute `unit`.
-  size_t naming_input;
-  bool same_shape;  // the output has the type and shape of input 0
+  size_t naming_input = 0;
+  bool same_shape = false;  // the output has the type and shape of input 0
+  // Makes the kernel of one node; x_type is the type of input 0. Throws Error.
+  std::unique_ptr<Kernel> (*create)(const KernelInfo& info, ONNXTensorElementDataType x_type) = nullptr;
 };
-
-extern const Operator kAnalogMatMul;
-extern const Operator kAnalogExpert;
-extern const Operator kExpert16;
-extern const Operator kRequireLibrary;
 
 }  // namespace hetc
 

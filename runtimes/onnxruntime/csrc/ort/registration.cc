@@ -1,13 +1,14 @@
-// The only entry of the library, and the adapters between ONNX Runtime's C functions and Operator.
-#include <exception>
+// The adapters between ONNX Runtime's C functions and Operator.
+#include "ort/registration.h"
+
+#include <algorithm>
 #include <list>
 #include <memory>
 #include <mutex>
-#include <new>
 #include <string>
+#include <utility>
 
-#include "ort/abi.h"
-#include "ort/operator.h"
+#include "ort/status.h"
 
 namespace hetc {
 namespace {
@@ -26,20 +27,6 @@ struct LoadedKernel {
   std::string unit;
   std::unique_ptr<Kernel> kernel;
 };
-
-template <typename Function>
-OrtStatus* guarded(const OrtApi& api, const std::string& where, const Function& function) {
-  try {
-    function();
-    return nullptr;
-  } catch (const Error& error) {
-    return api.CreateStatus(ORT_INVALID_ARGUMENT, (where + ": " + error.what()).c_str());
-  } catch (const std::exception& error) {
-    return api.CreateStatus(ORT_FAIL, (where + ": " + error.what()).c_str());
-  } catch (...) {
-    return api.CreateStatus(ORT_FAIL, "hetc: unknown failure");
-  }
-}
 
 const Registration& registration(const OrtCustomOp* op) { return *static_cast<const Registration*>(op); }
 
@@ -86,16 +73,16 @@ Registration make_registration(const OrtApi* api, const Operator& definition,
   op.x_type = x_type;
   op.GetName = [](const OrtCustomOp* self) { return registration(self).definition->name; };
   op.GetExecutionProviderType = [](const OrtCustomOp*) -> const char* { return nullptr; };
-  op.GetInputTypeCount = [](const OrtCustomOp* self) {
-    return registration(self).definition->required.size();
-  };
+  op.GetInputTypeCount = [](const OrtCustomOp* self) { return registration(self).definition->inputs; };
   op.GetInputType = [](const OrtCustomOp* self, size_t index) {
     return index == 0 ? registration(self).x_type : ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
   };
   op.GetOutputTypeCount = [](const OrtCustomOp*) { return size_t{1}; };
   op.GetOutputType = [](const OrtCustomOp* self, size_t) { return registration(self).x_type; };
   op.GetInputCharacteristic = [](const OrtCustomOp* self, size_t index) {
-    return registration(self).definition->required[index] ? INPUT_OUTPUT_REQUIRED : INPUT_OUTPUT_OPTIONAL;
+    const std::vector<size_t>& required = registration(self).definition->required;
+    const bool given = std::find(required.begin(), required.end(), index) != required.end();
+    return given ? INPUT_OUTPUT_REQUIRED : INPUT_OUTPUT_OPTIONAL;
   };
   op.GetOutputCharacteristic = [](const OrtCustomOp*, size_t) { return INPUT_OUTPUT_REQUIRED; };
   op.GetInputMemoryType = [](const OrtCustomOp*, size_t) { return OrtMemTypeDefault; };
@@ -121,7 +108,7 @@ struct Library {
   OrtCustomOpDomain* domain = nullptr;
 };
 
-void fill(Library* library) {
+void fill(Library* library, Operators definitions) {
   constexpr ONNXTensorElementDataType kTypes[] = {
       ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,    ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16,
       ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16, ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE,
@@ -130,7 +117,7 @@ void fill(Library* library) {
       ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8,    ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT16,
       ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT32,   ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT64,
       ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL,     ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING};
-  for (const Operator* definition : {&kAnalogMatMul, &kAnalogExpert, &kExpert16, &kRequireLibrary})
+  for (const Operator* definition : definitions)
     for (ONNXTensorElementDataType type : kTypes)
       library->operators.push_back(make_registration(library->api, *definition, type));
   check(*library->api, library->api->CreateCustomOpDomain("hetc", &library->domain));
@@ -138,7 +125,7 @@ void fill(Library* library) {
     check(*library->api, library->api->CustomOpDomain_Add(library->domain, &op));
 }
 
-Library& library_for(const OrtApi* api) {
+Library& library_for(const OrtApi* api, Operators definitions) {
   static std::mutex mutex;
   static std::list<Library>& libraries = *new std::list<Library>;
   const std::lock_guard<std::mutex> lock(mutex);
@@ -147,7 +134,7 @@ Library& library_for(const OrtApi* api) {
   Library library{api, {}, nullptr};
   libraries.push_back(std::move(library));
   try {
-    fill(&libraries.back());
+    fill(&libraries.back(), definitions);
   } catch (...) {
     libraries.pop_back();
     throw;
@@ -156,10 +143,8 @@ Library& library_for(const OrtApi* api) {
 }
 
 }  // namespace
-}  // namespace hetc
 
-extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(OrtSessionOptions* options,
-                                                                               const OrtApiBase* base) {
+OrtStatus* register_operators(OrtSessionOptions* options, const OrtApiBase* base, Operators operators) {
   const OrtApi* api = base->GetApi(kOrtApiVersion);
   if (api == nullptr) {
     // An older ONNX Runtime: only the functions of its own first version are sure to be there.
@@ -168,7 +153,8 @@ extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(O
                                 base->GetVersionString() + ": pip install -U onnxruntime";
     return oldest == nullptr ? nullptr : oldest->CreateStatus(ORT_NOT_IMPLEMENTED, message.c_str());
   }
-  return hetc::guarded(*api, "hetc", [&] {
-    hetc::check(*api, api->AddCustomOpDomain(options, hetc::library_for(api).domain));
-  });
+  return guarded(*api, "hetc",
+                 [&] { check(*api, api->AddCustomOpDomain(options, library_for(api, operators).domain)); });
 }
+
+}  // namespace hetc

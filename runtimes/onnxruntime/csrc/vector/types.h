@@ -74,8 +74,8 @@ struct Panels {
   const void* data;
   size_t stride;
   size_t count;
-  const void* next;
-  size_t next_stride;
+  const void* next = nullptr;
+  size_t next_stride = 0;
 };
 
 // The converter constants of one K-slice for the columns of one group.

@@ -1,0 +1,35 @@
+// Recording, conversion and products of the vectors that enter at one place.
+#include "crossbar/crossbar_input.h"
+
+#include <vector>
+
+#include "crossbar/product.h"
+#include "crossbar/scales.h"
+#include "crossbar/slices.h"
+
+namespace hetc {
+
+CrossbarInput::CrossbarInput(const KernelInfo& info, const Settings& settings, const CrossbarMatrix& first,
+                             const Site& site)
+    : settings_(settings), dac_{} {
+  const std::vector<Slice> slices = split(first.weight().rows, settings.tile_rows);
+  dac_.inputs = first.weight().rows;
+  dac_.input_range = read_input_range(info, site.range, site.range_name, slices.size());
+  dac_.stream = first.stream();
+  if (!settings.stats_file.empty())
+    recorder_.emplace(settings.stats_file, info.text("unit"), site.name, slices);
+}
+
+void CrossbarInput::multiply(const KernelContext& context, const float* x, size_t rows,
+                             std::initializer_list<Product> products) {
+  if (recorder_) recorder_->add(x, rows, dac_.inputs);
+  if (settings_.mode == Mode::kExact) {
+    for (const Product& product : products)
+      multiply_exact(context, product.matrix->weight(), x, rows, product.y);
+    return;
+  }
+  const Codes codes = convert(context, settings_, dac_, x, rows);
+  for (const Product& product : products) product.matrix->multiply(context, codes, product.y);
+}
+
+}  // namespace hetc

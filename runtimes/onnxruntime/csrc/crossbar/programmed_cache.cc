@@ -1,0 +1,101 @@
+// The process's slots of programmed matrices, found by a hash of all that a matrix depends on.
+#include "crossbar/programmed_cache.h"
+
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "crossbar/content_hash.h"
+
+namespace hetc {
+namespace {
+
+// One programmed matrix in the making: whoever comes second waits for the first.
+struct Slot {
+  std::mutex mutex;
+  std::unique_ptr<const ProgrammedMatrix> matrix;
+};
+
+size_t weight_bytes(const Weight& weight) {
+  return weight.rows * weight.columns * (weight.type == ElementType::kFloat32 ? 4 : 2);
+}
+
+void add_curve(const Curve& curve, ContentHash* key) {
+  key->add(curve.count);
+  key->add(curve.pieces, curve.count * sizeof(CurvePiece));
+}
+
+void add_noise(const Noise& noise, ContentHash* key) {
+  key->add(noise.form);
+  key->add(noise.sigma_count);
+  key->add(noise.sigma, noise.sigma_count * (noise.break_count + 1) * sizeof(float));
+  key->add(noise.break_count);
+  key->add(noise.breaks, noise.break_count * sizeof(float));
+  key->add(noise.floor);
+  key->add(noise.offset);
+  key->add(noise.scale);
+  key->add(noise.seed);
+  key->add(noise.stream);
+  key->add(noise.drifts);
+  if (noise.drifts) {
+    add_curve(noise.drift_mean, key);
+    add_curve(noise.drift_deviation, key);
+    key->add(noise.drift_logarithm);
+  }
+  key->add(noise.flickers);
+  if (noise.flickers) {
+    add_curve(noise.flicker_deviation, key);
+    key->add(noise.flicker_spread);
+    key->add(noise.reading);
+  }
+}
+
+ContentHash key_of(const KernelContext& context, const ProgrammingRequest& request) {
+  constexpr size_t kChunk = size_t{1} << 18;
+  const Weight& weight = request.weight;
+  const size_t bytes = weight_bytes(weight);
+  std::vector<ContentHash> chunks((bytes + kChunk - 1) / kChunk);
+  context.parallel_for(chunks.size(), [&](size_t i) {
+    chunks[i].add(static_cast<const unsigned char*>(weight.data) + i * kChunk,
+                  std::min(kChunk, bytes - i * kChunk));
+  });
+  ContentHash key;
+  key.add(chunks.data(), chunks.size() * sizeof(ContentHash));
+  key.add(weight.type);
+  key.add(weight.rows);
+  key.add(weight.columns);
+  key.add(weight.transposed);
+  key.add(request.slices.size());
+  key.add(request.weight_scale.data(), request.weight_scale.size() * sizeof(float));
+  add_noise(request.noise, &key);
+  key.add(request.compensation);
+  key.add(request.tile_columns);
+  key.add(request.store);
+  return key;
+}
+
+std::shared_ptr<Slot> find_slot(const ContentHash& key) {
+  static std::mutex mutex;
+  static std::map<ContentHash, std::weak_ptr<Slot>, ContentHashOrder> slots;
+  const std::lock_guard<std::mutex> lock(mutex);
+  std::weak_ptr<Slot>& entry = slots[key];
+  std::shared_ptr<Slot> slot = entry.lock();
+  if (slot != nullptr) return slot;
+  slot = std::make_shared<Slot>();
+  entry = slot;
+  for (auto i = slots.begin(); i != slots.end();) i = i->second.expired() ? slots.erase(i) : std::next(i);
+  return slot;
+}
+
+}  // namespace
+
+std::shared_ptr<const ProgrammedMatrix> programmed_matrix(const KernelContext& context,
+                                                          const ProgrammingRequest& request) {
+  const std::shared_ptr<Slot> slot = find_slot(key_of(context, request));
+  const std::lock_guard<std::mutex> lock(slot->mutex);
+  if (slot->matrix == nullptr) slot->matrix = program(context, request);
+  return std::shared_ptr<const ProgrammedMatrix>(slot, slot->matrix.get());
+}
+
+}  // namespace hetc
