@@ -10,7 +10,7 @@ CSRC := runtimes/onnxruntime/csrc
 NATIVE := CMakeLists.txt $(shell find $(CSRC) -type f)
 FORMATTED := $(shell find $(CSRC) samples/embed_c -name '*.cc' -o -name '*.[ch]' -o -name '*.inc')
 
-.PHONY: demo test test-all lint bench bench-table bench-large evidence models-table clean
+.PHONY: demo test test-all lint lint-cpp bench bench-table bench-large evidence models-table clean
 
 demo: $(VENV)/installed
 	rm -rf build/demo && mkdir -p build/demo
@@ -25,7 +25,7 @@ test: $(VENV)/test-installed lint
 test-all: $(VENV)/test-installed lint
 	$(BIN)/python -m pytest -n 2 -rs
 
-lint: $(VENV)/test-installed
+lint: $(VENV)/test-installed lint-cpp
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/clang-format --dry-run --Werror $(FORMATTED)
@@ -37,6 +37,13 @@ lint: $(VENV)/test-installed
 	cd build/typed && PYTHONPATH=.:$$(../../$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))") \
 	  ../../$(BIN)/python -S -c "from importlinter.cli import lint_imports_command as lint; lint()" \
 	  ../../pyproject.toml
+
+# The checks of .clang-tidy, where clang-tidy is installed.
+lint-cpp: $(VENV)/test-installed
+	@if command -v clang-tidy > /dev/null; then \
+	  $(BIN)/cmake -S . -B build/lint > build/lint.log && \
+	  find $(CSRC) -name '*.cc' | xargs -n 1 -P 2 clang-tidy -p build/lint --quiet; \
+	else echo "clang-tidy is not installed: C++ is not checked"; fi
 
 bench: $(VENV)/test-installed
 	for set in amx avx512 avxvnni avx2; do HETC_INSTRUCTIONS=$$set PYTHONPATH=tests/helpers $(BIN)/python benchmarks/kernel_speed.py || exit 1; done

@@ -36,7 +36,7 @@ class CrossbarMatrix {
                  const MatrixInputs& inputs);
 
   // y[rows, columns] = what the ADCs read, summed over slices. Programs the matrix the first time.
-  void multiply(const KernelContext& context, const Codes& codes, float* y);
+  void multiply(const KernelContext& context, const Codes& given, float* y);
 
   const Weight& weight() const { return weight_; }
   uint32_t stream() const { return stream_; }

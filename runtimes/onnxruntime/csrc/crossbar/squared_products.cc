@@ -40,8 +40,7 @@ SquaredProducts::SquaredProducts(const KernelContext& context, const MatrixView&
     : matrix_(matrix),
       largest_(largest),
       narrow_(codes.small ? narrow_product(Store::kInt8) : nullptr),
-      parts_(matrix.slices.size()),
-      stride_(0) {
+      parts_(matrix.slices.size()) {
   const VectorCode& code = vector_code();
   const size_t rows = codes.rows, inputs = codes.inputs;
   const std::vector<Slice>& slices = matrix.slices;

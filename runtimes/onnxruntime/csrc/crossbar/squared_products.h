@@ -36,7 +36,7 @@ class SquaredProducts {
   const std::vector<float>& largest_;
   const NarrowProduct* narrow_;           // null: squares_ are multiplied as they are
   std::vector<std::vector<Part>> parts_;  // per slice
-  size_t stride_;                         // bytes of a row of packed codes
+  size_t stride_ = 0;                     // bytes of a row of packed codes
   std::vector<unsigned char> packed_;     // [rows][2][stride], the digits of q^2 = 128 high + low
   std::vector<float> squares_;            // [rows, inputs]
 };
