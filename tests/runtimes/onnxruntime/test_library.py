@@ -18,6 +18,7 @@ from hetc.base.errors import RuntimeMissingError
 from hetc.runtimes.onnxruntime.library import library_path
 
 SOURCES = ROOT / "runtimes/onnxruntime/csrc"
+FLOORS = ("vector", "ort", "crossbar", "operators")
 HEADER = os.environ.get("ONNXRUNTIME_C_API_H", "/usr/include/onnxruntime/onnxruntime_c_api.h")
 
 
@@ -105,3 +106,11 @@ def test_another_build_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         library_path()
     other.touch()
     assert library_path() == other
+
+
+def test_includes_point_one_way() -> None:
+    """Each folder of the sources includes only itself and what lies below it."""
+    for number, folder in enumerate(FLOORS):
+        for file in (SOURCES / folder).iterdir():
+            included = re.findall(r'#include "(\w+)/', file.read_text())
+            assert set(included) <= set(FLOORS[: number + 1]), file
