@@ -18,7 +18,7 @@ from hetc.operators.schemas import DOMAIN
 from hetc.passes.canonical.canonical_layer import ExpertWeights, build_canonical_layer, expert_operator
 from hetc.passes.canonical.named_tape import NamedTape
 from hetc.passes.rewrite.add_expert_bodies import AddExpertBodies
-from hetc.passes.spellings import SPELLINGS
+from hetc.passes.spellings import known_spellings
 from hetc.passes.spellings.spelling import FoundLayer, MismatchError, Spelling
 from hetc.plan.finding import Finding
 
@@ -40,7 +40,7 @@ class RaiseExperts(ir.passes.InPlacePass):
     """Makes every MoE layer of a known spelling canonical, and leaves everything else as it is.
 
     Args:
-        spellings: The spellings to try, in order.
+        spellings: The spellings to try, in order; None for all that are known.
 
     Attributes:
         findings: After `call`, what was raised and what was declined, in graph order.
@@ -49,9 +49,9 @@ class RaiseExperts(ir.passes.InPlacePass):
         InvalidInputError: From `call`, for experts of two forms: one function body serves one form.
     """
 
-    def __init__(self, spellings: Sequence[Spelling] = SPELLINGS) -> None:
+    def __init__(self, spellings: Sequence[Spelling] | None = None) -> None:
         super().__init__()
-        self.spellings = spellings
+        self.spellings = known_spellings() if spellings is None else spellings
         self.findings: tuple[Finding, ...] = ()
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:

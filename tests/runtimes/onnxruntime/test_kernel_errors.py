@@ -136,6 +136,11 @@ def test_rank_lies_in_its_group() -> None:
         ("hetc.digital_frac", "25%", "decimal from 0 to 1"),
         ("hetc.digital_frac", "nan", "decimal from 0 to 1"),
         ("hetc.digital_frac", ".", "decimal from 0 to 1"),
+        ("hetc.digital_frac", "4/3", "a ratio such as 1/3"),
+        ("hetc.digital_frac", "1/0", "a ratio such as 1/3"),
+        ("hetc.digital_frac", "/3", "a ratio such as 1/3"),
+        ("hetc.digital_frac", "1/-3", "a ratio such as 1/3"),
+        ("hetc.digital_frac", "0.5/1", "a ratio such as 1/3"),
         ("hetc.digital_fraction", "0.5", "is not known; known: hetc.mode"),
     ],
 )

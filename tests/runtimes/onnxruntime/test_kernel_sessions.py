@@ -6,15 +6,19 @@ import hashlib
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from kernel_runs import MATMUL, NOISY, open_kernel, run_kernel, run_matmul
 from onnx import helper
 from single_node import make_node, single_node_model
 
+from hetc.plan.fractions import DigitalFraction
 from hetc.runtimes.onnxruntime.library import library_path
 
 STORES = ("bfloat16", "float32", "int8")
@@ -102,6 +106,10 @@ def test_entries_beat_attributes() -> None:
         ("0.7", 5, 4),
         ("1.000", 3, 3),
         (".5", 2, 1),
+        ("1/3", 3, 1),
+        ("2/3", 3, 2),
+        ("1/6", 6, 1),
+        ("0/7", 2, 0),
     ],
 )
 def test_digital_fraction(fraction: str, group_size: int, digital: int) -> None:
@@ -112,6 +120,20 @@ def test_digital_fraction(fraction: str, group_size: int, digital: int) -> None:
         group = {**NOISY, "rank": rank, "group_size": group_size}
         y = run_matmul(x, w, group, {"hetc.digital_frac": fraction})
         np.testing.assert_array_equal(y, exact if rank < digital else noisy)
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(1, 10**6).flatmap(lambda size: st.tuples(st.integers(1, size), st.just(size))))
+def test_kernels_count_as_python_does(kept_of: tuple[int, int]) -> None:
+    kept, size = kept_of
+    x, w = np.ones((1, 20), np.float32), np.random.default_rng(1).normal(size=(6, 20)).astype(np.float32)
+    exact = run_matmul(x, w, {"mode": "exact"})
+    fraction = DigitalFraction(Fraction(kept, size))
+    assert fraction.count(size) == kept
+    for rank in {kept - 1, min(kept, size - 1)}:
+        group = {**NOISY, "rank": rank, "group_size": size}
+        y = run_matmul(x, w, group, {"hetc.digital_frac": str(fraction)})
+        assert np.array_equal(y, exact) == (rank < kept)
 
 
 def test_digital_fraction_leaves_units_without_a_group() -> None:

@@ -1,0 +1,1 @@
+"""A score, a noise model and a spelling that hetc doesn't have."""
