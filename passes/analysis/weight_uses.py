@@ -1,4 +1,8 @@
-"""Follows a weight to the matrix products that use it: `MatMul(x, Transpose(Cast(w)))`, `Gemm(x, w)`."""
+"""Follows a weight to the matrix products that use it: `MatMul(x, Transpose(Cast(w)))`, `Gemm(x, w)`.
+
+`hetc.passes.spellings` goes the other way, from a product back to its weight. What a MatMul, Gemm or
+Transpose does to a weight is said here, for both.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-__all__ = ["Product", "products_of"]
+__all__ = ["Product", "products_of", "swaps_two_axes", "turns_weight"]
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,30 @@ def products_of(weight: ir.Value) -> Iterator[Product]:
     """The products whose right operand is `weight`, seen through Cast, Identity and Transpose.
 
     A Gemm counts only where it is a plain `x w (+ bias)`: alpha and beta 1, transA 0.
+
+    The walk itself is not shared with `hetc.passes.spellings.weight_path`, which goes the other way: it keeps
+    the nodes that it passes, to cut experts out of stacks, where this one branches to many products of one
+    matrix, never a part of it, and needs only to know whether that is turned.
     """
     yield from _follow(weight, weight, transposed=False)
+
+
+def turns_weight(node: ir.Node) -> bool | None:
+    """Whether a product transposes its right operand; None for a node that is no plain `x w (+ bias)`."""
+    if node.op_type == "MatMul":
+        return False
+    if node.op_type != "Gemm":
+        return None
+    plain = {"alpha": 1.0, "beta": 1.0, "transA": 0}
+    if any(_attribute(node, name, value) != value for name, value in plain.items()):
+        return None
+    return bool(_attribute(node, "transB", 0))
+
+
+def swaps_two_axes(node: ir.Node) -> bool:
+    """Whether a Transpose of a matrix turns it, and doesn't leave it as it is."""
+    perm = node.attributes.get("perm")
+    return perm is None or list(perm.as_ints()) == [1, 0]
 
 
 def _follow(value: ir.Value, weight: ir.Value, *, transposed: bool) -> Iterator[Product]:
@@ -39,27 +65,12 @@ def _follow(value: ir.Value, weight: ir.Value, *, transposed: bool) -> Iterator[
             continue
         if node.op_type in ("Cast", "Identity"):
             yield from _follow(node.outputs[0], weight, transposed=transposed)
-        elif node.op_type == "Transpose" and _swaps_two_axes(node):
+        elif node.op_type == "Transpose" and swaps_two_axes(node):
             yield from _follow(node.outputs[0], weight, transposed=not transposed)
-        elif node.op_type == "MatMul" and index == 1:
-            yield Product(node, weight, transposed)
-        elif node.op_type == "Gemm" and index == 1 and _is_plain(node):
-            yield Product(node, weight, transposed != bool(_attribute(node, "transB", 0)))
+        elif index == 1 and (turned := turns_weight(node)) is not None:
+            yield Product(node, weight, transposed != turned)
 
 
 def _attribute(node: ir.Node, name: str, default: float) -> float:
     attribute = node.attributes.get(name)
     return default if attribute is None else attribute.value
-
-
-def _is_plain(node: ir.Node) -> bool:
-    return (
-        _attribute(node, "alpha", 1.0) == 1.0
-        and _attribute(node, "beta", 1.0) == 1.0
-        and not _attribute(node, "transA", 0)
-    )
-
-
-def _swaps_two_axes(node: ir.Node) -> bool:
-    perm = node.attributes.get("perm")
-    return perm is None or list(perm.as_ints()) == [1, 0]

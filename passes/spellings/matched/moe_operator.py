@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from hetc.passes.canonical.canonical_layer import ExpertWeights
 from hetc.passes.canonical.named_tape import NamedTape
-from hetc.passes.spellings.constants import unstack, weight
+from hetc.passes.spellings.initializers import unstack, weight
 from hetc.passes.spellings.matched.fused_operator import choose_experts, expert_form, refuse
 from hetc.passes.spellings.spelling import FoundLayer, MismatchError
 

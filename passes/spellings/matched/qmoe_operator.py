@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from hetc.model.external_tensors import tensor_values
 from hetc.passes.canonical.canonical_layer import ExpertWeights
 from hetc.passes.canonical.named_tape import NamedTape
-from hetc.passes.spellings.constants import computed, unstack, weight
+from hetc.passes.spellings.initializers import computed, unstack, weight
 from hetc.passes.spellings.matched.fused_operator import choose_experts, expert_form, refuse
 from hetc.passes.spellings.spelling import FoundLayer, MismatchError
 

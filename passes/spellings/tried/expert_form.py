@@ -11,8 +11,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from hetc.operators.activations import CLAMPED_SWISH
-from hetc.passes.spellings.products import Product, WeightPath
+from hetc.passes.spellings.products import Product
 from hetc.passes.spellings.tried.region import StandIn
+from hetc.passes.spellings.weight_path import WeightPath
 from hetc.runtimes.reference.expert import activate
 
 __all__ = ["ExpertProducts", "Float32", "Form", "Part", "expert_terms", "forms"]

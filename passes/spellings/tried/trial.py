@@ -21,10 +21,13 @@ from hetc.operators.activations import CLAMPED_SWISH
 from hetc.passes.canonical.canonical_layer import ExpertWeights
 from hetc.passes.canonical.named_tape import NamedTape
 from hetc.passes.spellings.constants import small_constant
-from hetc.passes.spellings.products import Product, WeightPath, as_initializer, find_bias
+from hetc.passes.spellings.initializers import as_initializer
+from hetc.passes.spellings.linear import find_bias
+from hetc.passes.spellings.products import Product
 from hetc.passes.spellings.spelling import FoundLayer, MismatchError
 from hetc.passes.spellings.tried.expert_form import ExpertProducts, Float32, Form, Part, expert_terms, forms
 from hetc.passes.spellings.tried.region import Region, StandIn
+from hetc.passes.spellings.weight_path import WeightPath
 
 __all__ = ["try_layer"]
 

@@ -11,7 +11,8 @@ import pytest
 from spelled_layers import Layer, spell
 
 from hetc.passes.rewrite.raise_experts import RaiseExperts
-from hetc.passes.spellings.products import as_initializer, find_products
+from hetc.passes.spellings.initializers import as_initializer
+from hetc.passes.spellings.products import find_products
 
 
 @pytest.mark.parametrize("spelling", ["gathered", "loop", "stacked_parts"])

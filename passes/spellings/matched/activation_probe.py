@@ -1,0 +1,164 @@
+"""Says which activation nodes compute.
+
+    y = Mul(Mul(g, Sigmoid(g)), u)  ->  silu, gate g, up u
+
+They aren't matched one by one, since exporters spell activations in many ways: they are run on a grid of
+numbers and compared with the activations that hetc knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import permutations
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+from numpy.typing import NDArray
+
+from hetc.operators.activations import CLAMPED_SWISH
+from hetc.passes.spellings.constants import small_constant
+from hetc.passes.spellings.spelling import MismatchError
+from hetc.runtimes.reference.expert import activate
+
+__all__ = ["ActivationReading", "read_activation"]
+
+HALF = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "relu", "relu2")
+TOLERANCE = 2e-5
+"""Largest difference on the grid, relative to 1 + |value|; the two nearest, gelu and gelu_tanh, have 5e-4."""
+TOLERANCE_16 = 1e-3
+"""The same beside 16-bit weights, where the constants are rounded too; the nearest activation counts."""
+
+
+@dataclass(frozen=True, order=True)
+class ActivationReading:
+    """One activation that nodes may be.
+
+    Attributes:
+        error: How far off it is.
+        activation: A name in `hetc.operators.activations.ACTIVATIONS`.
+        order: Which inputs are gate and up; one input for an expert without gate.
+        attributes: What nodes with this activation have besides.
+    """
+
+    error: float
+    activation: str
+    order: tuple[int, ...]
+    attributes: tuple[tuple[str, float], ...] = ()
+
+
+def read_activation(
+    nodes: Sequence[ir.Node],
+    inputs: Sequence[ir.Value],
+    output: ir.Value,
+    weight_type: ir.DataType | None,
+    blamed: ir.Node,
+) -> ActivationReading:
+    """The activation that nodes compute.
+
+    Args:
+        nodes: Elementwise nodes, each after those that it depends on.
+        inputs: What they compute from, one or two products.
+        output: What they compute.
+        weight_type: Type of the weights beside them; with 16 bits, constants are rounded too.
+        blamed: The node that the error is about.
+
+    Raises:
+        MismatchError: They compute no known activation, or read what isn't one number.
+    """
+    reading = _nearest_activation(_as_model(nodes, inputs, output, blamed), len(inputs))
+    if reading is None or reading.error > (TOLERANCE_16 if weight_type in HALF else TOLERANCE):
+        known = ", ".join((*ACTIVATIONS, CLAMPED_SWISH))
+        raise MismatchError(f"the activation is none of {known}", blamed, matched=2)
+    return reading
+
+
+def _as_model(
+    nodes: Sequence[ir.Node], inputs: Sequence[ir.Value], output: ir.Value, blamed: ir.Node
+) -> bytes:
+    """The nodes in float32, as a serialized model of `input0` and `input1`.
+
+    Other experts' equal nodes give equal bytes.
+    """
+    names = {value: f"input{index}" for index, value in enumerate(inputs)}
+    graph = onnx.GraphProto(name="activation")
+    for part in nodes:
+        for value in part.inputs:
+            if value is not None and value not in names:
+                number = small_constant(value)
+                if number is None or number.size != 1:
+                    raise MismatchError(f"{value.name!r} is not one number", part)
+                names[value] = f"constant{len(names)}"
+                wide = number if number.dtype.kind == "i" else number.astype(np.float32)
+                graph.initializer.append(ir.to_proto(ir.tensor(np.array(wide), name=names[value])))
+        for value in part.outputs:
+            names[value] = f"value{len(names)}"
+        proto = ir.to_proto(part)
+        proto.name = ""
+        del proto.input[:], proto.output[:], proto.metadata_props[:]
+        proto.input.extend(names[value] if value is not None else "" for value in part.inputs)
+        proto.output.extend(names[value] for value in part.outputs)
+        for attribute in proto.attribute:
+            if part.op_type == "Cast" and attribute.name == "to" and attribute.i in HALF:
+                attribute.i = ir.DataType.FLOAT
+        graph.node.append(proto)
+    for value in inputs:
+        graph.input.append(onnx.helper.make_tensor_value_info(names[value], ir.DataType.FLOAT, [None]))
+    graph.output.append(onnx.ValueInfoProto(name=names[output]))
+    assert blamed.graph is not None
+    opsets = [onnx.helper.make_opsetid(*item) for item in sorted(blamed.graph.opset_imports.items())]
+    serialized: bytes = onnx.helper.make_model(graph, ir_version=10, opset_imports=opsets).SerializeToString()
+    return serialized
+
+
+@lru_cache(maxsize=64)
+def _nearest_activation(model: bytes, products: int) -> ActivationReading | None:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception:  # ONNX Runtime has many kinds, and all mean that it cannot run these nodes
+        return None
+    grids = list(_grids(products))
+    (result,) = session.run(None, {f"input{index}": grid for index, grid in enumerate(grids)})
+
+    def error(expected: NDArray[np.float32]) -> float:
+        return float(np.max(np.abs(result - expected) / (1 + np.abs(expected))))
+
+    readings = []
+    for order in permutations(range(products)):
+        gate, up = grids[order[0]], grids[order[-1]]
+        for name in ACTIVATIONS:
+            hidden = activate(gate, name)
+            hidden = hidden * up if products == 2 else hidden
+            readings.append(ActivationReading(error(hidden), name, order))
+        if products == 2:
+            for alpha, beta, limit in _clamps(model):
+                bounded = np.minimum(gate, limit)
+                swish = activate(alpha * bounded, "silu") / alpha
+                expected = swish * (np.clip(up, -limit, limit) + beta)
+                numbers = {"alpha": alpha, "beta": beta, "limit": limit}
+                attributes = tuple((f"activation_{part}", float(value)) for part, value in numbers.items())
+                readings.append(ActivationReading(error(expected), CLAMPED_SWISH, order, attributes))
+    return min(readings)
+
+
+def _clamps(model: bytes) -> Iterator[tuple[np.float32, np.float32, np.float32]]:
+    """Every alpha, beta and limit that `clamped_swish` may have with the constants of the model."""
+    constants = [onnx.numpy_helper.to_array(part) for part in onnx.load_from_string(model).graph.initializer]
+    found = {np.float32(abs(part)) for part in constants if part.dtype == np.float32 and part != 0}
+    for limit in sorted(found):
+        for alpha in sorted(found | {np.float32(1)}):
+            for beta in sorted(found | {np.float32(0)}):
+                yield alpha, beta, limit
+
+
+def _grids(count: int) -> Iterator[NDArray[np.float32]]:
+    """Numbers from -12 to 12, each grid in another order; small ones lie closer."""
+    spread = np.linspace(-1, 1, 4001, dtype=np.float32)
+    for index in range(count):
+        yield np.random.default_rng(index).permutation(12 * spread * np.abs(spread))
