@@ -12,13 +12,21 @@ are copied apart when they are read.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import onnx_ir as ir
 
-from hetc.passes.canonical.canonical_layer import ExpertWeights
 from hetc.passes.canonical.named_tape import NamedTape
 from hetc.passes.spellings.initializers import unstack, weight
-from hetc.passes.spellings.matched.fused_operator import choose_experts, expert_form, refuse
+from hetc.passes.spellings.matched.fused_operator import (
+    FusedStacks,
+    choose_experts,
+    expert_form,
+    fused_layer,
+    fused_nodes,
+    refuse,
+    sum_of_weights,
+)
 from hetc.passes.spellings.spelling import FoundLayer, MismatchError
 
 __all__ = ["NAME", "anchors", "recognise"]
@@ -28,9 +36,7 @@ NAME = "com.microsoft::MoE"
 
 def anchors(graph: ir.Graph) -> Iterator[ir.Node]:
     """Every MoE node."""
-    for node in graph:
-        if node.op_identifier() == ("com.microsoft", "MoE", ""):
-            yield node
+    yield from fused_nodes(graph, "MoE")
 
 
 def recognise(node: ir.Node) -> FoundLayer:
@@ -61,34 +67,13 @@ def recognise(node: ir.Node) -> FoundLayer:
         raise MismatchError(f"fc1 is {fc1.shape} where x has {width} columns, not [E, I, H]", node)
     fc1_bias = None if fc1_bias_input is None else weight(fc1_bias_input, node)
     fc2_bias = None if fc2_bias_input is None else weight(fc2_bias_input, node)
+    weights = partial(unstack, fc1), partial(unstack, fc2)
+    biases = partial(unstack, fc1_bias), partial(unstack, fc2_bias)
 
     glue = NamedTape(f"{node.name}/router")
-    top_k = node.attributes.get_int("k", 1)
     scores = glue.op("softmax", "Softmax", [glue.float32("float32", router)], axis=-1)
-    chosen, index = choose_experts(glue, scores, count, top_k)
-    if node.attributes.get_int("normalize_routing_weights", 0):
-        total = glue.op("sum", "ReduceSum", [chosen, glue.constant("axis", [-1])], keepdims=1)
+    chosen, index = choose_experts(glue, node, scores, count)
+    total = sum_of_weights(glue, node, chosen)
+    if total is not None:
         chosen = glue.op("normalized", "Div", [chosen, total])
-    chosen.dtype = ir.DataType.FLOAT
-    return FoundLayer(
-        x=x,
-        top_k_index=index,
-        top_k_weight=chosen,
-        experts=tuple(
-            ExpertWeights(
-                gate=None if form.gate is None else unstack(fc1, expert, form.gate),
-                up=unstack(fc1, expert, form.up),
-                down=unstack(fc2, expert),
-                gate_bias=None if form.gate is None else unstack(fc1_bias, expert, form.gate),
-                up_bias=unstack(fc1_bias, expert, form.up),
-                down_bias=unstack(fc2_bias, expert),
-            )
-            for expert in range(count)
-        ),
-        output=node.outputs[0],
-        top_k=top_k,
-        hidden_size=hidden,
-        activation=form.activation,
-        activation_attributes=form.attributes,
-        glue=glue,
-    )
+    return fused_layer(node, form, FusedStacks(*weights, *biases, count, hidden), index, chosen, glue)

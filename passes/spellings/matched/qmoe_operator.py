@@ -16,16 +16,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from hetc.model.external_tensors import tensor_values
-from hetc.passes.canonical.canonical_layer import ExpertWeights
 from hetc.passes.canonical.named_tape import NamedTape
 from hetc.passes.spellings.initializers import computed, unstack, weight
-from hetc.passes.spellings.matched.fused_operator import choose_experts, expert_form, refuse
+from hetc.passes.spellings.matched.fused_operator import (
+    FusedStacks,
+    choose_experts,
+    expert_form,
+    fused_layer,
+    fused_nodes,
+    refuse,
+    sum_of_weights,
+)
 from hetc.passes.spellings.spelling import FoundLayer, MismatchError
 
 __all__ = ["NAME", "anchors", "recognise"]
@@ -39,9 +47,7 @@ LEAST_WEIGHT = np.float32(1e-8)
 
 def anchors(graph: ir.Graph) -> Iterator[ir.Node]:
     """Every QMoE node."""
-    for node in graph:
-        if node.op_identifier() == ("com.microsoft", "QMoE", ""):
-            yield node
+    yield from fused_nodes(graph, "QMoE")
 
 
 def recognise(node: ir.Node) -> FoundLayer:
@@ -65,7 +71,7 @@ def recognise(node: ir.Node) -> FoundLayer:
     fc1_bias = None if inputs[4] is None else weight(inputs[4], node)
     fc2_bias = None if inputs[7] is None else weight(inputs[7], node)
 
-    def bias(stack: ir.Value | None, expert: int, rows: slice = slice(None)) -> ir.Value | None:
+    def bias(stack: ir.Value | None, expert: int, rows: slice) -> ir.Value | None:
         """A bias in float32, as the weights are."""
         part = unstack(stack, expert, rows)
         if part is None or part.dtype == ir.DataType.FLOAT:
@@ -76,52 +82,32 @@ def recognise(node: ir.Node) -> FoundLayer:
             tensor, tensor.shape.numpy(), ir.DataType.FLOAT, lambda: tensor_values(tensor).astype(np.float32)
         )
 
+    biases = partial(bias, fc1_bias), partial(bias, fc2_bias)
     glue = NamedTape(f"{node.name}/router")
-    top_k = node.attributes.get_int("k", 1)
-    index, chosen = _route(glue, node, router, inputs[14], count, top_k)
-    return FoundLayer(
-        x=x,
-        top_k_index=index,
-        top_k_weight=chosen,
-        experts=tuple(
-            ExpertWeights(
-                gate=None if form.gate is None else fc1.expert(expert, form.gate),
-                up=fc1.expert(expert, form.up),
-                down=fc2.expert(expert, slice(None)),
-                gate_bias=None if form.gate is None else bias(fc1_bias, expert, form.gate),
-                up_bias=bias(fc1_bias, expert, form.up),
-                down_bias=bias(fc2_bias, expert),
-            )
-            for expert in range(count)
-        ),
-        output=node.outputs[0],
-        top_k=top_k,
-        hidden_size=hidden,
-        activation=form.activation,
-        activation_attributes=form.attributes,
-        glue=glue,
+    index, chosen = _route(glue, node, router, inputs[14], count)
+    return fused_layer(
+        node, form, FusedStacks(fc1.expert, fc2.expert, *biases, count, hidden), index, chosen, glue
     )
 
 
 def _route(
-    glue: NamedTape, node: ir.Node, router: ir.Value, weights: ir.Value | None, experts: int, top_k: int
+    glue: NamedTape, node: ir.Node, router: ir.Value, weights: ir.Value | None, experts: int
 ) -> tuple[ir.Value, ir.Value]:
     """Index and weight `[T, K]` of the chosen experts."""
-    highest, index = choose_experts(glue, glue.float32("float32", router), experts, top_k)
+    highest, index = choose_experts(glue, node, glue.float32("float32", router), experts)
     if weights is None:
         chosen = glue.op("softmax", "Softmax", [highest], axis=-1)
     else:
         wide = glue.float32("weights_float32", weights)
         chosen = glue.op("chosen", "GatherElements", [wide, index], axis=-1)
-        if node.attributes.get_int("normalize_routing_weights", 0):
-            total = glue.op("sum", "ReduceSum", [chosen, glue.constant("axis", [-1])], keepdims=1)
+        total = sum_of_weights(glue, node, chosen)
+        if total is not None:
             # A sum of zero gives weights of zero.
             zero, one = glue.constant("zero", np.float32(0)), glue.constant("one", np.float32(1))
             divisor = glue.op("divisor", "Where", [glue.op("no_sum", "Equal", [total, zero]), one, total])
             chosen = glue.op("normalized", "Div", [chosen, divisor])
         large = glue.op("large", "Greater", [chosen, glue.constant("least", LEAST_WEIGHT)])
         chosen = glue.op("kept", "Where", [large, chosen, glue.constant("none", np.float32(0))])
-    chosen.dtype = ir.DataType.FLOAT
     return index, chosen
 
 
