@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hetc.operators.activations import CLAMPED_SWISH
 from hetc.passes.spellings.products import Product
-from hetc.passes.spellings.tried.region import StandIn
+from hetc.passes.spellings.tried.trial_model import StandIn
 from hetc.passes.spellings.weight_path import WeightPath
 from hetc.runtimes.reference.expert import activate
 

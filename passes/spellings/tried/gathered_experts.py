@@ -35,14 +35,13 @@ def recognise(node: ir.Node) -> FoundLayer:
         MismatchError: Its weights aren't gate and up (or up alone) and down, or it computes something else.
     """
     found = routed(node)
-    products = _chosen(found) if found is not None else []
+    products = _chosen(found)
     counts = {product.weight.count() for product in products}
-    if found is None or len(products) not in (2, 3) or len(counts) != 1:
-        reason = f"{len(products)} stacks of weights instead of gate, up and down"
-        raise MismatchError(reason, node)
+    if len(products) not in (2, 3) or len(counts) != 1:
+        raise MismatchError(f"{len(products)} stacks of weights instead of gate, up and down", node)
     *ups, down = products
     experts = [ExpertProducts(tuple(ups), down, index) for index in range(counts.pop())]
-    return try_layer(node, found.region, [experts])
+    return try_layer(found, [experts])
 
 
 def _chosen(found: Routed) -> list[Product]:

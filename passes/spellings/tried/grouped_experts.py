@@ -37,12 +37,12 @@ def recognise(node: ir.Node) -> FoundLayer:
         MismatchError: It computes something else.
     """
     found = routed(node)
-    stacks = _stacks(found) if found is not None else []
-    if found is None or not stacks:
+    stacks = _stacks(found)
+    if not stacks:
         raise MismatchError("no stacks of weights that are multiplied part by part", node)
     *ups, down = stacks
     experts = [ExpertProducts(tuple(up[e] for up in ups), part, e) for e, part in enumerate(down)]
-    return try_layer(node, found.region, [experts])
+    return try_layer(found, [experts])
 
 
 def _stacks(found: Routed) -> list[list[Product]]:

@@ -1,48 +1,21 @@
-"""Cuts the part of a graph out that depends on a few values only, and runs it with stand-in weights.
+"""Finds the part of a graph that depends on a few values only: on a layer's tokens and its router's scores.
 
-    MatMul(x, W)  ->  MatMul(MatMul(x, a), b)        a [in, 1], b [1, out] instead of W [in, out]
-
-A stand-in of rank one is told apart from every other, from its transpose and from any part of another, and
-costs no memory: what a layer computes can be found out by running it, without reading one weight.
+A node with subgraphs belongs to it as a whole, with all that these read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable
 
-import numpy as np
-import onnx
 import onnx_ir as ir
-import onnxruntime
-from numpy.typing import NDArray
 
-from hetc.model.external_tensors import tensor_values
 from hetc.passes.spellings.constants import constant_tensor
-from hetc.passes.spellings.products import Product, subgraphs
-from hetc.passes.spellings.spelling import MismatchError
+from hetc.passes.spellings.products import subgraphs
 
-__all__ = ["Region", "StandIn"]
+__all__ = ["Region"]
 
 LONGEST_SHAPE_WAY = 12
 """Nodes between the shape of a value and where a layer reads what was computed of it."""
-
-LARGEST_CONSTANT = 1 << 24
-"""Bytes of a constant that is taken into a trial as it is: routers and biases, not experts."""
-
-
-@dataclass(frozen=True)
-class StandIn:
-    """Weights of rank one, `inner[e] outer[e]^T` for expert e.
-
-    Attributes:
-        inner: `[E, in]`, or `[1, in]` where a product always has the same weight.
-        outer: `[E, out]`.
-    """
-
-    inner: NDArray[np.float32]
-    outer: NDArray[np.float32]
 
 
 class Region:
@@ -68,7 +41,7 @@ class Region:
             for user in waiting.pop().consumers():
                 node = self.outermost(user)
                 if node not in taken and all(
-                    value in self._available or self._is_fixed(value) for value in self._reads(node)
+                    value in self._available or self._is_fixed(value) for value in _reads(node)
                 ):
                     taken.add(node)
                     self.nodes.append(node)
@@ -84,18 +57,7 @@ class Region:
             return False
         if node.op_type == "Shape" and _knows_shape(node.inputs[0]):
             return True
-        return all(self._is_fixed(part, depth - 1) for part in self._reads(node))
-
-    def _reads(self, node: ir.Node) -> list[ir.Value]:
-        """What a node and its subgraphs read of the graph that it is in."""
-        values = [value for value in node.inputs if value is not None]
-        for body in subgraphs(node):
-            inner = set(body.inputs) | set(body.initializers.values())
-            for part in body:
-                inner.update(part.outputs)
-                values += [value for value in self._reads(part) if value not in inner]
-            values += [value for value in body.outputs if value not in inner]
-        return values
+        return all(self._is_fixed(part, depth - 1) for part in _reads(node))
 
     def outermost(self, node: ir.Node) -> ir.Node:
         """The node of the graph itself that a node of a subgraph lies in."""
@@ -126,58 +88,28 @@ class Region:
             if value in self.sources or value not in self._available or node is None or node in found:
                 continue
             found.add(node)
-            waiting += self._reads(node)
+            waiting += _reads(node)
         return found
 
     def descendants(self, values: Iterable[ir.Value]) -> set[ir.Value]:
         """What the region computes from the values, in its graph."""
         reached = set(values)
         for node in self.nodes:
-            if any(value in reached for value in self._reads(node)):
+            if any(value in reached for value in _reads(node)):
                 reached.update(node.outputs)
         return reached
 
-    def function(
-        self,
-        outputs: Iterable[ir.Value],
-        stand_ins: Mapping[ir.Node, tuple[Product, StandIn]],
-        sizes: Mapping[str, int],
-        blamed: ir.Node,
-    ) -> Callable[..., list[NDArray[Any]]]:
-        """What computes outputs of arrays for the sources, in ONNX Runtime.
 
-        Args:
-            outputs: What to compute.
-            stand_ins: What to use for weights, by the node that multiplies them.
-            sizes: What the symbols in shapes stand for.
-            blamed: The node that errors are about.
-
-        Raises:
-            MismatchError: From here or from the function: it needs a large weight elsewhere, or a size that
-                the sources don't tell, or it can't be run.
-        """
-        model = _Extraction(self, stand_ins, sizes).model(list(outputs))
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.intra_op_num_threads = 1
-
-        def attempt(call: Callable[..., Any], *arguments: Any) -> Any:
-            try:
-                return call(*arguments)
-            except Exception as error:  # ONNX Runtime's exceptions have no common base
-                reason = str(error).strip().splitlines()[0]
-                raise MismatchError(f"it can't be tried out: {reason}", blamed) from error
-
-        providers = ["CPUExecutionProvider"]
-        session = attempt(onnxruntime.InferenceSession, model.SerializeToString(), options, providers)
-
-        def run(*arrays: NDArray[Any]) -> list[NDArray[Any]]:
-            feeds = {f"source{index}": array for index, array in enumerate(arrays)}
-            found: list[NDArray[Any]] = attempt(session.run, None, feeds)
-            return found
-
-        return run
+def _reads(node: ir.Node) -> list[ir.Value]:
+    """What a node and its subgraphs read of the graph that it is in."""
+    values = [value for value in node.inputs if value is not None]
+    for body in subgraphs(node):
+        inner = set(body.inputs) | set(body.initializers.values())
+        for part in body:
+            inner.update(part.outputs)
+            values += [value for value in _reads(part) if value not in inner]
+        values += [value for value in body.outputs if value not in inner]
+    return values
 
 
 def _knows_shape(value: ir.Value | None) -> bool:
@@ -186,154 +118,3 @@ def _knows_shape(value: ir.Value | None) -> bool:
         and value.shape is not None
         and all(isinstance(size, int) or size.value is not None for size in value.shape)
     )
-
-
-class _Extraction:
-    """Writes nodes after those that they depend on, each value under a new name."""
-
-    def __init__(
-        self,
-        region: Region,
-        stand_ins: Mapping[ir.Node, tuple[Product, StandIn]],
-        sizes: Mapping[str, int],
-    ) -> None:
-        self.region, self.stand_ins, self.sizes = region, stand_ins, sizes
-        self.names: dict[ir.Value, str] = {}
-        self.written: dict[ir.Graph, list[onnx.NodeProto]] = {region.graph: []}
-        self.constants: list[onnx.TensorProto] = []
-        self.fresh = 0
-
-    def model(self, outputs: list[ir.Value]) -> onnx.ModelProto:
-        """The model whose inputs are `source0`, `source1`, ..., and its outputs `output0`, ..."""
-        inputs = []
-        for index, value in enumerate(self.region.sources):
-            self.names[value] = f"source{index}"
-            kind = (value.dtype or ir.DataType.FLOAT).value
-            inputs.append(onnx.helper.make_tensor_value_info(f"source{index}", kind, None))
-        for index, value in enumerate(outputs):
-            self.add("Identity", [self.name(value)], f"output{index}")
-        graph = onnx.helper.make_graph(
-            self.written[self.region.graph],
-            "trial",
-            inputs,
-            [onnx.ValueInfoProto(name=f"output{index}") for index in range(len(outputs))],
-            self.constants,
-        )
-        opsets = [onnx.helper.make_opsetid(*item) for item in self.region.graph.opset_imports.items()]
-        return onnx.helper.make_model(graph, ir_version=10, opset_imports=opsets)
-
-    def add(
-        self,
-        operator: str,
-        inputs: list[str],
-        output: str = "",
-        where: ir.Graph | None = None,
-    ) -> str:
-        output = output or self.new_name()
-        node = onnx.helper.make_node(operator, inputs, [output])
-        self.written[where or self.region.graph].append(node)
-        return output
-
-    def new_name(self) -> str:
-        self.fresh += 1
-        return f"v{self.fresh}"
-
-    def constant(self, numbers: NDArray[Any]) -> str:
-        name = self.new_name()
-        self.constants.append(ir.to_proto(ir.tensor(np.asarray(numbers, order="C"), name=name)))
-        return name
-
-    def name(self, value: ir.Value | None) -> str:
-        """The name of a value, which is written first if it isn't yet."""
-        if value is None:
-            return ""
-        if value in self.names:
-            return self.names[value]
-        node = value.producer()
-        tensor = constant_tensor(value)
-        if tensor is not None:
-            if tensor.nbytes > LARGEST_CONSTANT:
-                reader = value.consumers()[0]
-                raise MismatchError(f"weight {value.name!r} isn't an expert's", reader)
-            self.names[value] = self.constant(tensor_values(tensor))
-        elif node is None:
-            self.names[value] = self.new_name()  # an input of a subgraph
-        elif node in self.stand_ins:
-            self.write_product(node, *self.stand_ins[node])
-        elif self.region.is_shape_of_outside(node):
-            self.names[value] = self.constant(self.shape(node))
-        else:
-            self.write(node)
-        return self.names[value]
-
-    def shape(self, node: ir.Node) -> NDArray[np.int64]:
-        """What a Shape node says of a value outside of the region."""
-        value = node.inputs[0]
-        if value is None or value.shape is None:
-            raise MismatchError("reads a shape that isn't known", node)
-        start, end = node.attributes.get_int("start", 0), node.attributes.get_int("end", len(value.shape))
-        sizes = []
-        for size in list(value.shape)[start:end]:
-            number = size if isinstance(size, int) else size.evaluate(self.sizes)
-            if not isinstance(number, int):
-                raise MismatchError(f"the size {size} of {value.name!r} isn't known from the tokens", node)
-            sizes.append(number)
-        return np.array(sizes, np.int64)
-
-    def write(self, node: ir.Node, rename: Mapping[ir.Value, str] | None = None) -> list[str]:
-        """Writes a node; with `rename`, a second time, with other inputs."""
-        assert node.graph is not None
-        inputs = [(rename or {}).get(value) or self.name(value) for value in node.inputs]  # type: ignore[arg-type]
-        proto = onnx.NodeProto(op_type=node.op_type, domain=node.domain, input=inputs)
-        for attribute in node.attributes.values():
-            if attribute.type == ir.AttributeType.GRAPH:
-                body = self.write_graph(attribute.as_graph())
-                proto.attribute.append(onnx.helper.make_attribute(attribute.name, body))
-            else:
-                proto.attribute.append(ir.to_proto(attribute))
-        outputs = [self.new_name() for _ in node.outputs]
-        proto.output.extend(outputs)
-        if rename is None:
-            self.names.update(zip(node.outputs, outputs, strict=True))
-        self.written[node.graph].append(proto)
-        return outputs
-
-    def write_graph(self, body: ir.Graph) -> onnx.GraphProto:
-        self.written[body] = []
-        proto = onnx.GraphProto(name="body")
-        for value in body.inputs:
-            info = ir.to_proto(value)
-            info.name = self.name(value)
-            proto.input.append(info)
-        for value in body.outputs:
-            # An output of its own: the value may lie outside of the body.
-            name = self.add("Identity", [self.name(value)], where=body)
-            proto.output.append(onnx.ValueInfoProto(name=name))
-        proto.node.extend(self.written[body])
-        return proto
-
-    def write_product(self, node: ir.Node, product: Product, stand_in: StandIn) -> None:
-        inner, outer = self.factor(product, stand_in.inner, True), self.factor(product, stand_in.outer, False)
-        graph = node.graph
-        data = self.name(product.data)
-        if product.on_left:
-            result = self.add("MatMul", [outer, self.add("MatMul", [inner, data], where=graph)], where=graph)
-        else:
-            result = self.add("MatMul", [self.add("MatMul", [data, inner], where=graph), outer], where=graph)
-        if node.op_type == "Gemm" and len(node.inputs) > 2 and node.inputs[2] is not None:
-            result = self.add("Add", [result, self.name(node.inputs[2])], where=graph)
-        self.names[node.outputs[0]] = result
-
-    def factor(self, product: Product, numbers: NDArray[np.float32], inner: bool) -> str:
-        """One of the two factors, where the weight goes: inner is `[in, 1]`, or turned for a left operand."""
-        column = inner != product.on_left
-        _, choice = product.weight.split()
-        if not choice:
-            return self.constant(numbers[0][:, None] if column else numbers[0][None, :])
-        # The stand-ins of all experts lie as their weights do, and pass the same nodes from the choice on.
-        turns = product.weight.turns % 2 == 1
-        table = numbers[:, :, None] if column != turns else numbers[:, None, :]
-        name = self.constant(table)
-        for step, output in choice:
-            name = self.write(step, {step.inputs[0]: name})[output]  # type: ignore[dict-item]
-        return name

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from hetc.passes.spellings.products import Product, find_products
+from hetc.passes.spellings.spelling import MismatchError
 from hetc.passes.spellings.tried.region import Region
 
 __all__ = ["Routed", "layers", "routed"]
@@ -42,14 +43,25 @@ def layers(graph: ir.Graph, experts: Callable[[Routed], Sequence[object]]) -> It
     """
     last: dict[frozenset[ir.Node], ir.Node] = {}
     for node in graph:
-        if node.domain == "" and node.op_type in CHOICES and (found := routed(node)) and experts(found):
+        if node.domain == "" and node.op_type in CHOICES and (found := _find_routed(node)) and experts(found):
             # Routers that choose groups of experts first depend on the same products.
             last[frozenset(product.node for product in found.products)] = node
     yield from last.values()
 
 
-def routed(router: ir.Node) -> Routed | None:
-    """What is computed of a router's scores and of the tokens that they were made of; None if nothing."""
+def routed(router: ir.Node) -> Routed:
+    """What is computed of a router's scores and of the tokens that they were made of.
+
+    Raises:
+        MismatchError: No products with constant weights are.
+    """
+    found = _find_routed(router)
+    if found is None:
+        raise MismatchError("no product with a constant weight depends on its tokens and scores", router)
+    return found
+
+
+def _find_routed(router: ir.Node) -> Routed | None:
     graph, scores = router.graph, router.inputs[0]
     if not isinstance(graph, ir.Graph) or scores is None or _is_index(scores):
         return None

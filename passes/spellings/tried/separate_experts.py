@@ -39,10 +39,10 @@ def recognise(node: ir.Node) -> FoundLayer:
         MismatchError: It computes something else.
     """
     found = routed(node)
-    experts = _alike(found) if found is not None else []
-    if found is None or not experts:
+    experts = _alike(found)
+    if not experts:
         raise MismatchError("no experts that are alike", node)
-    return try_layer(node, found.region, [*_orders(experts, found.region.graph)])
+    return try_layer(found, [*_orders(experts, found.region.graph)])
 
 
 def _alike(found: Routed) -> list[ExpertProducts]:
