@@ -1,14 +1,15 @@
 """Any known spelling of an MoE layer -> the canonical layer.
 
-The spellings are the modules of `hetc.passes.spellings`; each says what it matches. A model-local function
-that holds a layer is inlined first. What was raised and what was declined, and why, stays in
-`RaiseExperts.findings`.
+The spellings are the modules of `hetc.passes.spellings` and those that other packages add; each says what it
+matches. A model-local function that holds a layer is inlined first. What was raised and what was declined,
+and why, stays in `RaiseExperts.findings`.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 import onnx_ir as ir
@@ -46,7 +47,8 @@ class RaiseExperts(ir.passes.InPlacePass):
         findings: After `call`, what was raised and what was declined, in graph order.
 
     Raises:
-        InvalidInputError: From `call`, for experts of two forms: one function body serves one form.
+        InvalidInputError: For a plugin that is no spelling. From `call`, for experts of two forms: one
+            function body serves one form.
     """
 
     def __init__(self, spellings: Sequence[Spelling] | None = None) -> None:
@@ -78,6 +80,25 @@ class RaiseExperts(ir.passes.InPlacePass):
         if raised:
             AddExpertBodies()(model)
         return ir.passes.PassResult(model, modified=bool(raised) or inlined)
+
+    def ensures(self, model: ir.Model) -> None:
+        """Every raised layer has its experts as nodes, `layers.3.experts.0` and so on.
+
+        Raises:
+            PostconditionError: One hasn't.
+        """
+        experts: dict[str, set[int]] = defaultdict(set)
+        for node in model.graph:
+            if node.domain == DOMAIN and node.op_type in ("Expert", "Expert16"):
+                layer, _, number = (node.name or "").rpartition(".experts.")
+                experts[layer].add(int(number) if number.isdecimal() else -1)
+        for finding in self.findings:
+            numbers = experts[finding.layer]
+            if finding.raised and (not numbers or numbers != set(range(len(numbers)))):
+                first = f"{finding.layer}.experts.0"
+                raise ir.passes.PostconditionError(
+                    f"a layer was raised without experts named {first} and so on"
+                )
 
 
 def _inline_layers(model: ir.Model, spellings: Iterable[Spelling]) -> bool:

@@ -1,6 +1,12 @@
-"""The spellings of an MoE layer that hetc knows, one module each."""
+"""The spellings of an MoE layer that hetc knows, one module each, and those that other packages add.
+
+A package adds one under the entry-point group `hetc.spellings`: a module or an object that is what
+`hetc.passes.spellings.spelling.Spelling` says.
+"""
 
 from __future__ import annotations
+
+from typing import cast
 
 from hetc.base.errors import InvalidInputError
 from hetc.base.plugins import load_plugins
@@ -8,7 +14,10 @@ from hetc.passes.spellings.matched import dense_loop, moe_operator, qmoe_operato
 from hetc.passes.spellings.spelling import Spelling
 from hetc.passes.spellings.tried import gathered_experts, grouped_experts, separate_experts
 
-__all__ = ["SPELLINGS", "known_spellings"]
+__all__ = ["GROUP", "SPELLINGS", "known_spellings"]
+
+GROUP = "hetc.spellings"
+"""The entry-point group of other packages' spellings."""
 
 SPELLINGS: tuple[Spelling, ...] = (
     moe_operator,
@@ -22,14 +31,19 @@ SPELLINGS: tuple[Spelling, ...] = (
 
 
 def known_spellings() -> tuple[Spelling, ...]:
-    """hetc's own spellings, then those of installed packages (entry points `hetc.spellings`).
+    """hetc's own spellings, then those of installed packages by the names of their entry points.
 
     Raises:
-        InvalidInputError: A package registers something that is no spelling.
+        InvalidInputError: An entry point can't be loaded, or is no spelling.
     """
-    foreign: dict[str, Spelling] = load_plugins("hetc.spellings")
-    for name, spelling in foreign.items():
-        for part in ("NAME", "anchors", "recognise"):
-            if not hasattr(spelling, part):
-                raise InvalidInputError(f"hetc.spellings {name!r} has no {part}; a spelling needs one")
-    return (*SPELLINGS, *foreign.values())
+    return (*SPELLINGS, *(_checked(name, plugin) for name, plugin in load_plugins(GROUP).items()))
+
+
+def _checked(name: str, plugin: object) -> Spelling:
+    missing = [part for part in ("anchors", "recognise") if not callable(getattr(plugin, part, None))]
+    if not isinstance(getattr(plugin, "NAME", None), str):
+        missing.insert(0, "NAME")
+    if missing:
+        absent = " and no ".join(missing)
+        raise InvalidInputError(f"plugin {name!r} of the group {GROUP} is no spelling: it has no {absent}")
+    return cast(Spelling, plugin)
