@@ -85,12 +85,6 @@ def test_without_the_package_nothing_is_known_of_it() -> None:
         load_profile("pcm-512").with_noise("quiet", None)
 
 
-def test_what_is_no_spelling_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hetc.passes.spellings.load_plugins", lambda group: {"odd": object()})
-    with pytest.raises(InvalidInputError, match=r"'odd' has no NAME"):
-        known_spellings()
-
-
 def test_a_package_that_does_not_load_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     class Entry:
         name, module, dist = "broken", "nowhere", None
