@@ -150,7 +150,7 @@ def _nearest_activation(model: bytes, products: int) -> ActivationReading | None
 def _clamps(model: bytes) -> Iterator[tuple[np.float32, np.float32, np.float32]]:
     """Every alpha, beta and limit that `clamped_swish` may have with the constants of the model."""
     constants = [onnx.numpy_helper.to_array(part) for part in onnx.load_from_string(model).graph.initializer]
-    found = {np.float32(abs(part)) for part in constants if part.dtype == np.float32 and part != 0}
+    found = {np.float32(abs(part.item())) for part in constants if part.dtype == np.float32 and part != 0}
     for limit in sorted(found):
         for alpha in sorted(found | {np.float32(1)}):
             for beta in sorted(found | {np.float32(0)}):

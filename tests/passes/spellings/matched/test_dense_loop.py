@@ -67,6 +67,14 @@ def test_clamped_swiglu_with_biases() -> None:
     np.testing.assert_allclose(numbers, [1.702, 1, 0.7], rtol=1e-6)
 
 
+def test_constants_of_an_activation_may_be_of_one_element() -> None:
+    build = DenseLoop(hidden=8, inter=6, experts=3, top_k=2)
+    plain = build.constant
+    build.constant = lambda numbers: plain(np.reshape(numbers, -1) if np.size(numbers) == 1 else numbers)
+    model = build.model(build.layer(build.x, "model.layers.0.mlp", activation="relu2"))
+    assert_raised(model, build.feeds())
+
+
 def _decline(model: ir.Model) -> str:
     before = ir.to_proto(model).SerializeToString()
     raising = RaiseExperts()
