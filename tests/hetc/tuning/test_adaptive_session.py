@@ -94,7 +94,7 @@ def test_nothing_is_programmed_twice(tmp_path: Path) -> None:
         return heap_bytes() - before
 
     session = bundle.session(seed=0, target_loss=1, threads=1)
-    assert session.digital_frac == "0"
+    assert session.digital_frac == 0
     assert session.adapt(drift_time=YEAR) == "0.5"
     adapted = grows_by(session)
     cold = bundle.session(seed=100, drift_time=YEAR, digital_frac="0.5", threads=1)
