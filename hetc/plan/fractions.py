@@ -47,6 +47,11 @@ class DigitalFraction(Fraction):
             raise UsageError(f"digital fraction {value!s} has more than 18 decimals; give fewer, or k/n")
         return super().__new__(cls, exact)
 
+    @classmethod
+    def from_float(cls, f: Any) -> Any:
+        """Of any float, as a plain Fraction: comparisons with floats call it."""
+        return Fraction.from_float(f)
+
     def count(self, group_size: int) -> int:
         """How many experts of a group are digital: floor(fraction * group_size + 1/2)."""
         return math.floor(self * group_size + Fraction(1, 2))

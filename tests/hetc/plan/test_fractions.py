@@ -53,3 +53,10 @@ def test_text_is_a_decimal_where_that_is_exact(value: str | int, text: str) -> N
 def test_what_no_kernel_reads_is_refused(value: str) -> None:
     with pytest.raises(UsageError):
         DigitalFraction(value)
+
+
+def test_compares_and_computes_as_a_number() -> None:
+    half = DigitalFraction("1/2")
+    assert half == 0.5 and half != 1.5 and half < 0.7 and half > 0.2 and half == Fraction(1, 2)
+    assert max(half, DigitalFraction(1)) == 1 and half * 3 == 1.5 and float(half) == 0.5
+    assert f"{half}" == "0.5" and f"{half:.2%}" == "50.00%"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from hetc.costing.cost import CostBasis
 from hetc.costing.profile import load_costs
 from hetc.evaluation.likelihood import session_forward
 from hetc.hardware.profile import Profile
+from hetc.plan.fractions import DigitalFraction
 from hetc.tuning.adaptive_session import AdaptiveSession
 from hetc.tuning.shares import TUNING, TunedShare, Tuning
 from hetc.tuning.tune import tune
@@ -83,9 +83,10 @@ def test_nothing_is_programmed_twice(tmp_path: Path) -> None:
     """A session that programs holds the copies from its first run on; an adapted one has them already."""
     model = moe_model(layers=1, experts=8, hidden=512, inter=1024, top_k=8)
     bundle = compile(model, tmp_path / "bundle", digital_frac=0)
-    shares = tuple(TunedShare(share, 0, noise, 1, 1, 1) for share, noise in (("0", 0.1), ("0.5", 1)))
+    seen = ((DigitalFraction(0), 0.1), (DigitalFraction(0.5), 1))
+    shares = tuple(TunedShare(share, 0, noise, 1, 1, 1) for share, noise in seen)
     tuning = Tuning("loss", 1, 1, 2, 0.95, "", shares, ())
-    (bundle.path / TUNING).write_text(json.dumps(asdict(tuning)))
+    (bundle.path / TUNING).write_text(json.dumps(tuning.to_dict()))
     programmed = 4 * 3 * 512 * 1024 * 2  # bytes of half of the experts, in bfloat16
 
     def grows_by(session: onnxruntime.InferenceSession) -> int:
@@ -95,7 +96,7 @@ def test_nothing_is_programmed_twice(tmp_path: Path) -> None:
 
     session = bundle.session(seed=0, target_loss=1, threads=1)
     assert session.digital_frac == 0
-    assert session.adapt(drift_time=YEAR) == "0.5"
+    assert session.adapt(drift_time=YEAR) == 0.5
     adapted = grows_by(session)
     cold = bundle.session(seed=100, drift_time=YEAR, digital_frac="0.5", threads=1)
     assert grows_by(cold) - adapted >= programmed > 4 * adapted
