@@ -50,8 +50,12 @@ def sweep(
     """Runs what isn't done yet and writes the table of results (see `hetc.evaluation.results`).
 
         >>> import hetc
-        >>> hetc.sweep("samples/sweeps/tiny_moe.toml", "results.csv")  # doctest: +SKIP
-        60
+        >>> from pathlib import Path
+        >>> from hetc.evaluation.sweep_spec import Sweep
+        >>> sample = Path("samples/tiny_moe").absolute()
+        >>> spec = Sweep(sample / "model.onnx", sample / "heldout.npz", 64, 1, fractions=(0, 1), seeds=1)
+        >>> hetc.sweep(spec, "results.csv", workers=1)
+        4
 
     Args:
         spec: What to measure, or the path of a TOML file that says it (`hetc.evaluation.sweep_spec`).
