@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,6 @@ from hetc.plan.plan import Plan
 from hetc.plan.units import Unit
 
 __all__ = ["compile", "default_output", "lower_model", "plan_model"]
-
-logger = logging.getLogger(__name__)
 
 LEAST_IR_VERSION = 10
 

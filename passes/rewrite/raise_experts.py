@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
-from hetc.operators.schemas import DOMAIN
+from hetc.operators.schemas import DOMAIN, EXPERT_OPERATORS
 from hetc.passes.canonical.canonical_layer import ExpertWeights, build_canonical_layer, expert_operator
 from hetc.passes.canonical.named_tape import NamedTape
 from hetc.passes.rewrite.add_expert_bodies import AddExpertBodies
@@ -89,7 +89,7 @@ class RaiseExperts(ir.passes.InPlacePass):
         """
         experts: dict[str, set[int]] = defaultdict(set)
         for node in model.graph:
-            if node.domain == DOMAIN and node.op_type in ("Expert", "Expert16"):
+            if node.domain == DOMAIN and node.op_type in EXPERT_OPERATORS:
                 layer, _, number = (node.name or "").rpartition(".experts.")
                 experts[layer].add(int(number) if number.isdecimal() else -1)
         for finding in self.findings:
