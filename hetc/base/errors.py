@@ -3,6 +3,7 @@
 __all__ = [
     "HetcError",
     "InvalidInputError",
+    "OutputError",
     "RuntimeMissingError",
     "UsageError",
     "VerificationError",
@@ -37,3 +38,9 @@ class RuntimeMissingError(HetcError):
     """A runtime or library that is missing, too old, or doesn't load."""
 
     exit_code = 5
+
+
+class OutputError(HetcError):
+    """An output that can't be written: full disk, no permission, read-only, name too long, missing folder."""
+
+    exit_code = 6

@@ -1,57 +1,142 @@
-"""Output folders appear whole or not at all: written beside, then renamed."""
+"""Outputs appear whole or not at all: written beside, then renamed, by one writer at a time."""
 
 from __future__ import annotations
 
+import ctypes
 import os
-import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from hetc.base.errors import UsageError
-from hetc.base.progress import progress
+from hetc.base.errors import OutputError, UsageError
+from hetc.base.output_lock import HiddenNames, locked, names_beside
 
-__all__ = ["bring_files", "whole_file", "whole_folder"]
+__all__ = ["whole_file", "whole_folder"]
 
-COPY_BLOCK = 16 << 20
-"""Bytes copied at a time."""
+AT_FDCWD = -100
+RENAME_EXCHANGE = 2
 
 
 @contextmanager
 def whole_folder(path: Path, *, marker: str | None, force: bool = False) -> Iterator[Path]:
     """Yields an empty folder beside `path` that becomes `path` if the block ends without an error.
 
-    A process that is killed leaves at most a hidden folder, which the next one for the same path removes.
+    A process that is killed leaves at most hidden entries, which the next one for the same path removes.
 
     Args:
-        path: The folder to make.
+        path: The folder to make; its parents are made, too.
         marker: A file that every such folder holds; `force` replaces nothing that lacks it. None for a folder
             that others may use too: `force` replaces the files that are made, and keeps all others there.
         force: Whether an existing folder may be replaced.
 
     Raises:
-        UsageError: `path` exists and may not be replaced, or its parent cannot be written.
+        UsageError: `path` exists and may not be replaced, or another process writes it.
+        OutputError: `path` can't be written.
     """
-    if path.exists() and not force:
-        raise UsageError(f"output {path} exists; choose another -o, or --force to replace it")
-    if path.exists() and not path.is_dir():
-        raise UsageError(f"output {path} is not a folder; choose another -o")
-    if path.exists() and marker is not None and not (path / marker).is_file():
-        raise UsageError(f"output {path} has no {marker}, so --force will not replace it; choose another -o")
-    _remove_leftovers(path)
-    staging = path.parent / f".{path.name}.{os.getpid()}.partial"
-    try:
-        staging.mkdir(parents=True)
-    except OSError as error:
-        raise UsageError(f"output {path} cannot be written: {error.strerror}") from error
-    try:
+    path = path if path.name else path.absolute()  # such as "."
+    with _staging(path, force=force, make_parents=True) as staging:
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"output {path} is not a folder; choose another -o")
+        if path.exists() and marker is not None and not (path / marker).is_file():
+            raise UsageError(
+                f"output {path} has no {marker}, so --force will not replace it; choose another -o"
+            )
+        staging.mkdir()
         yield staging
         if marker is None and path.exists():
             _keep_others(path, staging)
         _replace(path, staging)
+
+
+@contextmanager
+def whole_file(path: Path, *, force: bool = False) -> Iterator[Path]:
+    """Yields a file beside `path` that becomes `path` if the block ends without an error.
+
+    Raises:
+        UsageError: `path` exists and `force` is off, or another process writes it.
+        OutputError: `path` can't be written, or its folder isn't there.
+    """
+    path = path if path.name else path.absolute()  # such as "."
+    with _staging(path, force=force, make_parents=False) as staging:
+        if path.is_dir():
+            raise UsageError(f"output {path} is a folder; choose another -o")
+        staging.touch(exist_ok=False)
+        yield staging
+        staging.replace(path)
+
+
+@contextmanager
+def _staging(path: Path, *, force: bool, make_parents: bool) -> Iterator[Path]:
+    """Yields a path beside `path` that nobody else has; what is there at the end of the block goes."""
+    names = names_beside(path)
+    try:
+        with ExitStack() as cleanup:
+            if make_parents:
+                cleanup.enter_context(_parents(path))
+            elif not path.parent.is_dir():
+                raise OutputError(f"output {path} cannot be written: {path.parent} is not a folder")
+            alone = cleanup.enter_context(locked(path, names.lock))
+            if alone:
+                _clean_up(path, names)
+            if _exists(path) and not force:
+                raise UsageError(f"output {path} exists; choose another -o, or --force to replace it")
+            cleanup.callback(_remove, names.staging)
+            yield names.staging
+    except OSError as error:
+        if error.filename is None or _concerns(Path(os.fsdecode(error.filename)), path, names):
+            raise OutputError(f"output {path} cannot be written: {error.strerror or error}") from error
+        raise
+
+
+def _concerns(file: Path, path: Path, names: HiddenNames) -> bool:
+    """Whether a file belongs to an output: is it, is above it, or is one of its hidden entries."""
+    whole = path.absolute()
+    return names.prefix in str(file) or file.absolute() in (whole, *whole.parents)
+
+
+def _exists(path: Path) -> bool:
+    """Whether something is there, be it a link that leads nowhere.
+
+    Raises:
+        OSError: No such path can be: a name that is too long, a file where a folder must be.
+    """
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+@contextmanager
+def _parents(path: Path) -> Iterator[None]:
+    """Makes the folders above `path`, and removes those that it made and that are empty at the end."""
+    missing = [folder for folder in path.parents if not folder.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        for folder in missing:
+            try:
+                folder.rmdir()
+            except OSError:
+                break
+
+
+def _clean_up(path: Path, names: HiddenNames) -> None:
+    """Removes what killed processes left behind, and brings back what one was about to replace."""
+    if _exists(names.replaced) and not _exists(path):
+        names.replaced.rename(path)
+    for leftover in names.leftovers():
+        _remove(leftover)
+
+
+def _remove(path: Path) -> None:
+    """Removes a folder, a file or a link, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _keep_others(path: Path, staging: Path) -> None:
@@ -60,7 +145,7 @@ def _keep_others(path: Path, staging: Path) -> None:
         new = staging / old.relative_to(path)
         if old.is_dir() and not old.is_symlink():
             new.mkdir(exist_ok=True)
-        elif not new.exists():
+        elif not _exists(new):
             try:
                 os.link(old, new, follow_symlinks=False)
             except OSError:
@@ -68,104 +153,24 @@ def _keep_others(path: Path, staging: Path) -> None:
 
 
 def _replace(path: Path, staging: Path) -> None:
-    """Puts `staging` in the place of `path`, which may exist; an interrupt leaves one of the two there."""
-    replaced = path.parent / f".{path.name}.{os.getpid()}.replaced.partial"
-    try:
-        if path.exists():
-            path.rename(replaced)
+    """Puts `staging` in the place of `path`, in one step where the file system can swap the two."""
+    if not _exists(path):
         staging.rename(path)
-    finally:
-        if replaced.exists() and not path.exists():
+    elif not _swap(path, staging):
+        replaced = names_beside(path).replaced
+        path.rename(replaced)
+        try:
+            staging.rename(path)
+        except BaseException:
             replaced.rename(path)
-        shutil.rmtree(replaced, ignore_errors=True)
+            raise
+        _remove(replaced)
 
 
-def _remove_leftovers(path: Path) -> None:
-    """Removes what processes that no longer run left behind."""
-    for leftover in path.parent.glob(f".{path.name}.*.partial"):
-        match = re.search(r"\.(\d+)(\.replaced)?\.partial$", leftover.name)
-        if match and not _is_running(int(match[1])):
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+def _swap(first: Path, second: Path) -> bool:
+    """Exchanges two paths in one step; False where that isn't known (not Linux, some network drives)."""
+    exchange = getattr(ctypes.CDLL(None), "renameat2", None)
+    if exchange is None:
         return False
-    except PermissionError:
-        return True
-    return True
-
-
-@contextmanager
-def whole_file(path: Path, *, force: bool = False) -> Iterator[Path]:
-    """Yields a path beside `path` that becomes `path` if the block ends without an error.
-
-    Raises:
-        UsageError: `path` exists and `force` is off, or its folder isn't there.
-    """
-    if path.exists() and not force:
-        raise UsageError(f"output {path} exists; choose another -o, or --force to replace it")
-    if not path.parent.is_dir():
-        raise UsageError(f"output {path}: no such folder")
-    staging = path.parent / f".{path.name}.{os.getpid()}.partial"
-    try:
-        yield staging
-        staging.replace(path)
-    finally:
-        staging.unlink(missing_ok=True)
-
-
-def bring_files(targets: Mapping[Path, Path], *, link: bool) -> None:
-    """Copies files into an output, or hard-links what they are (symbolic links are followed first).
-
-    Args:
-        targets: Where each file is to be.
-        link: Whether to link.
-
-    Raises:
-        UsageError: One cannot be linked, such as across file systems, or written.
-    """
-    files = [(source.resolve(), target) for source, target in targets.items()]
-    for _, target in files:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    if link:
-        for source, target in files:
-            _link(source, target)
-        return
-    with progress("copying weights", sum(source.stat().st_size for source, _ in files)) as advance:
-        for source, target in files:
-            try:
-                _copy(source, target, advance)
-            except OSError as error:
-                raise UsageError(
-                    f"{source}: cannot be copied to {target} ({error.strerror}); make room there, "
-                    "or use --link within one file system"
-                ) from error
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError as error:
-        raise UsageError(
-            f"{source}: cannot be hard-linked into the output ({error.strerror}); "
-            "run it without --link to copy the file"
-        ) from error
-
-
-def _copy(source: Path, target: Path, advance: Callable[[int], None]) -> None:
-    """Copies block by block, inside the file system where it can: some share the blocks instead."""
-    with source.open("rb", buffering=0) as reader, target.open("wb") as writer:
-        copied = 0
-        if hasattr(os, "copy_file_range"):
-            with suppress(OSError):
-                while count := os.copy_file_range(reader.fileno(), writer.fileno(), COPY_BLOCK):
-                    copied += count
-                    advance(count)
-        reader.seek(copied)
-        writer.seek(copied)
-        while block := reader.read(COPY_BLOCK):
-            writer.write(block)
-            advance(len(block))
+    names = (os.fsencode(first), os.fsencode(second))
+    return bool(exchange(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE) == 0)

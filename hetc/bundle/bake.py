@@ -95,8 +95,8 @@ def bake_bundle(
     config = {f"hetc.{key}": str(value) for key, value in given.items()}
     compiled = {key: getattr(plan.profile, key) for key in ("noise_scale", "drift_time")}
     record = {"seed": plan.seed, **compiled, **given}
-    model = load_model(bundle.graph_file).model
     with whole_folder(output, marker=MANIFEST, force=force) as folder:
+        model = load_model(bundle.graph_file).model
         with WeightFile(folder / WEIGHTS / WEIGHT_FILE, folder) as weights:
             _bake_weights(model, bundle.path, weights, config, threads)
             weights.take(model)

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from hetc.base.errors import UsageError
+from hetc.base.tensors import save_tensors
 from hetc.bundle.bundle import Bundle
 from hetc.model.weights import read_tensor
 from hetc.passes.analysis.analog_matrices import AnalogMatrix, distinct_matrices, weight_scale
@@ -93,7 +93,7 @@ def write_conductances(model: ir.Model, bundle: Bundle, folder: Path, *, g_max: 
                 for rows, columns in _tiles(matrix, *target["g_plus"].shape):
                     table.writerow([unit, projection, rows, columns, next(tile)])
             metadata = {"unit": unit, "g_max_microsiemens": repr(g_max)}
-            save_file(arrays, folder / f"{unit}.safetensors", metadata)
+            save_tensors(folder / f"{unit}.safetensors", arrays, metadata)
 
 
 def _by_unit(graph: ir.Graph) -> dict[str, list[AnalogMatrix]]:

@@ -70,16 +70,16 @@ def partition_bundle(
         InvalidInputError: A model without partitions, or a tensor between them of unknown type.
     """
     bundle, output = bundle if isinstance(bundle, Bundle) else load_bundle(bundle), Path(output)
-    schemas.register()
-    model = load_model(bundle.graph_file).model
-    run_passes(model, ShapeInferencePass())
-    members = _members(model.graph, bundle.graph_file, per_expert=per_expert)
-    unit_of = {
-        node.name or "": unit for node in model.graph if (unit := node.metadata_props.get("hetc.unit"))
-    }
-    parts = describe_partitions(members, unit_of)
-    guarded = bundle.plan.noisy and bundle.baked is None
     with whole_folder(output, marker=PARTITIONS, force=force) as folder:
+        schemas.register()
+        model = load_model(bundle.graph_file).model
+        run_passes(model, ShapeInferencePass())
+        members = _members(model.graph, bundle.graph_file, per_expert=per_expert)
+        unit_of = {
+            node.name or "": unit for node in model.graph if (unit := node.metadata_props.get("hetc.unit"))
+        }
+        parts = describe_partitions(members, unit_of)
+        guarded = bundle.plan.noisy and bundle.baked is None
         if conductances:
             write_conductances(model, bundle, folder / CONDUCTANCES, g_max=g_max)
         files = []

@@ -13,17 +13,15 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
+from hetc.base.bring_files import bring_files
 from hetc.base.errors import InvalidInputError
-from hetc.base.output import bring_files, whole_folder
 from hetc.bundle.bundle import (
     MANIFEST,
     MODEL,
     PLAN,
     PORTABLE_MODEL,
     WEIGHTS,
-    Bundle,
     file_identity,
-    load_bundle,
 )
 from hetc.model.external_tensors import data_file, external_tensors, tensor_at
 from hetc.model.load import sha256
@@ -42,37 +40,31 @@ INLINE = "inline.bin"
 """Where tensors go that the model held itself."""
 
 
-def write_bundle(
-    model: ir.Model, plan: Plan, output: Path, *, link: bool = False, force: bool = False
-) -> Bundle:
+def write_bundle(model: ir.Model, plan: Plan, folder: Path, *, link: bool = False) -> None:
     """Writes a lowered model and its plan as a bundle; consumes the model.
 
     Args:
         model: The lowered and stamped model, without the guard.
         plan: Its plan.
-        output: The folder to make.
+        folder: An empty folder (see `hetc.base.output.whole_folder`).
         link: Hard-link the weight files instead of copying them.
-        force: Replace an existing bundle.
 
     Raises:
-        UsageError: The output exists or cannot be written, or weights lie on another file system.
+        UsageError: Weights lie on another file system.
         RuntimeMissingError: The operator library is not installed.
     """
     library = library_path()
-    with whole_folder(output, marker=MANIFEST, force=force) as folder:
-        hashes = _place_weights(model, folder, link=link)
-        save_model(model, folder / PORTABLE_MODEL)
-        if plan.noisy:
-            run_passes(model, RequireLibrary())
-        save_model(model, folder / MODEL)
-        plan.save(folder / PLAN)
-        own = folder / "lib" / f"{platform.system().lower()}-{platform.machine()}" / library.name
-        own.parent.mkdir(parents=True)
-        shutil.copyfile(library, own)
-        text_from = Path(plan.source["file"]).parent if plan.source["file"] else None
-        library_in_bundle = own.relative_to(folder)
-        finish_bundle(folder, text_from=text_from, library=library_in_bundle, hashes=hashes, linked=link)
-    return load_bundle(output)
+    hashes = _place_weights(model, folder, link=link)
+    save_model(model, folder / PORTABLE_MODEL)
+    if plan.noisy:
+        run_passes(model, RequireLibrary())
+    save_model(model, folder / MODEL)
+    plan.save(folder / PLAN)
+    own = folder / "lib" / f"{platform.system().lower()}-{platform.machine()}" / library.name
+    own.parent.mkdir(parents=True)
+    shutil.copyfile(library, own)
+    text_from = Path(plan.source["file"]).parent if plan.source["file"] else None
+    finish_bundle(folder, text_from=text_from, library=own.relative_to(folder), hashes=hashes, linked=link)
 
 
 def save_model(model: ir.Model, path: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from importlib import import_module
 
 import click
 
-from hetc.base.errors import HetcError
+from hetc.base.errors import HetcError, OutputError
 from hetc.base.version import __version__
 
 __all__ = ["main"]
@@ -72,8 +73,8 @@ def hetc(verbose: bool) -> None:
 def main() -> None:
     """Entry point: runs the command and turns errors into one message and the documented exit code.
 
-    0 done, 1 internal error, 2 usage, 3 bad model, plan or profile, 4 verification failed, 5 runtime or
-    library missing; 130 interrupted, 143 terminated.
+    0 done, 1 internal error, 2 usage, 3 bad model, plan, profile or data, 4 verification failed, 5 runtime or
+    library missing, 6 output can't be written; 130 interrupted, 143 terminated.
     """
     # As an exception it lets every command clean up after itself.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
@@ -88,6 +89,10 @@ def main() -> None:
     except HetcError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        click.echo(f"error: {where}{error.strerror or error}", err=True)
+        sys.exit(OutputError.exit_code)
     except Exception:
         logging.getLogger(__name__).exception("internal error; please report it with the lines below")
         sys.exit(1)

@@ -68,7 +68,7 @@ def show_profile(profile: str, as_json: bool) -> None:
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 def convert_profile(file: Path, output: Path | None, force: bool) -> None:
     """Convert an aihwkit RPUConfig, dumped as JSON, into a profile (docs/from-aihwkit.md)."""
-    from hetc.base.errors import UsageError
+    from hetc.base.output import whole_file
     from hetc.hardware.aihwkit_profile import from_aihwkit, read_aihwkit
     from hetc.hardware.profile_toml import to_toml
 
@@ -81,7 +81,6 @@ def convert_profile(file: Path, output: Path | None, force: bool) -> None:
     text = f"# From an aihwkit configuration.\n{notes}" + to_toml(converted.profile)
     if output is None:
         click.echo(text, nl=False)
-    elif output.exists() and not force:
-        raise UsageError(f"{output} exists; give --force to replace it")
     else:
-        output.write_text(text, "utf-8")
+        with whole_file(output, force=force) as staging:
+            staging.write_text(text, "utf-8")

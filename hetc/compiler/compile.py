@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from hetc.base.errors import InvalidInputError, UsageError
-from hetc.bundle.bundle import Bundle
+from hetc.base.output import whole_folder
+from hetc.bundle.bundle import MANIFEST, Bundle, load_bundle
 from hetc.bundle.writer import write_bundle
-from hetc.compiler.loading import ModelLike, load_moe_model
+from hetc.compiler.loading import ModelLike, find_model, load_moe_model
 from hetc.compiler.placement import Placement, make_plan
 from hetc.hardware.profile import DEFAULT_PROFILE, Profile, load_profile
 from hetc.model.load import LoadedModel
@@ -62,16 +63,18 @@ def compile(
         choices: Fields of `Placement`.
 
     Raises:
-        UsageError: A bad argument, or two that contradict; nothing is left behind.
+        UsageError: A bad argument, or two that contradict, or the output exists; nothing is left behind.
         InvalidInputError: A model, plan or profile that cannot be used.
         RuntimeMissingError: The operator library is not installed.
+        OutputError: The output can't be written.
     """
-    loaded, made = plan_model(
-        model, placement, plan=plan, profile=profile, allow_partial=allow_partial, **choices
-    )
-    target = Path(output) if output is not None else default_output(loaded)
-    lowered = lower_model(loaded, made)
-    return write_bundle(loaded.model, lowered, target, link=link, force=force)
+    target = Path(output) if output is not None else default_output(model)
+    with whole_folder(target, marker=MANIFEST, force=force) as folder:
+        loaded, made = plan_model(
+            model, placement, plan=plan, profile=profile, allow_partial=allow_partial, **choices
+        )
+        write_bundle(loaded.model, lower_model(loaded, made), folder, link=link)
+    return load_bundle(target)
 
 
 def plan_model(
@@ -116,10 +119,12 @@ def lower_model(loaded: LoadedModel, plan: Plan) -> Plan:
     return replace(plan, partitions=stamp.partitions, source=loaded.source)
 
 
-def default_output(loaded: LoadedModel) -> Path:
+def default_output(model: ModelLike) -> Path:
     """`NAME.hetc` in the current folder; a model.onnx is called by its folder's name."""
-    file = Path(loaded.source["file"] or "model.onnx").absolute()
-    return Path(f"{file.parent.name if file.stem == 'model' and loaded.source['file'] else file.stem}.hetc")
+    if not isinstance(model, (str, Path)):
+        return Path("model.hetc")
+    file = find_model(Path(model)).absolute()
+    return Path(f"{file.parent.name if file.stem == 'model' else file.stem}.hetc")
 
 
 def _tuples(choices: dict[str, Any]) -> dict[str, Any]:

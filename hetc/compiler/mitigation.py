@@ -74,21 +74,21 @@ def mitigate(
         raise UsageError("nothing to do: give --smooth, --replace or both")
     if smooth is not None and not 0 <= smooth <= 1:
         raise UsageError(f"strength {smooth} of smoothing is not between 0 and 1")
-    source, tokens = find_model(Path(model)), token_windows(data, window, windows)
-    largest = _largest_channels(source, tokens) if smooth is not None else {}
-    pairs = _pairs(source, tokens, replace) if replace else {}
-    loaded = load_moe_model(source)
-    done = []
-    if smooth is not None:
-        run_passes(loaded.model, SmoothInputs(largest, smooth))
-        done.append(f"smoothed {len(largest)} norms")
-    if pairs:
-        replacing = ReplaceExperts(pairs)
-        run_passes(loaded.model, replacing)
-        if not replacing.replaced:
-            raise InvalidInputError(f"model {source}: no expert can be replaced; -v says why")
-        done.append(f"replaced {len(replacing.replaced)} experts")
     with whole_folder(Path(output), marker=MODEL, force=force) as folder:
+        source, tokens = find_model(Path(model)), token_windows(data, window, windows)
+        largest = _largest_channels(source, tokens) if smooth is not None else {}
+        pairs = _pairs(source, tokens, replace) if replace else {}
+        loaded = load_moe_model(source)
+        done = []
+        if smooth is not None:
+            run_passes(loaded.model, SmoothInputs(largest, smooth))
+            done.append(f"smoothed {len(largest)} norms")
+        if pairs:
+            replacing = ReplaceExperts(pairs)
+            run_passes(loaded.model, replacing)
+            if not replacing.replaced:
+                raise InvalidInputError(f"model {source}: no expert can be replaced; -v says why")
+            done.append(f"replaced {len(replacing.replaced)} experts")
         with WeightFile(folder / WEIGHT_FILE, folder) as weights:
             weights.take(loaded.model)
         save_model(loaded.model, folder / MODEL)

@@ -8,8 +8,8 @@ from types import TracebackType
 import numpy as np
 import onnx_ir as ir
 
+from hetc.base.bring_files import bring_files
 from hetc.base.errors import UsageError
-from hetc.base.output import bring_files
 from hetc.model.external_tensors import data_file, external_tensors, tensor_at, tensor_slots
 
 __all__ = ["EXTERNAL_ABOVE", "WeightFile", "weights_folder"]

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from hetc.base.errors import InvalidInputError, UsageError
+from hetc.base.tensors import save_tensors
 
 __all__ = ["Calibration", "Routing", "Site", "Statistics", "parse_bound_rule", "parse_range_rule"]
 
@@ -192,7 +192,7 @@ class Calibration:
             "counts": np.array([one.bins[key] for _, one in flat for key in sorted(one.bins)], np.int64),
             "ends": np.cumsum([len(one.bins) for _, one in flat], dtype=np.int64),
         }
-        save_file(tensors, path, metadata={"calibration": json.dumps(header)})
+        save_tensors(path, tensors, {"calibration": json.dumps(header)})
 
     @classmethod
     def load(cls, path: Path) -> Calibration:

@@ -6,12 +6,13 @@ import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from hetc.base.errors import InvalidInputError, UsageError
 from hetc.base.quantity import quantity
+from hetc.base.reading import read_json
+from hetc.base.schema import check_record
 from hetc.hardware.profile import Profile
 from hetc.plan.finding import Finding
 from hetc.plan.fractions import DigitalFraction
@@ -244,17 +245,8 @@ class Plan:
             UsageError: The file cannot be read.
             InvalidInputError: Not JSON, or it breaks the published schema (the message names the key).
         """
-        from jsonschema import Draft202012Validator
-
-        try:
-            data = json.loads(path.read_text("utf-8"))
-        except OSError as error:
-            raise UsageError(f"plan {path}: {error.strerror}") from error
-        except ValueError as error:
-            raise InvalidInputError(f"plan {path} is not JSON: {error}") from error
-        schema = json.loads(resources.files("hetc.plan").joinpath("plan.schema.json").read_text("utf-8"))
-        for broken in Draft202012Validator(schema).iter_errors(data):
-            raise InvalidInputError(f"plan {path}: {broken.json_path}: {broken.message}")
+        data = read_json(path, "plan")
+        check_record(data, "plan", f"plan {path}")
         return cls(
             units=tuple(_planned_unit(unit) for unit in data["units"]),
             profile=Profile.from_dict(data["profile"]),

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from hetc.base.errors import InvalidInputError, UsageError
+from hetc.base.tensors import save_tensors
 from hetc.plan.calibration import UNITS_PER_ONE, Calibration
 
 __all__ = ["Scores", "load_scores", "scores_of_calibration"]
@@ -39,7 +39,7 @@ class Scores:
         ids = {name: list(scores) for name, scores in self.values.items()}
         header = {"format": FORMAT, "units": ids, "origin": self.origin}
         arrays = {name: np.array(list(scores.values())) for name, scores in self.values.items()}
-        save_file(arrays, path, metadata={"scores": json.dumps(header)})
+        save_tensors(path, arrays, {"scores": json.dumps(header)})
 
 
 def load_scores(path: Path) -> Scores:

@@ -14,8 +14,9 @@ from pathlib import Path
 import onnx_ir as ir
 from transformers import PreTrainedModel
 
+from hetc.base.bring_files import bring_files
 from hetc.base.errors import InvalidInputError
-from hetc.base.output import bring_files, whole_folder
+from hetc.base.output import whole_folder
 from hetc.base.progress import progress
 from hetc.huggingface.cache import find_cache
 from hetc.huggingface.checkpoint import read_checkpoint, resolve_source

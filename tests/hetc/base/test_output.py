@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from hetc.base.errors import UsageError
-from hetc.base.output import bring_files, whole_folder
+from hetc.base import output
+from hetc.base.errors import OutputError, UsageError
+from hetc.base.output import whole_file, whole_folder
+from hetc.base.output_lock import names_beside
+from hetc.base.tensors import save_tensors
 
 
 def make(path: Path, text: str, *, force: bool = False) -> None:
@@ -53,48 +59,125 @@ def test_a_killed_process_leaves_no_bundle_and_the_next_one_cleans_up(tmp_path: 
     script = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from hetc.base.output import bring_files, whole_folder\n"
+        "from hetc.base.output import whole_folder\n"
         "with whole_folder(Path(sys.argv[1]), marker='done') as folder:\n"
         "    (folder / 'half').write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     subprocess.run([sys.executable, "-c", script, tmp_path / "out"], check=False)
     assert not (tmp_path / "out").exists()
-    assert len(list(tmp_path.iterdir())) == 1
+    assert all(entry.name.startswith(".hetc-") for entry in tmp_path.iterdir())
     make(tmp_path / "out", "whole")
     assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
 
 
-def test_links_go_to_what_a_symbolic_link_means(tmp_path: Path) -> None:
-    """As in the hub's cache, where a snapshot's files lead to blobs."""
-    (tmp_path / "blob").write_bytes(b"weights")
-    (tmp_path / "model.safetensors").symlink_to("blob")
-    bring_files({tmp_path / "model.safetensors": tmp_path / "out" / "model.safetensors"}, link=True)
-    target = tmp_path / "out" / "model.safetensors"
-    assert not target.is_symlink()
-    assert target.samefile(tmp_path / "blob")
+def test_a_second_writer_is_told_so(tmp_path: Path) -> None:
+    with whole_file(tmp_path / "out") as first:
+        first.write_text("1")
+        with pytest.raises(UsageError, match="being written by another hetc"), whole_file(tmp_path / "out"):
+            raise AssertionError
+    assert (tmp_path / "out").read_text() == "1"
+    with pytest.raises(UsageError, match="exists"), whole_file(tmp_path / "out"):
+        raise AssertionError
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
 
 
-def test_a_link_across_file_systems_names_the_other_way(
+def test_outputs_of_similar_names_do_not_meet(tmp_path: Path) -> None:
+    with whole_file(tmp_path / "out") as one, whole_file(tmp_path / "out.1") as other:
+        one.write_text("one")
+        other.write_text("other")
+    assert (tmp_path / "out").read_text() == "one"
+    assert (tmp_path / "out.1").read_text() == "other"
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link planted at the staging name, a link as the output, and one that leads nowhere."""
+    (tmp_path / "precious").write_text("precious")
+    monkeypatch.setattr("secrets.token_hex", lambda size: "guessed")
+    planted = names_beside(tmp_path / "out").staging
+    planted.symlink_to("precious")
+    with whole_file(tmp_path / "out") as staging:
+        staging.write_text("new")
+    (tmp_path / "link").symlink_to("precious")
+    (tmp_path / "nowhere").symlink_to("missing")
+    for name in ("link", "nowhere"):
+        with pytest.raises(UsageError, match="exists"), whole_file(tmp_path / name):
+            raise AssertionError
+        with whole_file(tmp_path / name, force=True) as staging:
+            staging.write_text("new")
+        assert not (tmp_path / name).is_symlink()
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["link", "nowhere", "out", "precious"]
+
+
+def test_force_replaces_a_link_to_a_folder_itself(tmp_path: Path) -> None:
+    make(tmp_path / "old", "old")
+    (tmp_path / "out").symlink_to("old")
+    make(tmp_path / "out", "new", force=True)
+    assert (tmp_path / "old" / "done").read_text() == "old"
+    assert not (tmp_path / "out").is_symlink()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["old", "out"]
+
+
+def test_without_a_swap_a_kill_between_the_renames_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(source: Path, target: Path) -> None:
-        raise OSError(errno.EXDEV, "Invalid cross-device link")
+    monkeypatch.setattr(output, "_swap", lambda first, second: False)
+    make(tmp_path / "out", "old")
+    make(tmp_path / "out", "new", force=True)
+    assert (tmp_path / "out" / "done").read_text() == "new"
+    (tmp_path / "out").rename(names_beside(tmp_path / "out").replaced)  # as a kill would leave it
+    with pytest.raises(UsageError, match="exists"):
+        make(tmp_path / "out", "other")
+    assert (tmp_path / "out" / "done").read_text() == "new"
 
-    (tmp_path / "weights").write_bytes(b"weights")
-    monkeypatch.setattr("os.link", refuse)
-    with pytest.raises(UsageError, match=r"cross-device link.*without --link"):
-        bring_files({tmp_path / "weights": tmp_path / "out"}, link=True)
+
+@pytest.mark.parametrize("write", [whole_file, lambda path: whole_folder(path, marker=None)])
+def test_a_path_that_cannot_be_written_is_known_before_the_work(tmp_path: Path, write: Any) -> None:
+    (tmp_path / "file").write_text("")
+    for name in ("file/out", "x" * 300):
+        with pytest.raises(OutputError, match="cannot be written"), write(tmp_path / name):
+            raise AssertionError
+    with write(tmp_path / ("x" * 255)):
+        pass
+    assert sorted(len(entry.name) for entry in tmp_path.iterdir()) == [4, 255]
 
 
-@pytest.mark.parametrize("within", [True, False])
-def test_copies_with_and_without_the_kernels_help(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, within: bool
-) -> None:
-    if not within:
-        monkeypatch.delattr("os.copy_file_range", raising=False)
-    monkeypatch.setattr("hetc.base.output.COPY_BLOCK", 1000)
-    data = bytes(range(256)) * 99
-    (tmp_path / "weights").write_bytes(data)
-    bring_files({tmp_path / "weights": tmp_path / "out"}, link=False)
-    assert (tmp_path / "out").read_bytes() == data
+def test_parents_that_were_made_for_nothing_go_again(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), whole_folder(tmp_path / "a" / "b" / "out", marker=None):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
+    said = pytest.raises(OutputError, match=r"output .*out cannot be written: No space left on device")
+    with said, whole_file(tmp_path / "out"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_of_other_files_stay_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), whole_file(tmp_path / "out"):
+        (tmp_path / "input").read_text()
+
+
+def test_the_lock_ends_with_its_holder_however_that_ends(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from hetc.base.output import whole_file\n"
+        "with whole_file(Path(sys.argv[1])):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, tmp_path / "out"], check=False)
+    with whole_file(tmp_path / "out") as staging:
+        staging.write_text("whole")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+
+
+def test_modes_are_ordinary(tmp_path: Path) -> None:
+    ordinary = tmp_path / "ordinary"
+    ordinary.touch()
+    with whole_file(tmp_path / "out") as staging:
+        save_tensors(staging, {"x": np.zeros(1)}, {})
+    assert (tmp_path / "out").stat().st_mode == ordinary.stat().st_mode

@@ -17,7 +17,9 @@ import pytest
 from command_line import SAMPLE, hetc
 from models import moe_model, saved_moe_model
 
-USAGE, BAD_MODEL, MISSING_RUNTIME = 2, 3, 5
+from hetc.base.output_lock import names_beside
+
+USAGE, BAD_MODEL, MISSING_RUNTIME, UNWRITABLE = 2, 3, 5, 6
 
 
 @pytest.fixture
@@ -126,12 +128,15 @@ def test_nan_is_found_without_a_score_that_reads_weights(tmp_path: Path, model: 
         (["--profile", "nowhere.toml"], "pcm-512"),
         (["--plan", "nowhere.json"], "nowhere.json"),
         (["--plan", "p.json", "--digital-frac", "0.5"], "--digital-frac"),
-        (["-o", "/proc/nowhere/out"], "cannot be written"),
         (["--colour"], "--colour"),
     ],
 )
 def test_bad_options(tmp_path: Path, model: Path, options: list[str], message: str) -> None:
     refused(tmp_path, USAGE, message, "compile", model, *options)
+
+
+def test_an_output_that_cannot_be_written(tmp_path: Path, model: Path) -> None:
+    refused(tmp_path, UNWRITABLE, "cannot be written", "compile", model, "-o", "/proc/nowhere/out")
 
 
 def test_missing_model(tmp_path: Path) -> None:
@@ -219,7 +224,7 @@ def test_killed_at_any_point_there_is_no_half_bundle(tmp_path: Path, begun: str)
     """Killed from outside once its folder, or that of the weights, or one of them is there."""
     arguments = [sys.executable, "-m", "hetc.cli.main", "compile", str(SAMPLE / "model.onnx"), "-o"]
     process = subprocess.Popen([*arguments, tmp_path / "out"], stdout=subprocess.DEVNULL)
-    while not list(tmp_path.glob(f".out.{process.pid}.partial{begun}")):
+    while not list(tmp_path.glob(f"{names_beside(tmp_path / 'out').prefix}.*.partial{begun}")):
         assert process.poll() is None, "it ended before any of its work was seen"
         time.sleep(0.001)
     process.kill()

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from command_line import SAMPLE
 
+from hetc.base.output_lock import names_beside
+
 SCRIPT = """
 import os, signal, sys, time
 from importlib import import_module
@@ -40,7 +42,7 @@ STEPS = pytest.mark.parametrize(
     "step",
     [
         ("hetc.model.weights", "recall"),
-        ("hetc.base.output", "_copy"),
+        ("hetc.base.bring_files", "_copy"),
         ("hetc.bundle.writer", "save_model"),
         ("hetc.bundle.writer", "finish_bundle"),
         ("hetc.base.output", "_replace"),
@@ -63,8 +65,9 @@ def test_killed_at_a_step_there_is_no_half_bundle(tmp_path: Path, step: tuple[st
     killed = -signal.SIGKILL
     assert interrupt(step, signal.SIGKILL, "compile", SAMPLE / "model.onnx", "-o", output) == killed
     left = list(tmp_path.iterdir())
-    assert all(folder.name.startswith(".out.hetc.") and folder.suffix == ".partial" for folder in left)
-    assert bool(left) == (step != ("hetc.model.weights", "recall"))
+    hidden = names_beside(output)
+    assert all(entry.name.startswith(hidden.prefix) for entry in left)
+    assert hidden.lock in left
 
 
 def test_replacing_keeps_the_old_bundle(tmp_path: Path) -> None:
