@@ -29,6 +29,8 @@ def require_file(path: Path, what: str) -> None:
     """
     try:
         mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        raise UsageError(f"{what} {path}: no such file") from error
     except (OSError, ValueError) as error:
         raise UsageError(f"{what} {path}: {getattr(error, 'strerror', None) or error}") from error
     if stat.S_ISDIR(mode):

@@ -15,6 +15,10 @@ __all__ = ["SCHEMAS", "check_record", "read_schema"]
 
 SCHEMAS = {
     "plan": "hetc.plan",
+    "profile": "hetc.hardware",
+    "costs": "hetc.costing",
+    "scores": "hetc.plan",
+    "calibration": "hetc.plan",
 }
 """Every schema by name, and the room whose folder holds it as `NAME.schema.json`."""
 
@@ -83,26 +87,29 @@ def _not_finite(data: Any, path: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, .
 
 
 def _deepest(error: Any) -> Any:
-    """Of alternatives, what is wrong with the one that fits best."""
-    while error.context:
+    """Of alternatives that nothing describes, what is wrong with the one that fits best."""
+    while error.context and "description" not in error.schema:
         error = max(error.context, key=lambda one: (len(one.path), one.validator not in ("type", "const")))
     return error
 
 
 def _sentence(error: Any) -> str:
-    key = _dotted(error.absolute_path)
-    allowed = ALLOWED.get(error.validator)
+    path, given, rule = list(error.absolute_path), error.instance, error.validator_value
     if error.validator == "required":
-        missing = next(name for name in error.validator_value if name not in error.instance)
-        return f"{_dotted([*error.absolute_path, missing])} is missing"
+        return f"{_dotted([*path, next(name for name in rule if name not in given)])} is missing"
+    if error.validator == "dependentRequired":
+        key, missing = next(
+            (key, name) for key, names in rule.items() for name in names if key in given and name not in given
+        )
+        return f"{_dotted([*path, key])} needs {_dotted([*path, missing])}, too"
     if error.validator == "additionalProperties":
         known = error.schema.get("properties", {})
-        unknown = next((name for name in error.instance if name not in known), "")
-        return f"unknown key {_dotted([*error.absolute_path, unknown])}; known are {', '.join(known)}"
-    if allowed is None:
-        return f"{key}: {error.message}"
-    said = error.schema.get("description", "") if error.validator in ("not", "pattern") else ""
-    return f"{key} is {_short(error.instance)}; it must be {said or allowed(error.validator_value)}"
+        unknown = next((name for name in given if name not in known), "")
+        return f"unknown key {_dotted([*path, unknown])}; known are {', '.join(known)}"
+    allowed = error.schema.get("description") or (
+        error.validator in ALLOWED and ALLOWED[error.validator](rule)
+    )
+    return f"{_dotted(path)} " + (f"is {_short(given)}; it must be {allowed}" if allowed else error.message)
 
 
 def _words(values: Iterable[Any]) -> str:
@@ -125,7 +132,6 @@ ALLOWED: dict[str, Callable[[Any], str]] = {
     "maxLength": lambda count: f"text of at most {count} characters",
     "uniqueItems": lambda unique: "a list without repetitions",
     "pattern": lambda pattern: f"of the form {pattern}",
-    "not": str,
 }
 """What a rule of a schema allows, in words."""
 

@@ -1,4 +1,4 @@
-"""Writes safetensors files, with ordinary modes and errors that name the output."""
+"""Safetensors files of hetc's own: arrays, and a record about them in the metadata."""
 
 from __future__ import annotations
 
@@ -7,12 +7,32 @@ from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from hetc.base.errors import OutputError
+from hetc.base.errors import InvalidInputError, OutputError
+from hetc.base.reading import require_file
 
-__all__ = ["save_tensors"]
+__all__ = ["read_tensors", "save_tensors"]
+
+
+def read_tensors(path: Path, what: str) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
+    """The metadata and all arrays of a file.
+
+    Args:
+        path: The file.
+        what: What it is to be, which begins messages: `scores`.
+
+    Raises:
+        UsageError: No such file.
+        InvalidInputError: No safetensors file, or one with types that NumPy doesn't have.
+    """
+    require_file(path, what)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidInputError(f"{what} {path} is no safetensors file: {error}") from error
 
 
 def save_tensors(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:

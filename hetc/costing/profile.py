@@ -6,15 +6,14 @@ system takes in seconds and joules; it belongs to a question asked of a plan, an
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from hetc.base.errors import InvalidInputError, UsageError
-from hetc.base.toml import tomllib
+from hetc.base.errors import UsageError
+from hetc.base.reading import parse_toml, read_text
+from hetc.base.schema import check_record
 
 __all__ = [
     "DEFAULT_COSTS",
@@ -86,24 +85,6 @@ class LinkCosts:
     energy: Constant
 
 
-UNITS = {
-    "power": "W",
-    "compute": "TFLOP/s",
-    "memory_bandwidth": "TB/s",
-    "number_bytes": "B",
-    "tile_rows": "rows",
-    "tile_columns": "columns",
-    "product_time": "ns",
-    "product_energy": "nJ",
-    "periphery": "of product_energy",
-    "bandwidth": "GB/s",
-    "energy": "pJ/bit",
-}
-"""What each constant is given in."""
-
-MAY_BE_ZERO = ("periphery", "energy")
-
-
 @dataclass(frozen=True)
 class CostProfile:
     """The cost constants of a system.
@@ -141,8 +122,8 @@ def cost_file_text(name_or_path: str | Path) -> str:
     if str(name_or_path) in built_in_costs():
         return BUILT_IN.joinpath(f"{name_or_path}.toml").read_text("utf-8")
     try:
-        return Path(name_or_path).read_text("utf-8")
-    except OSError as error:
+        return read_text(Path(name_or_path), "cost profile")
+    except UsageError as error:
         raise UsageError(
             f"cost profile {str(name_or_path)!r} is neither a file nor one of {', '.join(built_in_costs())}"
         ) from error
@@ -156,34 +137,17 @@ def load_costs(name_or_path: str | Path = DEFAULT_COSTS) -> CostProfile:
         InvalidInputError: The TOML doesn't parse, or a constant is missing, unknown, out of range, in another
             unit, or without source and assumption.
     """
-    try:
-        table = tomllib.loads(cost_file_text(name_or_path))
-        sections = {"digital": DigitalCosts, "analog": AnalogCosts, "link": LinkCosts}
-        words = {key: str(table.pop(key)) for key in ("name", "description")}
-        costs = {key: kind(**_constants(key, kind, table.pop(key))) for key, kind in sections.items()}
-        if table:
-            raise ValueError(f"unknown key {next(iter(table))!r}")
-        return CostProfile(**words, **costs)  # type: ignore[arg-type]
-    except KeyError as error:
-        raise InvalidInputError(f"cost profile {str(name_or_path)!r}: {error} is missing") from error
-    except (tomllib.TOMLDecodeError, AttributeError, TypeError, ValueError) as error:
-        raise InvalidInputError(f"cost profile {str(name_or_path)!r}: {error}") from error
+    where = f"cost profile {name_or_path}"
+    table = parse_toml(cost_file_text(name_or_path), where)
+    check_record(table, "costs", where)
 
+    def constants(section: str) -> dict[str, Constant]:
+        return {key: Constant(**constant) for key, constant in table[section].items()}
 
-def _constants(section: str, kind: type, table: Mapping[str, Any]) -> dict[str, Constant]:
-    names = [each.name for each in fields(kind)]
-    for key in dict.fromkeys((*names, *table)):
-        if key not in table:
-            raise ValueError(f"{section}.{key} is missing")
-        if key not in names:
-            raise ValueError(f"{section}.{key} is not known; {section} has {', '.join(names)}")
-    constants = {key: Constant(**table[key]) for key in names}
-    for key, constant in constants.items():
-        if constant.unit != UNITS[key]:
-            raise ValueError(f"{section}.{key} is in {constant.unit!r}; give it in {UNITS[key]!r}")
-        if not (constant.source or constant.assumption):
-            raise ValueError(f"{section}.{key} needs a source, or an assumption that says why it is taken")
-        least = 0 if key in MAY_BE_ZERO else math.ulp(0.0)
-        if not least <= constant.value < math.inf:
-            raise ValueError(f"{section}.{key} is {constant.value}; it must be a positive number")
-    return constants
+    return CostProfile(
+        table["name"],
+        table["description"],
+        DigitalCosts(**constants("digital")),
+        AnalogCosts(**constants("analog")),
+        LinkCosts(**constants("link")),
+    )

@@ -80,13 +80,9 @@ def read_aihwkit(path: Path) -> dict[str, Any]:
         InvalidInputError: Not a JSON object, or without the section `forward`.
     """
     try:
-        data = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise UsageError(f"configuration {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise InvalidInputError(
-            f"configuration {path} is not JSON ({error}); docs/from-aihwkit.md shows how to dump one"
-        ) from error
+        data = read_json(path, "configuration")
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{error}; docs/from-aihwkit.md shows how to dump one") from error
     if not isinstance(data, dict) or not isinstance(data.get("forward"), dict):
         raise InvalidInputError(f"configuration {path} has no section 'forward'; is it an RPUConfig?")
     return data

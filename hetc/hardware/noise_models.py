@@ -7,9 +7,10 @@ of r (see `piece`). Formulas and sources are in docs/analog-models.md, what oper
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from itertools import pairwise
+from typing import Any, Literal, get_args
 
 from hetc.base.errors import InvalidInputError
 from hetc.base.plugins import load_plugins
@@ -29,8 +30,11 @@ NOISE_FORMS: tuple[NoiseForm, ...] = get_args(NoiseForm)
 """How sigma acts: not at all, on both clamped devices of a pair, or on the signed weight."""
 
 UNBOUNDED = 1e9
-PIECE_LENGTH = 10
-"""Numbers of one piece of a curve."""
+PIECE_KEYS = ("start", "low", "high", "logarithm", "power", "exponent")
+PIECE_LENGTH = len(PIECE_KEYS) + 4
+"""Numbers of one piece of a curve: these, and a cubic polynomial."""
+
+CURVES = ("drift_mean", "drift_deviation", "flicker_deviation")
 
 
 def piece(
@@ -91,9 +95,73 @@ class NoiseModel:
     flicker_deviation: tuple[float, ...] = ()
     flicker_read_time: float = 1e-6
 
+    def __post_init__(self) -> None:
+        """Raises `InvalidInputError` for numbers that don't add up; the profile's schema has their ranges."""
+        polynomials = (len(self.sigma_breaks) + 1) * max(1, len(self.times))
+        self._require("sigma", len(self.sigma) % polynomials == 0, f"{polynomials} polynomials of one length")
+        self._require("sigma", bool(self.sigma) or self.form == "none", "at least one coefficient")
+        for key in ("sigma_breaks", "times"):
+            self._require(key, _ascends(getattr(self, key)), "in ascending order")
+        for key in CURVES:
+            curve = getattr(self, key)
+            self._require(key, len(curve) % PIECE_LENGTH == 0, f"pieces of {PIECE_LENGTH} numbers")
+            self._require(key, _ascends(curve[::PIECE_LENGTH]), "pieces in ascending order of their start")
+
+    def _require(self, key: str, holds: bool, allowed: str) -> None:
+        if not holds:
+            numbers = len(getattr(self, key))
+            raise InvalidInputError(
+                f"noise model {self.name!r}: {key} has {numbers} numbers; it must be {allowed}"
+            )
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> NoiseModel:
+        """The inverse of `to_table`.
+
+        Args:
+            table: A profile's section `noise` without its `scale`, as the schema has it.
+
+        Raises:
+            InvalidInputError: A name alone that isn't known, or numbers that don't add up.
+        """
+        name, fields = table["model"], {key: value for key, value in table.items() if key != "model"}
+        if not fields:
+            known = known_noise_models()
+            if name not in known:
+                raise InvalidInputError(
+                    f"noise model {name!r} is not known; known are {', '.join(known)}, and others need a "
+                    "form and a sigma polynomial"
+                )
+            return known[name]
+        for key in CURVES:
+            fields[key] = tuple(number for each in fields.get(key, ()) for number in piece(**each))
+        for key in ("sigma", "sigma_breaks", "times"):
+            fields[key] = tuple(map(float, fields.get(key, ())))
+        return cls(**{"name": name, "source": "", **fields})
+
+    def to_table(self) -> dict[str, Any]:
+        """What a profile's TOML says of the model: its name alone where that is known."""
+        if known_noise_models().get(self.name) == self:
+            return {"model": self.name}
+        fields = {
+            key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()
+        }
+        for key in CURVES:
+            numbers = fields[key]
+            pieces = [numbers[start : start + PIECE_LENGTH] for start in range(0, len(numbers), PIECE_LENGTH)]
+            fields[key] = [
+                {**dict(zip(PIECE_KEYS, each, strict=False)), "polynomial": each[len(PIECE_KEYS) :]}
+                for each in pieces
+            ]
+        return {"model": fields.pop("name"), **fields}
+
     def has_time(self, seconds: float) -> bool:
         """Whether the model says what the weights are like so long after programming."""
         return seconds == 0 or bool(self.drift_mean) or seconds in self.times
+
+
+def _ascends(numbers: Sequence[float]) -> bool:
+    return all(earlier < later for earlier, later in pairwise(numbers))
 
 
 def _scaled(coefficients: Sequence[float], unit: float, argument: float = 1.0) -> tuple[float, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -10,22 +12,26 @@ from pathlib import Path
 from typing import Any
 
 from hetc.base.errors import InvalidInputError, UsageError
-from hetc.base.toml import tomllib
-from hetc.hardware.noise_models import NOISE_FORMS, NOISE_MODELS, NoiseModel, known_noise_models, piece
+from hetc.base.reading import parse_toml, read_text
+from hetc.base.schema import check_record
+from hetc.hardware.noise_models import NOISE_MODELS, NoiseModel, known_noise_models
 
 __all__ = ["DEFAULT_PROFILE", "Profile", "built_in_profiles", "load_profile"]
 
 DEFAULT_PROFILE = "pcm-512"
 BUILT_IN = resources.files("hetc.hardware") / "profiles"
 
-AMOUNTS = ("noise_scale", "drift_time", "flicker_noise", "output_noise", "weight_noise", "ir_drop")
-WORDS = {
-    "drift_compensation": ("none", "global", "column"),
-    "weight_noise_form": ("additive", "pcm-read"),
-    "dac_rounding": ("nearest", "stochastic"),
-    "bound_management": ("none", "iterative"),
-    "scale_mode": ("column", "tile"),
+SECTIONS: dict[str, dict[str, str]] = {
+    "tile": {"rows": "tile_rows", "columns": "tile_columns"},
+    "converters": {
+        key: key
+        for key in ("dac_bits", "adc_bits", "out_bound", "dac_rounding", "bound_management", "scale_mode")
+    },
+    "noise": {"scale": "noise_scale"},
+    "drift": {"time": "drift_time", "compensation": "drift_compensation", "flicker_noise": "flicker_noise"},
+    "product": {key: key for key in ("output_noise", "weight_noise", "weight_noise_form", "ir_drop")},
 }
+"""TOML section -> key -> attribute of `Profile`; `noise` has the keys of a noise model, too."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,33 +80,22 @@ class Profile:
 
     def __post_init__(self) -> None:
         """Raises `InvalidInputError` for a value that no operator accepts."""
-        for key in ("tile_rows", "tile_columns"):
-            self._require(key, getattr(self, key) >= 1, "at least 1")
-        self._require(
-            "dac_bits", self.dac_bits == 0 or 2 <= self.dac_bits <= 16, "0 (no converter) or 2 to 16"
-        )
-        self._require(
-            "adc_bits", self.adc_bits == 0 or 2 <= self.adc_bits <= 24, "0 (no converter) or 2 to 24"
-        )
-        self._require("out_bound", 0 < self.out_bound < math.inf, "a positive number")
-        for key in AMOUNTS:
-            self._require(key, 0 <= getattr(self, key) < math.inf, "0 or a positive number")
-        for key, words in WORDS.items():
-            self._require(key, getattr(self, key) in words, f"one of {', '.join(words)}")
-        known = self.noise.form == "none" or self.noise.has_time(self.drift_time)
-        self._require("drift_time", known, f"a time for which {self.noise.name!r} is known: no drift is")
-        flickers = self.flicker_noise == 0 or self.noise.form == "none" or self.noise.flicker_deviation
-        self._require("flicker_noise", bool(flickers), f"0: {self.noise.name!r} has no 1/f noise")
+        where = f"profile {self.name!r}"
+        check_record(self.to_table(), "profile", where)
+        if self.noise.form != "none" and not self.noise.has_time(self.drift_time):
+            raise InvalidInputError(
+                f"{where}: drift.time is {self.drift_time}; it must be a time for which "
+                f"{self.noise.name!r} is known: no drift is"
+            )
+        if self.flicker_noise and self.noise.form != "none" and not self.noise.flicker_deviation:
+            raise InvalidInputError(
+                f"{where}: drift.flicker_noise is {self.flicker_noise}; it must be 0: {self.noise.name!r} "
+                "has no 1/f noise"
+            )
 
     def __repr__(self) -> str:
         tile = f"tile {self.tile_rows} x {self.tile_columns}"
         return f"Profile({self.name!r}, {tile}, {self.noise.name} c = {self.noise_scale:g})"
-
-    def _require(self, key: str, holds: bool, allowed: str) -> None:
-        if not holds:
-            raise InvalidInputError(
-                f"profile {self.name!r}: {key} is {getattr(self, key)}; it must be {allowed}"
-            )
 
     @property
     def disturbs(self) -> bool:
@@ -131,6 +126,19 @@ class Profile:
     def tiles(self, inputs: int, outputs: int) -> int:
         """How many crossbar tiles a matrix of `inputs` x `outputs` takes."""
         return math.ceil(inputs / self.tile_rows) * math.ceil(outputs / self.tile_columns)
+
+    @property
+    def digest(self) -> str:
+        """Sha256 of all that the profile says, in hexadecimal."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+    def to_table(self) -> dict[str, Any]:
+        """The profile as its TOML file says it."""
+        table: dict[str, Any] = {"name": self.name}
+        for section, keys in SECTIONS.items():
+            table[section] = {key: getattr(self, attribute) for key, attribute in keys.items()}
+        table["noise"] = {**self.noise.to_table(), **table["noise"]}
+        return table
 
     def to_dict(self) -> dict[str, Any]:
         """The profile as plain data, for the plan."""
@@ -172,54 +180,28 @@ def load_profile(name_or_path: str | Path = DEFAULT_PROFILE) -> Profile:
         text = BUILT_IN.joinpath(f"{name_or_path}.toml").read_text("utf-8")
     else:
         try:
-            text = Path(name_or_path).read_text("utf-8")
-        except OSError as error:
+            text = read_text(Path(name_or_path), "profile")
+        except UsageError as error:
             raise UsageError(
                 f"profile {str(name_or_path)!r} is neither a file nor one of {', '.join(built_in_profiles())}"
             ) from error
+    where = f"profile {name_or_path}"
+    table = parse_toml(text, where)
+    check_record(table, "profile", where)
     try:
-        return _parse(tomllib.loads(text))
-    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
-        raise InvalidInputError(f"profile {str(name_or_path)!r}: {error}") from error
+        return _from_table(table)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{where}: {error}") from error
 
 
-def _parse(table: dict[str, Any]) -> Profile:
-    sections = ("tile", "converters", "noise", "drift", "product")
-    tile, converters, noise, drift, product = (table.pop(key, {}) for key in sections)
-    fields = {"name": table.pop("name"), **converters, **product}
-    fields.update({f"tile_{key}": value for key, value in tile.items()})
-    fields.update({f"drift_{key}": value for key, value in drift.items() if key != "flicker_noise"})
-    if "flicker_noise" in drift:
-        fields["flicker_noise"] = drift["flicker_noise"]
-    if table:
-        raise ValueError(f"unknown key {next(iter(table))!r}")
-    if "scale" in noise:
-        fields["noise_scale"] = noise.pop("scale")
+def _from_table(table: dict[str, Any]) -> Profile:
+    fields = {
+        attribute: table[section][key]
+        for section, keys in SECTIONS.items()
+        for key, attribute in keys.items()
+        if key in table.get(section, {})
+    }
+    noise = {key: value for key, value in table.get("noise", {}).items() if key != "scale"}
     if noise:
-        fields["noise"] = _parse_noise(noise)
-    return Profile(**fields)
-
-
-def _parse_noise(table: dict[str, Any]) -> NoiseModel:
-    name = table["model"]
-    if "sigma" not in table:
-        known = known_noise_models()
-        if name not in known:
-            raise ValueError(f"noise model {name!r} is not known; give it a form and a sigma polynomial")
-        if len(table) > 1:
-            raise ValueError(
-                f"noise model {name!r} is built in; with {list(table)[1]!r} it needs a sigma, too"
-            )
-        model: NoiseModel = known[name]
-        return model
-    if table["form"] not in NOISE_FORMS:
-        raise ValueError(f"noise form {table['form']!r} is not one of {', '.join(NOISE_FORMS)}")
-    fields = {key: value for key, value in table.items() if key != "model"}
-    for key in ("sigma", "sigma_breaks", "times"):
-        fields[key] = tuple(map(float, fields.get(key, ())))
-    for key in ("drift_mean", "drift_deviation", "flicker_deviation"):
-        fields[key] = tuple(number for each in fields.get(key, ()) for number in piece(**each))
-    pieces = (len(fields["sigma_breaks"]) + 1) * max(1, len(fields["times"]))
-    if len(fields["sigma"]) % pieces:
-        raise ValueError(f"sigma has {len(fields['sigma'])} coefficients for {pieces} polynomials")
-    return NoiseModel(**{"name": name, "source": "", **fields})
+        fields["noise"] = NoiseModel.from_table(noise)
+    return Profile(name=table["name"], **fields)

@@ -9,19 +9,25 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from numpy.typing import NDArray
 
 from hetc.base.errors import InvalidInputError, UsageError
-from hetc.base.tensors import save_tensors
+from hetc.base.reading import parse_json
+from hetc.base.schema import check_record
+from hetc.base.tensors import read_tensors, save_tensors
 
 __all__ = ["Calibration", "Routing", "Site", "Statistics", "parse_bound_rule", "parse_range_rule"]
 
 UNITS_PER_ONE = 1 << 24
 FORMAT = "hetc calibration 1"
+LARGEST_BIN = 0x7F7F
+"""Top 16 bits of the largest finite float32."""
 
 
 @dataclass
@@ -202,23 +208,35 @@ class Calibration:
             UsageError: No such file.
             InvalidInputError: Not a calibration.
         """
-        if not path.is_file():
-            raise UsageError(f"calibration {path}: no such file")
-        try:
-            with safe_open(path, framework="numpy") as file:
-                header = json.loads(file.metadata()["calibration"])
-                bins, counts, ends = (file.get_tensor(name) for name in ("bins", "counts", "ends"))
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise InvalidInputError(f"calibration {path}: not a calibration file: {error}") from error
-        if header.get("format") != FORMAT:
-            raise InvalidInputError(f"calibration {path}: format {header.get('format')!r}, not {FORMAT!r}")
+        where = f"calibration {path}"
+        metadata, arrays = read_tensors(path, "calibration")
+        if "calibration" not in metadata:
+            raise InvalidInputError(f"{where}: no calibration; `hetc calibrate` writes one")
+        header = parse_json(metadata["calibration"], f"{where}: its header")
+        check_record(header, "calibration", where)
+        bins, counts, ends = (_integers(arrays, name, where) for name in ("bins", "counts", "ends"))
+        starts = [0, *ends]
+        if len(ends) != len(header["slices"]) or starts != sorted(starts) or starts[-1] != len(bins):
+            raise InvalidInputError(f"{where}: ends must divide its {len(bins)} bins among the slices")
+        if len(bins) != len(counts) or max(bins, default=0) > LARGEST_BIN:
+            raise InvalidInputError(f"{where}: bins must be 0 to {LARGEST_BIN}, with a count for each")
         calibration = cls(header["sha256"], header["tile_rows"], header["tokens"])
-        starts = [0, *ends.tolist()]
-        for index, (unit, site, rows, elements, total, squares) in enumerate(header["slices"]):
-            own = slice(starts[index], starts[index + 1])
-            found = Counter(dict(zip(bins[own].tolist(), counts[own].tolist(), strict=True)))
+        for start, end, (unit, site, rows, elements, total, squares) in zip(
+            starts, ends, header["slices"], strict=False
+        ):
+            found = Counter(dict(zip(bins[start:end], counts[start:end], strict=True)))
+            if sum(counts[start:end]) != elements or len(found) != end - start:
+                raise InvalidInputError(f"{where}: bins of {unit} {site} don't add up to {elements} elements")
             seen = Statistics(rows, elements, int(total), int(squares), found)
             calibration.statistics.setdefault((unit, site), []).append(seen)
         for unit, (tokens, weight) in header["routing"].items():
             calibration.routing[unit] = Routing(tokens, int(weight))
         return calibration
+
+
+def _integers(arrays: Mapping[str, NDArray[Any]], name: str, where: str) -> list[int]:
+    array = arrays.get(name)
+    if array is None or array.dtype != np.int64 or array.ndim != 1 or (array < 0).any():
+        raise InvalidInputError(f"{where}: array {name!r} must hold int64 numbers from 0 on")
+    numbers: list[int] = array.tolist()
+    return numbers

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
-from hetc.base.errors import InvalidInputError, UsageError
-from hetc.base.tensors import save_tensors
+from hetc.base.errors import InvalidInputError
+from hetc.base.reading import parse_json
+from hetc.base.schema import check_record
+from hetc.base.tensors import read_tensors, save_tensors
 from hetc.plan.calibration import UNITS_PER_ONE, Calibration
 
 __all__ = ["Scores", "load_scores", "scores_of_calibration"]
@@ -47,26 +48,22 @@ def load_scores(path: Path) -> Scores:
 
     Raises:
         UsageError: No such file.
-        InvalidInputError: Neither scores nor a calibration.
+        InvalidInputError: Neither scores nor a calibration, or scores that are no finite numbers.
     """
-    if not path.is_file():
-        raise UsageError(f"scores {path}: no such file")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            if "calibration" in metadata:
-                return scores_of_calibration(Calibration.load(path))
-            header = json.loads(metadata["scores"])
-            if header["format"] != FORMAT:
-                raise InvalidInputError(f"scores {path}: format {header['format']!r}, not {FORMAT!r}")
-            values = {
-                name: dict(zip(ids, file.get_tensor(name).tolist(), strict=True))
-                for name, ids in header["units"].items()
-            }
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise InvalidInputError(
-            f"scores {path}: neither scores (hetc score) nor a calibration (hetc calibrate): {error}"
-        ) from error
+    where = f"scores {path}"
+    metadata, arrays = read_tensors(path, "scores")
+    if "calibration" in metadata:
+        return scores_of_calibration(Calibration.load(path))
+    if "scores" not in metadata:
+        raise InvalidInputError(f"{where}: neither scores (hetc score) nor a calibration (hetc calibrate)")
+    header = parse_json(metadata["scores"], f"{where}: its header")
+    check_record(header, "scores", where)
+    values = {}
+    for name, ids in header["units"].items():
+        scores = arrays.get(name, np.zeros(0))
+        if scores.shape != (len(ids),) or scores.dtype != np.float64 or not np.isfinite(scores).all():
+            raise InvalidInputError(f"{where}: array {name!r} must hold {len(ids)} finite float64 numbers")
+        values[name] = dict(zip(ids, scores.tolist(), strict=True))
     return Scores(values, header["origin"])
 
 

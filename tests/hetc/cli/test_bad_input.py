@@ -144,7 +144,7 @@ def test_missing_model(tmp_path: Path) -> None:
 
 
 def test_negative_noise_scale(tmp_path: Path, model: Path) -> None:
-    refused(tmp_path, BAD_MODEL, "noise_scale is -1.0", "compile", model, "--noise-scale", "-1")
+    refused(tmp_path, BAD_MODEL, "noise.scale is -1.0", "compile", model, "--noise-scale", "-1")
 
 
 def test_existing_output(tmp_path: Path, model: Path) -> None:

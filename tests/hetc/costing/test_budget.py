@@ -215,5 +215,7 @@ def test_command_line(tmp_path: Path) -> None:
         "compile", str(SAMPLE / "model.onnx"), "--budget", "parameters:40%", *chosen, "--dry-run"
     )
     assert "budget      parameters" in done.stdout and "of 40%" in done.stdout, done.stderr
-    clash = hetc_command("compile", "model.onnx", "--budget", "parameters:40%", "--ranking", "layer")
+    clash = hetc_command(
+        "compile", str(SAMPLE / "model.onnx"), "--budget", "parameters:40%", "--ranking", "layer"
+    )
     assert clash.returncode == 2 and "--budget ranks over the model" in clash.stderr

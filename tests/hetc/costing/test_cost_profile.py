@@ -31,14 +31,26 @@ def test_units_become_si() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('unit = "TB/s"', 'unit = "GB/s"', "digital.memory_bandwidth is in 'GB/s'; give it in 'TB/s'"),
-        ("value = 400", "value = -400", "digital.power is -400; it must be a positive number"),
-        ("product_time", "mvm_time", "analog.product_time is missing"),
-        ("[link]", 'colour = { value = 1, unit = "W", source = "x" }\n[link]', "analog.colour is not known"),
-        ("value = 400", 'value = "much"', "harp"),
-        ("[link]", "[wire]", "'link' is missing"),
+        ('unit = "TB/s"', 'unit = "GB/s"', 'digital.memory_bandwidth.unit is "GB/s"; it must be TB/s'),
+        (
+            "value = 400",
+            "value = -400",
+            "digital.power.value is -400; it must be a number from 1e-12",
+        ),
+        ("product_time", "mvm_time", "unknown key analog.mvm_time"),
+        (
+            "[link]",
+            'colour = { value = 1, unit = "W", source = "x" }\n[link]',
+            "unknown key analog.colour; known are tile_rows",
+        ),
+        ("value = 400", 'value = "much"', 'digital.power.value is "much"; it must be a number'),
+        ("[link]", "[wire]", "unknown key wire"),
         ("name = ", "name = = ", "harp"),
-        (', source = "IBM/HARP README" }', " }", "analog.product_time needs a source, or an assumption"),
+        (
+            ', source = "IBM/HARP README" }',
+            " }",
+            "it must be a table with value, unit, and a source or an assumption",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:

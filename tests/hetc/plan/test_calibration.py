@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from safetensors.numpy import save_file
 
 from hetc.base.errors import InvalidInputError, UsageError
 from hetc.plan.calibration import (
@@ -102,5 +104,33 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         Calibration.load(tmp_path / "nowhere")
     (tmp_path / "text").write_text("hello, this is no calibration")
-    with pytest.raises(InvalidInputError, match="not a calibration"):
+    with pytest.raises(InvalidInputError, match="no safetensors file"):
         Calibration.load(tmp_path / "text")
+
+
+@pytest.mark.parametrize(
+    ("header", "arrays", "message"),
+    [
+        ({"format": "hetc calibration 0"}, {}, "format is"),
+        ({"tile_rows": 0}, {}, "tile_rows is 0; it must be at least 1"),
+        ({"slices": [["u", "s", 1, 5, "x", "0"]]}, {}, "it must be a whole number as text"),
+        ({"slices": []}, {}, "ends must divide"),
+        ({"slices": [["u", "s", 1, 6, "0", "0"]]}, {}, "don't add up to 6"),
+        ({"routing": {"u": [1]}}, {}, "a list of at least 2"),
+        ({}, {"ends": np.array([3])}, "ends must divide its 2 bins"),
+        ({}, {"counts": np.array([2, -3])}, "'counts' must hold int64 numbers from 0 on"),
+        ({}, {"counts": np.array([2.0, 3.0])}, "'counts' must hold int64"),
+        ({}, {"counts": np.array([5])}, "a count for each"),
+        ({}, {"bins": np.array([1, 1 << 40])}, "bins must be 0 to"),
+        ({}, {"bins": np.array([1, 1])}, "don't add up"),
+    ],
+)
+def test_recordings_that_do_not_add_up_are_refused(
+    tmp_path: Path, header: dict[str, object], arrays: dict[str, np.ndarray], message: str
+) -> None:
+    record = {"format": "hetc calibration 1", "sha256": "abc", "tile_rows": 512, "tokens": 1, "routing": {}}
+    record |= {"slices": [["u", "s", 1, 5, "0", "0"]], **header}
+    tensors = {"bins": np.array([1, 2]), "counts": np.array([2, 3]), "ends": np.array([2]), **arrays}
+    save_file(tensors, tmp_path / "calibration", {"calibration": json.dumps(record)})
+    with pytest.raises(InvalidInputError, match=message):
+        Calibration.load(tmp_path / "calibration")

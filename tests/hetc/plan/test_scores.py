@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -38,5 +39,30 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="neither scores"):
         load_scores(tmp_path / "weights.safetensors")
     (tmp_path / "text").write_text("text")
-    with pytest.raises(InvalidInputError, match="neither scores"):
+    with pytest.raises(InvalidInputError, match="no safetensors file"):
         load_scores(tmp_path / "text")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": "hetc scores 9"}, "format is .* it must be hetc scores 1"),
+        ({"units": {"mine": ["a", "a"]}}, "units"),
+        ({"units": {"mine": ["a", "b", "c"]}}, "array 'mine' must hold 3 finite"),
+        ({"units": {"mine": ["a", 7]}}, "7; it must be text"),
+        ({"units": {"yours": ["a", "b"]}}, "array 'yours' must hold"),
+        ({"origin": 7}, "origin is 7; it must be a table"),
+        ({"more": 1}, "unknown key more"),
+    ],
+)
+def test_headers_are_checked(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    header = {"format": "hetc scores 1", "units": {"mine": ["a", "b"]}, "origin": {}, **change}
+    save_file({"mine": np.zeros(2)}, tmp_path / "scores", {"scores": json.dumps(header)})
+    with pytest.raises(InvalidInputError, match=message):
+        load_scores(tmp_path / "scores")
+
+
+def test_scores_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    Scores({"mine": {"a": 1.0, "b": float("nan")}}).save(tmp_path / "scores")
+    with pytest.raises(InvalidInputError, match="finite"):
+        load_scores(tmp_path / "scores")
