@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hetc.hardware.profile import Profile, load_profile
     from hetc.huggingface.export.export import export
     from hetc.huggingface.live.sensitivity import score
+    from hetc.model.token_files import read_tokens
     from hetc.plan.plan import Plan
     from hetc.reporting.write import report
     from hetc.tuning.adaptive_session import open_adaptive
@@ -51,6 +52,7 @@ _HOMES = {
     "mitigate": "hetc.compiler.mitigation",
     "open_adaptive": "hetc.tuning.adaptive_session",
     "partition_bundle": "hetc.bundle.partition",
+    "read_tokens": "hetc.model.token_files",
     "report": "hetc.reporting.write",
     "score": "hetc.huggingface.live.sensitivity",
     "sweep": "hetc.evaluation.sweep",
@@ -76,6 +78,7 @@ __all__ = [
     "mitigate",
     "open_adaptive",
     "partition_bundle",
+    "read_tokens",
     "report",
     "score",
     "sweep",

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from hetc.cli.data_options import data_options
+
+if TYPE_CHECKING:
+    from hetc.model.tokens import TokensLike
 
 __all__ = ["calibrate_command"]
 
 
 @click.command("calibrate")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), help="An .npz file with an array `tokens`.")
+@data_options(required=False)
 @click.option("--window", type=click.IntRange(min=1), default=256, show_default=True, help="Tokens per run.")
 @click.option(
     "--merge", multiple=True, type=click.Path(path_type=Path), help="Add this calibration; repeatable."
@@ -21,7 +27,7 @@ __all__ = ["calibrate_command"]
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 def calibrate_command(
     model: Path,
-    data: Path | None,
+    data: TokensLike | None,
     window: int,
     merge: tuple[Path, ...],
     profile: str | None,

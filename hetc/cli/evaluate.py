@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from hetc.cli.extras import needs, quieten_lm_eval
+from hetc.base.extras import needs
+from hetc.cli.extras import quieten_lm_eval
 from hetc.cli.output import json_option, print_json
 from hetc.operators.words import MODES, Mode
 
@@ -49,7 +50,7 @@ def evaluate_command(
 ) -> None:
     """Ask X, a bundle, or a plan.json with its --checkpoint, the questions of lm-eval's tasks."""
     quieten_lm_eval()
-    with needs("evaluate", "evaluate"):
+    with needs("evaluate", "hetc evaluate"):
         from hetc.evaluation.evaluate import evaluate
 
     rows = evaluate(

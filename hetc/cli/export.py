@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hetc.cli.extras import needs
+from hetc.base.extras import needs
 
 __all__ = ["export_command"]
 
@@ -18,7 +18,7 @@ __all__ = ["export_command"]
 @click.option("--force", is_flag=True, help="Replace files of an existing folder.")
 def export_command(source: str, output: Path, link: bool, force: bool) -> None:
     """Turn a Hugging Face Mixture-of-Experts model into ONNX, weights as they are on disk."""
-    with needs("export", "export"):
+    with needs("export", "hetc export"):
         from hetc.huggingface.export.export import export
     path = export(source, output, link=link, force=force)
     click.echo(f"wrote {path}", err=True)

@@ -1,30 +1,11 @@
-"""Commands that need packages of an extra say so by name."""
+"""What the packages of an extra would print of themselves."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from hetc.base.errors import RuntimeMissingError
-
-__all__ = ["needs", "quieten_lm_eval"]
-
-
-@contextmanager
-def needs(extra: str, command: str) -> Iterator[None]:
-    """Around a command's imports: a package that isn't there is an error that names the extra.
-
-    Raises:
-        RuntimeMissingError: An import failed.
-    """
-    try:
-        yield
-    except ImportError as error:
-        raise RuntimeMissingError(
-            f"hetc {command} needs {error.name}, which is not installed; pip install 'hetc[{extra}]'"
-        ) from error
+__all__ = ["quieten_lm_eval"]
 
 
 def quieten_lm_eval() -> None:

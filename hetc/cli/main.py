@@ -32,6 +32,7 @@ COMMANDS = {
     "run": "Generate text with a bundle.",
     "score": "Measure what each unit's noise costs, on text.",
     "sweep": "Measure over fractions, scores, noises and seeds.",
+    "tokens": "Turn text into token ids that other commands read.",
     "tune": "Find the smallest digital share that keeps a metric.",
     "verify": "Check that a bundle does what its plan says.",
 }

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from hetc.cli.data_options import data_options
+
+if TYPE_CHECKING:
+    from hetc.model.tokens import TokensLike
 
 __all__ = ["mitigate_command"]
 
 
 @click.command("mitigate")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "--data", required=True, type=click.Path(path_type=Path), help="An .npz file with an array `tokens`."
-)
+@data_options()
 @click.option("--window", type=click.IntRange(min=1), default=256, show_default=True, help="Tokens per run.")
 @click.option("--windows", type=click.IntRange(min=1), default=32, show_default=True, help="Runs, at most.")
 @click.option(
@@ -29,7 +33,7 @@ __all__ = ["mitigate_command"]
 @click.option("--force", is_flag=True, help="Replace an existing folder.")
 def mitigate_command(
     model: Path,
-    data: Path,
+    data: TokensLike,
     window: int,
     windows: int,
     smooth: float | None,

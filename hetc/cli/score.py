@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from hetc.cli.extras import needs
+from hetc.base.extras import needs
+from hetc.cli.data_options import data_options
+
+if TYPE_CHECKING:
+    from hetc.model.tokens import TokensLike
 
 __all__ = ["score_command"]
 
 
 @click.command("score")
 @click.argument("checkpoint")
-@click.option(
-    "--data", required=True, type=click.Path(path_type=Path), help="An .npz file with an array `tokens`."
-)
+@data_options()
 @click.option("--window", type=click.IntRange(min=2), default=256, show_default=True, help="Tokens per run.")
 @click.option("--windows", type=click.IntRange(min=1), default=128, show_default=True, help="Runs, at most.")
 @click.option("--profile", help="Hardware profile: a name or a TOML file.  [default: pcm-512]")
@@ -27,7 +30,7 @@ __all__ = ["score_command"]
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 def score_command(
     checkpoint: str,
-    data: Path,
+    data: TokensLike,
     window: int,
     windows: int,
     profile: str | None,
@@ -41,7 +44,7 @@ def score_command(
     """Measure expected-loss and noise-gain of CHECKPOINT's units on text that no evaluation uses."""
     from hetc.hardware.profile import DEFAULT_PROFILE, load_profile
 
-    with needs("export", "score"):
+    with needs("export", "hetc score"):
         from hetc.huggingface.live.sensitivity import score
 
     scores = score(

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from hetc.cli.extras import needs, quieten_lm_eval
+from hetc.base.extras import needs
+from hetc.cli.extras import quieten_lm_eval
 
 __all__ = ["sweep_command"]
 
@@ -28,14 +29,14 @@ def sweep_command(
     asked = load_sweep(spec)
     if asked.tasks:
         quieten_lm_eval()
-        with needs("evaluate", "sweep"):
+        with needs("evaluate", "hetc sweep"):
             import lm_eval  # noqa: F401
     if dry_run:
         click.echo(estimate_sweep(asked))
         return
     if output is None:
         raise click.UsageError("-o is missing: where to write the table")
-    with needs("sweep", "sweep"):
+    with needs("sweep", "hetc sweep"):
         import joblib  # noqa: F401
     try:
         rows = sweep(asked, output, workers=jobs, scheduler=scheduler, force=force)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from hetc.cli.cost_options import cost_basis, cost_options
+from hetc.cli.data_options import data_options
 from hetc.cli.output import json_option, print_json
 
 if TYPE_CHECKING:
     from hetc.costing.work import Accounting
+    from hetc.model.tokens import TokensLike
     from hetc.tuning.tune import Metric
 
 __all__ = ["tune_command"]
@@ -19,9 +21,7 @@ __all__ = ["tune_command"]
 
 @click.command("tune")
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option(
-    "--data", required=True, type=click.Path(path_type=Path), help="An .npz file with an array `tokens`."
-)
+@data_options()
 @click.option("--max-drop", default="1%", show_default=True, help="Of exact mode's value, or in its unit.")
 @click.option("--metric", default="loss", show_default=True, help="loss, or accuracy of the next token.")
 @click.option("--window", type=click.IntRange(min=2), default=256, show_default=True, help="Tokens per run.")
@@ -35,7 +35,7 @@ __all__ = ["tune_command"]
 @json_option
 def tune_command(
     bundle: Path,
-    data: Path,
+    data: TokensLike,
     max_drop: str,
     metric: Metric,
     window: int,

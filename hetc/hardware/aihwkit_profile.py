@@ -5,14 +5,14 @@ docs/from-aihwkit.md says how to dump one and maps it field by field.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hetc.base.errors import InvalidInputError, UsageError
+from hetc.base.errors import InvalidInputError
+from hetc.base.reading import read_json
 from hetc.hardware.noise_models import NOISE_MODELS, NoiseModel
 from hetc.hardware.profile import Profile
 
@@ -53,6 +53,8 @@ BOUND_MANAGEMENT = {"NONE": "none", "ITERATIVE": "iterative"}
 WEIGHT_NOISE = {"ADDITIVE_CONSTANT": "additive", "PCM_READ": "pcm-read"}
 G_MAX = {"PCMLikeNoiseModel": 25.0, "HermesNoiseModel": 20.7}
 """What the coefficients of a model are relative to, where it doesn't say."""
+LARGEST = 1e30
+"""No setting of a device is larger."""
 UNLIMITED = 512
 """Stands for a tile without a largest size, which no hardware has."""
 
@@ -101,8 +103,8 @@ def from_aihwkit(config: Mapping[str, Any], name: str) -> ConvertedProfile:
     """
     if "is_perfect" not in config.get("forward", {}):
         config = _from_lightning(config)
-    forward, mapping = config.get("forward", {}), config.get("mapping", {})
-    sizes = {side: int(mapping.get(f"max_{side}_size", UNLIMITED)) for side in ("input", "output")}
+    forward, mapping = _section(config, "forward"), _section(config, "mapping")
+    sizes = {side: int(_number(mapping, f"max_{side}_size", UNLIMITED)) for side in ("input", "output")}
     unsupported = [f"mapping.max_{side}_size = {size}" for side, size in sizes.items() if size <= 0]
     unsupported += [
         f"{path} = {value}"
@@ -117,8 +119,8 @@ def from_aihwkit(config: Mapping[str, Any], name: str) -> ConvertedProfile:
         return table.get(value, default)
 
     perfect = bool(forward.get("is_perfect", False))
-    adc_bits = 0 if perfect else _bits(forward.get("out_res", -1))
-    out_bound = float(forward.get("out_bound", 10.0))
+    adc_bits = 0 if perfect else _bits(_number(forward, "out_res", -1))
+    out_bound = _number(forward, "out_bound", 10.0)
     if adc_bits and not 0 < out_bound < math.inf:
         raise InvalidInputError(f"forward.out_bound is {out_bound}: an ADC needs a bound above 0")
     weight_noise = WEIGHT_NOISE.get(_enumeration(forward.get("w_noise_type")) or "NONE")
@@ -132,14 +134,14 @@ def from_aihwkit(config: Mapping[str, Any], name: str) -> ConvertedProfile:
         name=name,
         tile_rows=sizes["input"] if sizes["input"] > 0 else UNLIMITED,
         tile_columns=sizes["output"] if sizes["output"] > 0 else UNLIMITED,
-        dac_bits=0 if perfect else _bits(forward.get("inp_res", -1)),
+        dac_bits=0 if perfect else _bits(_number(forward, "inp_res", -1)),
         adc_bits=adc_bits,
         out_bound=out_bound if adc_bits else 10.0,
         drift_compensation=compensation,
-        output_noise=0.0 if perfect else float(forward.get("out_noise", 0.0)),
-        weight_noise=0.0 if perfect or weight_noise is None else float(forward.get("w_noise", 0.0)),
+        output_noise=0.0 if perfect else _number(forward, "out_noise", 0.0),
+        weight_noise=0.0 if perfect or weight_noise is None else _number(forward, "w_noise", 0.0),
         weight_noise_form=weight_noise or "additive",
-        ir_drop=0.0 if perfect else float(forward.get("ir_drop", 0.0)),
+        ir_drop=0.0 if perfect else _number(forward, "ir_drop", 0.0),
         dac_rounding="stochastic" if forward.get("inp_sto_round") and not perfect else "nearest",
         bound_management=choose("forward.bound_management", BOUND_MANAGEMENT, "none"),
         scale_mode="column" if mapping.get("weight_scaling_columnwise", False) else "tile",
@@ -162,9 +164,9 @@ def _from_lightning(config: Mapping[str, Any]) -> dict[str, Any]:
     static = bool(input_range.get("enable")) and not input_range.get("dynamic")
     return {
         **config,
-        "forward": {**config.get("forward", {}), "out_noise": 0.0},
+        "forward": {**_section(config, "forward"), "out_noise": 0.0},
         "mapping": {
-            **config.get("mapping", {}),
+            **_section(config, "mapping"),
             "max_output_size": -1,
             "weight_scaling_columnwise": clip.endswith("_PER_CHANNEL"),
         },
@@ -197,7 +199,8 @@ def _device(model: Any) -> tuple[dict[str, Any], list[str]]:
     unsupported = []
     if coefficients := model.get("prog_coeff"):
         reference = _number(model, "prog_coeff_g_max_reference", G_MAX[kind])
-        sigma = tuple(float(value) / reference for value in coefficients)
+        numbers = coefficients if isinstance(coefficients, list) else [coefficients]
+        sigma = tuple(_number({"prog_coeff": value}, "prog_coeff", 0.0) / reference for value in numbers)
         if sigma != known.sigma:
             source = "from an aihwkit configuration"
             known = replace(known, name=f"{known.name}-custom", sigma=sigma, source=source)
@@ -230,7 +233,18 @@ def _scaled_drift(model: NoiseModel, factor: float) -> NoiseModel:
 
 def _number(model: Mapping[str, Any], key: str, default: float) -> float:
     value = model.get(key)
-    return default if value is None else float(value)
+    if value is None:
+        return default
+    if not isinstance(value, (int, float)) or not abs(value) <= LARGEST:
+        raise InvalidInputError(f"{key} is {value!r}; it must be a number up to {LARGEST:g}")
+    return float(value)
+
+
+def _section(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    section = config.get(key) or {}
+    if not isinstance(section, Mapping):
+        raise InvalidInputError(f"{key} is {section!r}; it must be a table")
+    return section
 
 
 def _class_of(value: Any) -> str:

@@ -1,0 +1,43 @@
+"""Opens the tokenizer beside a model or checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hetc.base.errors import InvalidInputError
+from hetc.base.reading import require_file
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["TOKENIZER", "load_tokenizer"]
+
+TOKENIZER = "tokenizer.json"
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer of a folder, or of a file.
+
+    Args:
+        path: A folder with a `tokenizer.json` (a checkpoint, a model's folder, a bundle), or such a file.
+
+    Raises:
+        UsageError: Nothing is there.
+        InvalidInputError: A folder without `tokenizer.json`, or one that can't be read.
+    """
+    from tokenizers import Tokenizer
+
+    file = path
+    if path.is_dir():
+        file = path / TOKENIZER
+        if not file.is_file():
+            raise InvalidInputError(
+                f"{path} has no {TOKENIZER}; save the checkpoint's fast tokenizer there: "
+                "transformers.AutoTokenizer.from_pretrained(...).save_pretrained(...)"
+            )
+    require_file(file, "tokenizer")
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # tokenizers raises bare exceptions
+        raise InvalidInputError(f"tokenizer {file} can't be read: {error}") from error
