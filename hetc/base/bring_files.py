@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -14,6 +15,9 @@ __all__ = ["bring_files"]
 
 COPY_BLOCK = 16 << 20
 """Bytes copied at a time."""
+
+NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS)
+"""Why a file can't be linked, though it may be copied: another file system, another owner, too many links."""
 
 
 def bring_files(targets: Mapping[Path, Path], *, link: bool) -> None:
@@ -49,6 +53,8 @@ def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
         raise UsageError(
             f"{source}: cannot be hard-linked into the output ({error.strerror}); "
             "run it without --link to copy the file"

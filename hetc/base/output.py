@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ __all__ = ["whole_file", "whole_folder"]
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""What only writing can end with, whichever file is named."""
 
 
 @contextmanager
@@ -84,7 +87,8 @@ def _staging(path: Path, *, force: bool, make_parents: bool) -> Iterator[Path]:
             cleanup.callback(_remove, names.staging)
             yield names.staging
     except OSError as error:
-        if error.filename is None or _concerns(Path(os.fsdecode(error.filename)), path, names):
+        files = [Path(os.fsdecode(file)) for file in (error.filename, error.filename2) if file is not None]
+        if error.errno in NO_ROOM or not files or any(_concerns(file, path, names) for file in files):
             raise OutputError(f"output {path} cannot be written: {error.strerror or error}") from error
         raise
 

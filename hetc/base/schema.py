@@ -11,7 +11,7 @@ from typing import Any
 
 from hetc.base.errors import InvalidInputError
 
-__all__ = ["SCHEMAS", "check_record", "read_schema"]
+__all__ = ["SCHEMAS", "check_record", "read_schema", "shown"]
 
 SCHEMAS = {
     "plan": "hetc.plan",
@@ -109,7 +109,7 @@ def _sentence(error: Any) -> str:
     allowed = error.schema.get("description") or (
         error.validator in ALLOWED and ALLOWED[error.validator](rule)
     )
-    return f"{_dotted(path)} " + (f"is {_short(given)}; it must be {allowed}" if allowed else error.message)
+    return f"{_dotted(path)} " + (f"is {shown(given)}; it must be {allowed}" if allowed else error.message)
 
 
 def _words(values: Iterable[Any]) -> str:
@@ -126,9 +126,7 @@ ALLOWED: dict[str, Callable[[Any], str]] = {
     "exclusiveMaximum": lambda limit: f"less than {limit}",
     "minItems": lambda count: f"a list of at least {count}",
     "maxItems": lambda count: f"a list of at most {count}",
-    "minLength": lambda count: (
-        "text that isn't empty" if count == 1 else f"text of at least {count} characters"
-    ),
+    "minLength": lambda count: f"text of {count} characters or more",
     "maxLength": lambda count: f"text of at most {count} characters",
     "uniqueItems": lambda unique: "a list without repetitions",
     "pattern": lambda pattern: f"of the form {pattern}",
@@ -136,7 +134,8 @@ ALLOWED: dict[str, Callable[[Any], str]] = {
 """What a rule of a schema allows, in words."""
 
 
-def _short(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as a message shows it: short, on one line, without control characters."""
     text = json.dumps(value, default=str)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from hetc.base.errors import InvalidInputError, OutputError
+from hetc.base.errors import InvalidInputError
 from hetc.base.reading import require_file
 
 __all__ = ["read_tensors", "save_tensors"]
@@ -39,12 +39,12 @@ def save_tensors(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mappi
     """Writes arrays and metadata to a file.
 
     Raises:
-        OutputError: It can't be written.
+        OSError: It can't be written.
     """
     path.touch()
     mode = path.stat().st_mode
     try:
         save_file(dict(arrays), path, dict(metadata))
     except SafetensorError as error:
-        raise OutputError(f"output {path.name} cannot be written: {error}") from error
+        raise OSError(str(error)) from error
     path.chmod(mode)  # safetensors' file may be read by its owner alone

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import platform
-import tempfile
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
 from hetc.base.errors import HetcError
 from hetc.base.version import __version__
+from hetc.base.workspace import workspace
 from hetc.bundle.checks import Check
 from hetc.runtimes.onnxruntime.library import library_path
 
@@ -52,8 +51,8 @@ def _run_guard() -> str:
     guard.outputs[0].name = "y"
     guard.outputs[0].type, guard.outputs[0].shape = x.type, x.shape
     graph = ir.Graph([x], guard.outputs, nodes=[guard], opset_imports={"": 18, "hetc": 1}, name="guard")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "guard.onnx")
+    with workspace() as folder:
+        path = folder / "guard.onnx"
         ir.save(ir.Model(graph, ir_version=10), path)
         session = open_session(path)
         numbers = np.arange(3, dtype=np.float32)

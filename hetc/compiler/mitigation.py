@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from hetc.base.errors import InvalidInputError, UsageError
 from hetc.base.output import whole_folder
 from hetc.base.progress import progress
+from hetc.base.workspace import workspace
 from hetc.bundle.writer import save_model
 from hetc.compiler.loading import find_model, load_moe_model
 from hetc.compiler.recording import calibrate
@@ -123,8 +123,8 @@ def _largest_channels(path: Path, windows: NDArray[np.int64]) -> dict[str, NDArr
         norm.output.type = norm.output.type or ir.TensorType(ir.DataType.FLOAT)
         model.graph.outputs.append(norm.output)
     largest = {norm.weight.name or "": np.zeros(1, np.float32) for norm in norms}
-    with tempfile.TemporaryDirectory() as workspace:
-        session = open_graph(model, weights_folder(model, path.parent, Path(workspace)))
+    with workspace() as temporary:
+        session = open_graph(model, weights_folder(model, path.parent, temporary))
         if "input_ids" not in {value.name for value in session.get_inputs()}:
             raise InvalidInputError(f"model {path}: smoothing needs a model that takes input_ids")
         with progress("smoothing", len(windows)) as advance:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 
-from hetc.base.errors import InvalidInputError, UsageError
+from hetc.base.errors import InvalidInputError, OutputError, UsageError
 from hetc.base.output import whole_file
+from hetc.base.workspace import workspace
 from hetc.compiler.loading import ModelLike, find_model, load_moe_model
 from hetc.compiler.placement import Placement, make_plan
 from hetc.hardware.profile import DEFAULT_PROFILE, Profile, load_profile
@@ -94,11 +94,14 @@ def _record(model: ModelLike, windows: np.ndarray, profile: Profile, batch: int)
     schemas.register()
     run_passes(loaded.model, RecordRouting(units), LowerAnalog(plan))
     calibration = Calibration(loaded.source["sha256"], profile.tile_rows)
-    with tempfile.TemporaryDirectory() as workspace:
-        lines = Path(workspace, "lines")
+    with workspace() as temporary:
+        lines = temporary / "lines"
         lines.touch()
-        folder = weights_folder(loaded.model, loaded.folder, Path(workspace))
-        session = open_graph(loaded.model, folder, {"hetc.mode": "exact", "hetc.stats_file": str(lines)})
+        folder = weights_folder(loaded.model, loaded.folder, temporary)
+        try:
+            session = open_graph(loaded.model, folder, {"hetc.mode": "exact", "hetc.stats_file": str(lines)})
+        except UsageError as error:  # the only entry that can be refused
+            raise OutputError(str(error)) from error
         if "input_ids" not in {value.name for value in session.get_inputs()}:
             raise InvalidInputError(f"{loaded.name}: calibration needs a model that takes input_ids")
         names = [output.name for output in session.get_outputs() if output.name.startswith("routing.")]

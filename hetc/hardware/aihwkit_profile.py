@@ -13,6 +13,7 @@ from typing import Any
 
 from hetc.base.errors import InvalidInputError
 from hetc.base.reading import read_json
+from hetc.base.schema import shown
 from hetc.hardware.noise_models import NOISE_MODELS, NoiseModel
 from hetc.hardware.profile import Profile
 
@@ -236,14 +237,14 @@ def _number(model: Mapping[str, Any], key: str, default: float) -> float:
     if value is None:
         return default
     if not isinstance(value, (int, float)) or not abs(value) <= LARGEST:
-        raise InvalidInputError(f"{key} is {value!r}; it must be a number up to {LARGEST:g}")
+        raise InvalidInputError(f"{key} is {shown(value)}; it must be a number up to {LARGEST:g}")
     return float(value)
 
 
 def _section(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     section = config.get(key) or {}
     if not isinstance(section, Mapping):
-        raise InvalidInputError(f"{key} is {section!r}; it must be a table")
+        raise InvalidInputError(f"{key} is {shown(section)}; it must be a table")
     return section
 
 

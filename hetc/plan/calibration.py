@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hetc.base.errors import InvalidInputError, UsageError
+from hetc.base.errors import InvalidInputError, OutputError, UsageError
 from hetc.base.reading import parse_json
 from hetc.base.schema import check_record
 from hetc.base.tensors import read_tensors, save_tensors
@@ -168,17 +168,35 @@ class Calibration:
             mine_use.weight += use.weight
 
     def add_recording(self, file: Path) -> None:
-        """Adds the lines that the kernels of one session wrote (session entry `hetc.stats_file`)."""
-        for line in file.read_text("utf-8").splitlines():
-            unit, site, index, rows, elements, total, squares, bins = line.split("\t")
-            counts = Counter(
-                {int(key): int(value) for key, value in (pair.split(":") for pair in bins.split())}
-            )
-            seen = Statistics(int(rows), int(elements), int(total), int(squares), counts)
-            slices = self.statistics.setdefault((unit, site), [])
-            while len(slices) <= int(index):
-                slices.append(Statistics())
-            slices[int(index)].add(seen)
+        """Adds the lines that the kernels of one session wrote (session entry `hetc.stats_file`).
+
+        A kernel writes `unit site slices` when it begins and one line for each slice when it ends, so what a
+        full disk swallowed is noticed.
+
+        Raises:
+            OutputError: Lines are missing.
+        """
+        missing = 0
+        try:
+            for line in file.read_text("utf-8").split("\n")[:-1]:
+                unit, site, *numbers = line.split("\t")
+                missing += int(numbers[0]) if len(numbers) == 1 else -1
+                if len(numbers) > 1 and numbers[1] != "0":
+                    self._add_line((unit, site), *numbers)
+        except ValueError as error:
+            raise OutputError(f"recordings in {file} are damaged ({error}); is the disk full?") from error
+        if missing:
+            raise OutputError(f"{missing} recordings could not be written to {file}; is the disk full?")
+
+    def _add_line(
+        self, site: Site, index: str, rows: str, elements: str, total: str, squares: str, bins: str
+    ) -> None:
+        pairs = (pair.split(":") for pair in bins.split())
+        seen = Statistics(int(rows), int(elements), int(total), int(squares))
+        seen.bins.update({int(key): int(count) for key, count in pairs})
+        slices = self.statistics.setdefault(site, [])
+        slices.extend(Statistics() for _ in range(len(slices), int(index) + 1))
+        slices[int(index)].add(seen)
 
     def save(self, path: Path) -> None:
         """Writes calibration.safetensors: counts as int64, the wide sums and names as JSON metadata."""

@@ -61,7 +61,7 @@ def session_options(
 ) -> onnxruntime.SessionOptions:
     """The options of a session; arguments and errors as for `open_session`."""
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what it refuses is in the exception
     if threads is not None:
         options.intra_op_num_threads = threads
     for key, value in (config or {}).items():

@@ -188,8 +188,8 @@ def test_command_line(tmp_path: Path) -> None:
     [
         (["--data", "nowhere.npz"], 2, "nowhere.npz"),
         ([], 2, "nothing to calibrate"),
-        (["--data", str(SAMPLE / "config.json")], 3, "array named tokens"),
-        (["--merge", str(SAMPLE / "config.json")], 3, "not a calibration"),
+        (["--data", str(SAMPLE / "config.json")], 2, "--tokenizer"),
+        (["--merge", str(SAMPLE / "config.json")], 3, "no safetensors file"),
     ],
 )
 def test_bad_data(tmp_path: Path, options: list[str], code: int, message: str) -> None:

@@ -8,6 +8,8 @@
 #include <sstream>
 #include <utility>
 
+#include "ort/status.h"
+
 namespace hetc {
 namespace {
 
@@ -27,10 +29,12 @@ std::string text(__int128 value) {
 }
 
 // Kernels of one process end one after another or at once; each adds its lines whole.
-void append(const std::string& file, const std::string& lines) {
+bool append(const std::string& file, const std::string& lines) {
   static std::mutex mutex;
   const std::lock_guard<std::mutex> lock(mutex);
-  std::ofstream(file, std::ios::app | std::ios::binary) << lines << std::flush;
+  std::ofstream stream(file, std::ios::app | std::ios::binary);
+  stream << lines << std::flush;
+  return stream.good();
 }
 
 }  // namespace
@@ -40,10 +44,12 @@ Recorder::Recorder(std::string file, std::string unit, std::string site, std::ve
       unit_(std::move(unit)),
       site_(std::move(site)),
       slices_(std::move(slices)),
-      seen_(slices_.size()) {}
+      seen_(slices_.size()) {
+  const std::string begin = unit_ + '\t' + site_ + '\t' + std::to_string(slices_.size()) + '\n';
+  if (!append(file_, begin)) throw Error("session entry hetc.stats_file: " + file_ + " can't be written");
+}
 
 Recorder::~Recorder() {
-  if (rows_ == 0) return;
   std::ostringstream lines;
   for (size_t s = 0; s < seen_.size(); ++s) {
     const Seen& seen = seen_[s];

@@ -15,10 +15,11 @@ namespace hetc {
 
 class Recorder {
  public:
-  // `site` says which input of the unit this is: "in", "mid", or the name of a weight.
+  // `site` says which input of the unit this is: "in", "mid", or the name of a weight. Begins with a line
+  // `unit site slices` in the file, which tells a reader what is missing if the end can't be written.
   Recorder(std::string file, std::string unit, std::string site, std::vector<Slice> slices);
 
-  // Appends one line per K-slice to the file, if anything was seen.
+  // Appends one line per K-slice to the file.
   ~Recorder();
 
   Recorder(const Recorder&) = delete;
