@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,4 +48,16 @@ def save_tensors(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mappi
         save_file(dict(arrays), path, dict(metadata))
     except SafetensorError as error:
         raise OSError(str(error)) from error
+    _sort_header(path)
     path.chmod(mode)  # safetensors' file may be read by its owner alone
+
+
+def _sort_header(path: Path) -> None:
+    """Gives the header one order: safetensors writes the metadata in another order each time."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        text = json.dumps(header, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) <= length:
+            file.seek(8)
+            file.write(text.ljust(length))
