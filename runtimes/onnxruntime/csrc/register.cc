@@ -1,4 +1,7 @@
-// The only entry of the library: it names the operators.
+// The entries of the library: what names the operators, and a counter for tests and other programs.
+#include <cstdint>
+
+#include "crossbar/programmed_cache.h"
 #include "operators/operators.h"
 #include "ort/registration.h"
 
@@ -6,4 +9,8 @@ extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(O
                                                                                const OrtApiBase* base) {
   return hetc::register_operators(
       options, base, {&hetc::kAnalogMatMul, &hetc::kAnalogExpert, &hetc::kExpert16, &hetc::kRequireLibrary});
+}
+
+extern "C" __attribute__((visibility("default"))) uint64_t hetc_programmings() {
+  return hetc::count_programmings();
 }

@@ -22,12 +22,13 @@ FLOORS = ("vector", "ort", "crossbar", "operators")
 HEADER = os.environ.get("ONNXRUNTIME_C_API_H", "/usr/include/onnxruntime/onnxruntime_c_api.h")
 
 
-def test_exports_one_symbol_and_links_no_onnxruntime() -> None:
+def test_exports_two_symbols_and_links_no_onnxruntime() -> None:
     if shutil.which("nm") is None or shutil.which("readelf") is None:
         pytest.skip("binutils are not installed")
     path = str(library_path())
     symbols = subprocess.run(["nm", "-D", "--defined-only", path], capture_output=True, text=True, check=True)
-    assert [line.split()[-1] for line in symbols.stdout.splitlines()] == ["RegisterCustomOps"]
+    found = [line.split()[-1] for line in symbols.stdout.splitlines()]
+    assert found == ["RegisterCustomOps", "hetc_programmings"]
     needed = subprocess.run(["readelf", "-d", path], capture_output=True, text=True, check=True).stdout
     assert "NEEDED" in needed
     assert "onnxruntime" not in needed

@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <utility>
 
 namespace hetc {
 
@@ -23,12 +22,11 @@ struct ContentHash {
   }
 };
 
-struct ContentHashOrder {
-  bool operator()(const ContentHash& a, const ContentHash& b) const {
-    return a.low < b.low || (a.low == b.low && a.high < b.high);
-  }
-};
-
 }  // namespace hetc
+
+template <>
+struct std::hash<hetc::ContentHash> {
+  size_t operator()(const hetc::ContentHash& hash) const noexcept { return static_cast<size_t>(hash.low); }
+};
 
 #endif  // HETC_CROSSBAR_CONTENT_HASH_H_

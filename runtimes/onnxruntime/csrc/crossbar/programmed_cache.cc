@@ -2,20 +2,16 @@
 #include "crossbar/programmed_cache.h"
 
 #include <algorithm>
-#include <map>
-#include <mutex>
+#include <atomic>
 #include <vector>
 
 #include "crossbar/content_hash.h"
+#include "crossbar/shared_slots.h"
 
 namespace hetc {
 namespace {
 
-// One programmed matrix in the making: whoever comes second waits for the first.
-struct Slot {
-  std::mutex mutex;
-  std::unique_ptr<const ProgrammedMatrix> matrix;
-};
+std::atomic<uint64_t> programmings{0};
 
 size_t weight_bytes(const Weight& weight) {
   return weight.rows * weight.columns * (weight.type == ElementType::kFloat32 ? 4 : 2);
@@ -75,27 +71,17 @@ ContentHash key_of(const KernelContext& context, const ProgrammingRequest& reque
   return key;
 }
 
-std::shared_ptr<Slot> find_slot(const ContentHash& key) {
-  static std::mutex mutex;
-  static std::map<ContentHash, std::weak_ptr<Slot>, ContentHashOrder> slots;
-  const std::lock_guard<std::mutex> lock(mutex);
-  std::weak_ptr<Slot>& entry = slots[key];
-  std::shared_ptr<Slot> slot = entry.lock();
-  if (slot != nullptr) return slot;
-  slot = std::make_shared<Slot>();
-  entry = slot;
-  for (auto i = slots.begin(); i != slots.end();) i = i->second.expired() ? slots.erase(i) : std::next(i);
-  return slot;
-}
-
 }  // namespace
 
 std::shared_ptr<const ProgrammedMatrix> programmed_matrix(const KernelContext& context,
                                                           const ProgrammingRequest& request) {
-  const std::shared_ptr<Slot> slot = find_slot(key_of(context, request));
-  const std::lock_guard<std::mutex> lock(slot->mutex);
-  if (slot->matrix == nullptr) slot->matrix = program(context, request);
-  return std::shared_ptr<const ProgrammedMatrix>(slot, slot->matrix.get());
+  static const auto slots = std::make_shared<SharedSlots<ContentHash, ProgrammedMatrix>>();
+  return slots->find(key_of(context, request), [&] {
+    ++programmings;
+    return program(context, request);
+  });
 }
+
+uint64_t count_programmings() { return programmings; }
 
 }  // namespace hetc

@@ -2,6 +2,7 @@
 #ifndef HETC_CROSSBAR_PROGRAMMED_CACHE_H_
 #define HETC_CROSSBAR_PROGRAMMED_CACHE_H_
 
+#include <cstdint>
 #include <memory>
 
 #include "crossbar/programming.h"
@@ -13,6 +14,9 @@ namespace hetc {
 // session's threads. Throws Error for weights that are NaN or infinite.
 std::shared_ptr<const ProgrammedMatrix> programmed_matrix(const KernelContext& context,
                                                           const ProgrammingRequest& request);
+
+// How many matrices this process has programmed.
+uint64_t count_programmings();
 
 }  // namespace hetc
 
