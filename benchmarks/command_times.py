@@ -25,9 +25,9 @@ import onnxruntime
 from models import moe_model
 from timing import machine, medians
 
-from hetc.bundle.bundle import Bundle
+from hetc.bundle.bundle import TUNING, Bundle
 from hetc.compiler.compile import compile
-from hetc.tuning.shares import TUNING, TunedShare, Tuning
+from hetc.tuning.shares import TunedShare, Tuning
 
 MODEL = Path(__file__).parents[1] / "samples" / "tiny_moe" / "model.onnx"
 TOKENS = {"input_ids": np.arange(11)}

@@ -21,7 +21,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from hetc.base.errors import UsageError
 from hetc.base.output import whole_folder
 from hetc.base.progress import progress
-from hetc.bundle.bundle import MANIFEST, MODEL, PLAN, WEIGHTS, Bundle, load_bundle
+from hetc.bundle.bundle import MANIFEST, MODEL, PLAN, WEIGHTS, Bundle, BundleLike, load_bundle, opened_bundle
 from hetc.bundle.programming import programmed_weight
 from hetc.bundle.writer import finish_bundle, save_model
 from hetc.model.load import load_model
@@ -50,7 +50,7 @@ BAKED_ATTRIBUTES |= {"group_size": 0, "digital_count": 0}
 
 
 def bake_bundle(
-    bundle: Bundle | str | Path,
+    bundle: BundleLike,
     output: str | Path,
     *,
     seed: int | None = None,
@@ -87,7 +87,7 @@ def bake_bundle(
             is out of range, or the output exists.
         RuntimeMissingError: The operator library is not installed.
     """
-    bundle, output = bundle if isinstance(bundle, Bundle) else load_bundle(bundle), Path(output)
+    bundle, output = opened_bundle(bundle), Path(output)
     _check(bundle, approximate=approximate)
     plan = bundle.plan
     choices = {"seed": seed, "noise_scale": noise_scale, "drift_time": drift_time, "store": store}

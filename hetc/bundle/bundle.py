@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Union
 
 from hetc.base.errors import InvalidInputError, UsageError
 from hetc.operators.words import Mode, Store
@@ -16,12 +16,26 @@ from hetc.plan.plan import Plan
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["MANIFEST", "MODEL", "PLAN", "PORTABLE_MODEL", "WEIGHTS", "Bundle", "file_identity", "load_bundle"]
+__all__ = [
+    "MANIFEST",
+    "MODEL",
+    "PLAN",
+    "PORTABLE_MODEL",
+    "TUNING",
+    "WEIGHTS",
+    "Bundle",
+    "BundleLike",
+    "file_identity",
+    "load_bundle",
+    "opened_bundle",
+]
 
 MODEL = "model.onnx"
 PORTABLE_MODEL = "model.portable.onnx"
 PLAN = "plan.json"
 MANIFEST = "manifest.json"
+TUNING = "tune.json"
+"""What `hetc tune` adds: no part of what was compiled, so that the manifest says nothing of it."""
 WEIGHTS = "weights"
 
 
@@ -30,7 +44,7 @@ class Bundle:
     """An opened bundle.
 
     Attributes:
-        path: Its folder.
+        path: Its folder, absolute: it stays the same when the working directory changes.
         plan: Its plan.
         manifest: For each file its sha256 and size, and for linked weights also device, inode and mtime.
         baked: For a bundle that `hetc bake` wrote: `seed`, `noise_scale`, `drift_time` and `store` of the
@@ -44,12 +58,23 @@ class Bundle:
 
     def __repr__(self) -> str:
         digital, analog, _ = self.plan.shares.percent()
-        return f"Bundle({str(self.path)!r}, digital {digital:.2f} %, analog {analog:.2f} %)"
+        return f"Bundle({self.path.name!r}, digital {digital:.2f} %, analog {analog:.2f} %)"
 
     @property
     def graph_file(self) -> Path:
         """The model without a guard: what is cut or rewritten further."""
         return self.path / (PORTABLE_MODEL if self.baked is None else MODEL)
+
+    def check_unchanged(self) -> None:
+        """Sees that the folder still holds what was opened, so that no plan meets another bundle's model.
+
+        Raises:
+            UsageError: It was moved, removed or replaced.
+            InvalidInputError: Its files are missing or changed.
+        """
+        manifest, baked = _read_manifest(self.path)
+        if (manifest, baked) != (self.manifest, self.baked):
+            raise UsageError(f"bundle {self.path} was replaced since it was opened; open it again")
 
     def session(
         self,
@@ -92,11 +117,12 @@ class Bundle:
 
         Raises:
             UsageError: A value out of range, a share below the compiled one, any choice of noise or mode for
-                a baked bundle, or no tuned share that will do.
+                a baked bundle, no tuned share that will do, or a bundle that was moved or replaced.
             RuntimeMissingError: The library or ONNX Runtime is missing or too old.
         """
         from hetc.runtimes.onnxruntime.session import open_session
 
+        self.check_unchanged()
         adaptive = target_loss is not None or energy is not None
         if adaptive and digital_frac is not None:
             raise UsageError("give digital_frac, or target_loss or energy to choose it")
@@ -110,7 +136,7 @@ class Bundle:
             "hetc.drift_time": drift_time,
             "hetc.read_seed": read_seed,
             "hetc.store": store,
-            "hetc.stats_file": stats_file,
+            "hetc.stats_file": None if stats_file is None else Path(stats_file).absolute(),
         }
         given = [key for key, value in config.items() if value is not None]
         if self.baked is not None and given:
@@ -140,11 +166,13 @@ class Bundle:
             seed, noise_scale, drift_time, store: As in `session`.
 
         Raises:
-            UsageError: A value out of range, or a baked bundle, whose clean weights are gone.
+            UsageError: A value out of range, a baked bundle, whose clean weights are gone, or one that was
+                moved or replaced.
             RuntimeMissingError: The library or ONNX Runtime is missing or too old.
         """
         from hetc.bundle.noise_probe import NoiseProbe
 
+        self.check_unchanged()
         if self.baked is not None:
             raise UsageError(f"bundle {self.path} is baked: there are no clean weights to compare with")
         config = {
@@ -166,6 +194,10 @@ class Bundle:
             )
 
 
+BundleLike = Union[Bundle, str, Path]
+"""A bundle that was opened, or its folder."""
+
+
 def load_bundle(path: str | Path) -> Bundle:
     """Opens a bundle and checks that every file of its manifest is there, at its size.
 
@@ -183,7 +215,21 @@ def load_bundle(path: str | Path) -> Bundle:
         UsageError: No such folder.
         InvalidInputError: Not a bundle, or one whose files are missing or changed.
     """
-    path = Path(path)
+    path = Path(path).absolute()
+    manifest, baked = _read_manifest(path)
+    return Bundle(path, Plan.load(path / PLAN), manifest, baked)
+
+
+def opened_bundle(bundle: BundleLike) -> Bundle:
+    """The bundle itself, if it still is what was opened, or the one in a folder; errors as `load_bundle`."""
+    if not isinstance(bundle, Bundle):
+        return load_bundle(bundle)
+    bundle.check_unchanged()
+    return bundle
+
+
+def _read_manifest(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any] | None]:
+    """What was compiled, file by file, and what was baked; every file is there, at its size."""
     if not path.is_dir():
         raise UsageError(f"bundle {path}: no such folder")
     try:
@@ -193,13 +239,14 @@ def load_bundle(path: str | Path) -> Bundle:
         raise InvalidInputError(
             f"bundle {path}: {MANIFEST} is missing or damaged; compile it again"
         ) from error
+    manifest.pop(TUNING, None)  # hetc 0.1.0 listed it
     for name, entry in manifest.items():
         file = path / name
         if not file.is_file():
             raise InvalidInputError(f"bundle {path}: {name} is missing; compile it again")
         if file_identity(file, entry) != entry:
             raise InvalidInputError(f"bundle {path}: {name} changed since it was compiled; compile it again")
-    return Bundle(path, Plan.load(path / PLAN), manifest, record.get("baked"))
+    return manifest, record.get("baked")
 
 
 def file_identity(file: Path, like: Mapping[str, Any]) -> dict[str, Any]:

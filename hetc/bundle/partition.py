@@ -18,7 +18,7 @@ from onnx_ir.passes.common import RemoveUnusedFunctionsPass, ShapeInferencePass
 from hetc.base.errors import InvalidInputError
 from hetc.base.output import whole_folder
 from hetc.base.version import __version__
-from hetc.bundle.bundle import Bundle, load_bundle
+from hetc.bundle.bundle import BundleLike, opened_bundle
 from hetc.bundle.conductances import write_conductances
 from hetc.bundle.writer import save_model
 from hetc.model.load import load_model
@@ -36,7 +36,7 @@ CONDUCTANCES = "conductances"
 
 
 def partition_bundle(
-    bundle: Bundle | str | Path,
+    bundle: BundleLike,
     output: str | Path,
     *,
     per_expert: bool = False,
@@ -69,7 +69,7 @@ def partition_bundle(
         UsageError: The output exists, or conductances that the bundle or its noise model does not have.
         InvalidInputError: A model without partitions, or a tensor between them of unknown type.
     """
-    bundle, output = bundle if isinstance(bundle, Bundle) else load_bundle(bundle), Path(output)
+    bundle, output = opened_bundle(bundle), Path(output)
     with whole_folder(output, marker=PARTITIONS, force=force) as folder:
         schemas.register()
         model = load_model(bundle.graph_file).model

@@ -9,7 +9,7 @@ import numpy as np
 
 from hetc.base.errors import UsageError
 from hetc.base.progress import progress
-from hetc.bundle.bundle import MODEL, Bundle, load_bundle
+from hetc.bundle.bundle import MODEL, Bundle, BundleLike, opened_bundle
 from hetc.bundle.checks import Check
 from hetc.model.inputs import first_step
 from hetc.model.load import sha256
@@ -24,7 +24,7 @@ LOGITS_TOLERANCE = 1e-4
 BATCH, SEQUENCE = 2, 64
 
 
-def verify(bundle: Bundle | str | Path, source: str | Path | None = None, *, seeds: int = 4) -> list[Check]:
+def verify(bundle: BundleLike, source: str | Path | None = None, *, seeds: int = 4) -> list[Check]:
     """Checks hashes, exact mode against the source, the kernels that ran, and the noise.
 
         >>> import hetc
@@ -41,7 +41,7 @@ def verify(bundle: Bundle | str | Path, source: str | Path | None = None, *, see
         UsageError: `source` isn't there.
         RuntimeMissingError: The library or ONNX Runtime is missing.
     """
-    bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+    bundle = opened_bundle(bundle)
     source = None if source is None else Path(source)
     if source is not None and not source.is_file():
         raise UsageError(f"source {source}: no such file")

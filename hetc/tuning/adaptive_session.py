@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 
 import onnxruntime
@@ -11,9 +11,8 @@ import onnxruntime
 from hetc.bundle.bundle import MODEL, Bundle
 from hetc.bundle.noise_probe import PROGRAMMING, NoiseProbe, mean_noise
 from hetc.plan.fractions import DigitalFraction
-from hetc.plan.plan import Plan
 from hetc.plan.targets import targets_at
-from hetc.runtimes.onnxruntime.session import PROVIDERS, refusals, session_options
+from hetc.runtimes.onnxruntime.session import open_session
 from hetc.tuning.shares import Tuning, choose_share, load_tuning
 
 __all__ = ["AdaptiveSession", "open_adaptive"]
@@ -23,9 +22,7 @@ class AdaptiveSession(onnxruntime.InferenceSession):  # type: ignore[misc]
     """An `onnxruntime.InferenceSession` at a share that `hetc tune` saw to do.
 
     Args:
-        model: The bundle's model.
-        bare_model: The same without a guard.
-        plan: Its plan.
+        bundle: The bundle.
         tuning: What `hetc tune` saw of it.
         config: Session entries other than `hetc.digital_frac`.
         target_loss: Run at the smallest share that was seen below this loss with crossbars as noisy as these.
@@ -38,7 +35,7 @@ class AdaptiveSession(onnxruntime.InferenceSession):  # type: ignore[misc]
             where `energy` decides.
 
     Raises:
-        UsageError: No tuned share will do, or the library refuses an entry.
+        UsageError: No tuned share will do, the library refuses an entry, or the bundle was moved or replaced.
         RuntimeMissingError: The library or ONNX Runtime is missing or too old.
     """
 
@@ -47,9 +44,7 @@ class AdaptiveSession(onnxruntime.InferenceSession):  # type: ignore[misc]
 
     def __init__(
         self,
-        model: Path,
-        bare_model: Path,
-        plan: Plan,
+        bundle: Bundle,
         tuning: Tuning,
         config: Mapping[str, str],
         *,
@@ -57,15 +52,16 @@ class AdaptiveSession(onnxruntime.InferenceSession):  # type: ignore[misc]
         energy: float | None,
         threads: int | None = None,
     ) -> None:
-        self._model, self._bare_model, self._plan, self._tuning = model, bare_model, plan, tuning
+        self._bundle, self._tuning = bundle, tuning
         self._target_loss, self._energy, self._threads = target_loss, energy, threads
-        self._programmed: NoiseProbe | None = None
+        self._adapting = threading.Lock()
         self._open(config)
 
     def adapt(self, *, drift_time: float | None = None) -> DigitalFraction:
         """Measures the crossbars again, and reopens at the share that they now ask for.
 
-        Nothing is programmed twice: the session runs on what was programmed to be measured.
+        Runs of other threads meanwhile, and all runs after an error, are those of the session that was open
+        before. Nothing is programmed twice: the session runs on what was programmed to be measured.
 
         Args:
             drift_time: Seconds since programming; None for what the session has.
@@ -74,30 +70,37 @@ class AdaptiveSession(onnxruntime.InferenceSession):  # type: ignore[misc]
             The share.
 
         Raises:
-            UsageError: No tuned share will do; the session goes on as it was.
+            UsageError: No tuned share will do, a time that is no number from 0 on, or the bundle was moved or
+                replaced.
         """
         later = {} if drift_time is None else {"hetc.drift_time": str(drift_time)}
-        self._open({**self._config, **later})
-        return self.digital_frac
+        with self._adapting:
+            return self._open({**self._config, **later})
 
-    def _open(self, config: Mapping[str, str]) -> None:
+    def _open(self, config: Mapping[str, str]) -> DigitalFraction:
+        self._bundle.check_unchanged()
         probe = None if self._target_loss is None else self._probe(config)
         noise = None if probe is None else mean_noise(probe.measure())
         share = choose_share(
             self._tuning, noise=noise or 0.0, target_loss=self._target_loss, energy=self._energy
         )
-        options = session_options({**config, "hetc.digital_frac": str(share)}, threads=self._threads)
-        with refusals(self._model):
-            super().__init__(str(self._model), options, providers=PROVIDERS)
-        self._config, self.digital_frac, self.noise = config, share, noise
+        entries = {**config, "hetc.digital_frac": str(share)}
+        opened = open_session(self._bundle.path / MODEL, entries, threads=self._threads)
+        programmed = None
         if probe is not None:  # let go of the experts that are digital now
-            analog = {unit.id for unit in targets_at(self._plan, share) if unit.target == "analog"}
-            self._programmed = self._probe(config, analog)
-            self._programmed.measure()
+            plan = self._bundle.plan
+            analog = {unit.id for unit in targets_at(plan, share) if unit.target == "analog"}
+            programmed = self._probe(config, analog)
+            programmed.measure()
+        self._bundle.check_unchanged()  # what was measured and opened is one bundle
+        found = {"_config": config, "_programmed": programmed, "digital_frac": share, "noise": noise}
+        # One assignment: whatever runs sees the session of before, or this one.
+        self.__dict__ = {**vars(self), **vars(opened), **found}
+        return share
 
     def _probe(self, config: Mapping[str, str], units: set[str] | None = None) -> NoiseProbe:
         noise = {key: value for key, value in config.items() if key in PROGRAMMING}
-        return NoiseProbe(self._bare_model, noise, units, threads=self._threads)
+        return NoiseProbe(self._bundle.graph_file, noise, units, threads=self._threads)
 
 
 def open_adaptive(
@@ -129,13 +132,5 @@ def open_adaptive(
         UsageError: The bundle was never tuned, or no tuned share will do.
         RuntimeMissingError: The library or ONNX Runtime is missing or too old.
     """
-    return AdaptiveSession(
-        bundle.path / MODEL,
-        bundle.graph_file,
-        bundle.plan,
-        load_tuning(bundle.path),
-        config,
-        target_loss=target_loss,
-        energy=energy,
-        threads=threads,
-    )
+    tuning = load_tuning(bundle.path)
+    return AdaptiveSession(bundle, tuning, config, target_loss=target_loss, energy=energy, threads=threads)

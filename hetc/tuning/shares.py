@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from hetc.base.errors import InvalidInputError, UsageError
+from hetc.bundle.bundle import TUNING
 from hetc.plan.fractions import DigitalFraction
 
-__all__ = ["TUNING", "TunedShare", "Tuning", "choose_share", "load_tuning"]
+__all__ = ["TunedShare", "Tuning", "choose_share", "load_tuning"]
 
-TUNING = "tune.json"
 NOISE_TOLERANCE = 0.02
 """Share by which two programmings of the same crossbars may differ in their noise."""
 

@@ -11,7 +11,6 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
@@ -20,16 +19,15 @@ from hetc.base.choices import choose
 from hetc.base.errors import UsageError
 from hetc.base.output import whole_file
 from hetc.base.progress import progress
-from hetc.bundle.bundle import MANIFEST, Bundle, load_bundle
+from hetc.bundle.bundle import TUNING, Bundle, BundleLike, opened_bundle
 from hetc.bundle.noise_probe import mean_noise
 from hetc.costing.cost import CostBasis
 from hetc.costing.profile import load_costs
 from hetc.evaluation.likelihood import session_predict
-from hetc.model.load import sha256
 from hetc.model.tokens import TokensLike, token_windows
 from hetc.plan.fractions import DigitalFraction
 from hetc.plan.targets import targets_at
-from hetc.tuning.shares import TUNING, TunedShare, Tuning
+from hetc.tuning.shares import TunedShare, Tuning
 
 __all__ = ["METRICS", "Metric", "student_t", "tune"]
 
@@ -38,7 +36,7 @@ METRICS: tuple[Metric, ...] = get_args(Metric)
 
 
 def tune(
-    bundle: Bundle | str | Path,
+    bundle: BundleLike,
     data: TokensLike,
     basis: CostBasis | None = None,
     *,
@@ -81,7 +79,7 @@ def tune(
     metric = choose("metric", metric, METRICS)
     if seeds < 2 or not 0 < confidence < 1:
         raise UsageError("a confidence interval needs 2 seeds or more and a confidence between 0 and 1")
-    bundle = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+    bundle = opened_bundle(bundle)
     basis = basis or CostBasis(load_costs())
     tokens = token_windows(data, window, windows)
     worse = 1 if metric == "loss" else -1
@@ -166,10 +164,6 @@ def _drop(text: str, reference: float) -> float:
 
 
 def _write(bundle: Bundle, tuning: Tuning) -> None:
-    path = bundle.path / TUNING
-    with whole_file(path, force=True) as staging:
+    bundle.check_unchanged()  # it was measured for long, and another may lie there by now
+    with whole_file(bundle.path / TUNING, force=True) as staging:
         staging.write_text(json.dumps(tuning.to_dict(), indent=1) + "\n", "utf-8")
-    record = json.loads((bundle.path / MANIFEST).read_text("utf-8"))
-    record["files"][TUNING] = {"sha256": sha256(path), "size": path.stat().st_size}
-    with whole_file(bundle.path / MANIFEST, force=True) as staging:
-        staging.write_text(json.dumps(record, indent=1) + "\n", "utf-8")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hetc.base.errors import InvalidInputError, UsageError
-from hetc.bundle.bundle import Bundle, load_bundle
+from hetc.bundle.bundle import MANIFEST, TUNING, Bundle, load_bundle
 from hetc.compiler.compile import compile
 from hetc.costing.cost import CostBasis
 from hetc.costing.profile import load_costs
@@ -21,7 +24,7 @@ from hetc.costing.work import Workload
 from hetc.evaluation.likelihood import mean_loss, session_forward
 from hetc.hardware.profile import Profile
 from hetc.plan.targets import targets_at
-from hetc.tuning.shares import TUNING, Tuning, choose_share, load_tuning
+from hetc.tuning.shares import Tuning, choose_share, load_tuning
 from hetc.tuning.tune import _smallest, student_t, tune
 
 BASIS = CostBasis(load_costs("a100+pcm-3d"), Workload("decode", batch=4, context=100), "overlapped")
@@ -82,11 +85,64 @@ def test_energy_is_that_of_the_system_and_step(bundle: Bundle, tuning: Tuning) -
         assert share.joules_per_token == cost.joules_per_token
 
 
-def test_tuning_is_part_of_the_bundle(bundle: Bundle, tuning: Tuning) -> None:
+def test_tuning_lies_in_the_bundle_and_is_no_part_of_what_was_compiled(
+    bundle: Bundle, tuning: Tuning
+) -> None:
     assert load_tuning(bundle.path) == tuning
-    manifest = load_bundle(bundle.path).manifest
-    assert manifest[TUNING]["size"] == (bundle.path / TUNING).stat().st_size
-    assert "sha256" in manifest[TUNING]
+    assert load_bundle(bundle.path).manifest == bundle.manifest
+    assert TUNING not in bundle.manifest
+
+
+def test_a_bundle_that_listed_its_tuning_can_be_tuned_again(tmp_path: Path) -> None:
+    bundle = compile(SAMPLE / "model.onnx", tmp_path / "bundle", digital_frac=0.9)
+    record = json.loads((bundle.path / MANIFEST).read_text())
+    record["files"][TUNING] = {"sha256": "0" * 64, "size": 5}
+    (bundle.path / MANIFEST).write_text(json.dumps(record))
+    tune(bundle.path, WINDOWS[:, :16], BASIS, max_drop="900%", seeds=2, windows=1)
+    assert load_tuning(load_bundle(bundle.path).path).seeds == 2
+
+
+KILLED = """
+import os, pathlib, signal, sys
+import hetc
+written, replace = [], pathlib.Path.replace
+def killed(self, target):
+    done = replace(self, target)
+    written.append(target)
+    if len(written) == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return done
+pathlib.Path.replace = killed
+hetc.tune(sys.argv[1], sys.argv[2], window=16, windows=1, seeds=2, max_drop="900%")
+print("done")
+"""
+
+
+@pytest.mark.parametrize("write", [1, 2])
+def test_killed_at_any_write_the_bundle_opens(tmp_path: Path, write: int) -> None:
+    bundle = compile(SAMPLE / "model.onnx", tmp_path / "bundle", digital_frac=0.9)
+    tokens = SAMPLE / "heldout.npz"
+    tune(bundle, tokens, window=16, windows=1, seeds=3, max_drop="800%")
+    command = [sys.executable, "-c", KILLED, str(bundle.path), str(tokens), str(write)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    assert ended.returncode == -signal.SIGKILL or ended.stdout == "done\n", ended.stderr
+    assert ended.returncode != 0 or write > 1  # it was killed in the middle of its work
+    assert load_tuning(load_bundle(bundle.path).path).seeds == 2
+
+
+def test_a_bundle_replaced_meanwhile_is_not_tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = compile(SAMPLE / "model.onnx", tmp_path / "bundle", digital_frac=0.9)
+    opened = bundle.session
+
+    def replaced(*arguments: object, **named: object) -> object:
+        session = opened(*arguments, **named)  # type: ignore[arg-type]
+        compile(SAMPLE / "model.onnx", bundle.path, digital_frac=1, force=True)
+        return session
+
+    monkeypatch.setattr(Bundle, "session", lambda self, *given, **named: replaced(*given, **named))
+    with pytest.raises(UsageError, match="was replaced"):
+        tune(bundle, WINDOWS[:, :16], BASIS, seeds=2, windows=1)
+    assert not (bundle.path / TUNING).exists()
 
 
 def test_session_runs_at_the_share_that_keeps_the_loss(bundle: Bundle, tuning: Tuning) -> None:
