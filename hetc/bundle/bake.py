@@ -37,6 +37,7 @@ from hetc.passes.analysis.analog_matrices import (
 )
 from hetc.passes.rewrite.add_analog_bodies import AddAnalogBodies
 from hetc.passes.run_passes import run_passes
+from hetc.runtimes.onnxruntime.session import require_opens
 from hetc.runtimes.reference.programming import split
 
 __all__ = ["bake_bundle"]
@@ -102,6 +103,7 @@ def bake_bundle(
             weights.take(model)
         run_passes(model, AddAnalogBodies())
         save_model(model, folder / MODEL)
+        require_opens(folder / MODEL, f"bundle {bundle.path}")
         profile = replace(plan.profile, noise_scale=record["noise_scale"], drift_time=record["drift_time"])
         replace(plan, seed=record["seed"], profile=profile).save(folder / PLAN)
         finish_bundle(folder, text_from=bundle.path, baked=record)

@@ -28,6 +28,7 @@ from hetc.passes.analysis.cut_partitions import describe_partitions, read_values
 from hetc.passes.rewrite.require_library import RequireLibrary
 from hetc.passes.run_passes import run_passes
 from hetc.plan.plan import Partition
+from hetc.runtimes.onnxruntime.session import require_opens
 
 __all__ = ["PARTITIONS", "partition_bundle"]
 
@@ -67,7 +68,8 @@ def partition_bundle(
 
     Raises:
         UsageError: The output exists, or conductances that the bundle or its noise model does not have.
-        InvalidInputError: A model without partitions, or a tensor between them of unknown type.
+        InvalidInputError: A model without partitions, a tensor between them of unknown type, or a part that
+            ONNX Runtime refuses.
     """
     bundle, output = opened_bundle(bundle), Path(output)
     with whole_folder(output, marker=PARTITIONS, force=force) as folder:
@@ -86,6 +88,7 @@ def partition_bundle(
         for part, nodes in zip(parts, members, strict=True):
             extracted = _extract(model, nodes, part)
             files.append(_write_part(extracted, part, folder, guard=guarded and part.target == "analog"))
+            require_opens(folder / str(files[-1]["model"]), f"bundle {bundle.path}, partition {part.index}")
         manifest = {
             "hetc": {"version": __version__},
             "source": bundle.plan.source,

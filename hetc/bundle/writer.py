@@ -33,6 +33,7 @@ from hetc.passes.rewrite.require_library import RequireLibrary
 from hetc.passes.run_passes import run_passes
 from hetc.plan.plan import Plan
 from hetc.runtimes.onnxruntime.library import library_path
+from hetc.runtimes.onnxruntime.session import require_opens
 
 __all__ = ["finish_bundle", "save_model", "write_bundle"]
 
@@ -51,6 +52,7 @@ def write_bundle(model: ir.Model, plan: Plan, folder: Path, *, link: bool = Fals
 
     Raises:
         UsageError: Weights lie on another file system.
+        InvalidInputError: ONNX Runtime refuses what was made of the model.
         RuntimeMissingError: The operator library is not installed.
     """
     library = library_path()
@@ -59,11 +61,13 @@ def write_bundle(model: ir.Model, plan: Plan, folder: Path, *, link: bool = Fals
     if plan.noisy:
         run_passes(model, RequireLibrary())
     save_model(model, folder / MODEL)
+    source = plan.source["file"]
+    require_opens(folder / MODEL, f"model {source}" if source else "the model")
     plan.save(folder / PLAN)
     own = folder / "lib" / f"{platform.system().lower()}-{platform.machine()}" / library.name
     own.parent.mkdir(parents=True)
     shutil.copyfile(library, own)
-    text_from = Path(plan.source["file"]).parent if plan.source["file"] else None
+    text_from = Path(source).parent if source else None
     finish_bundle(folder, text_from=text_from, library=own.relative_to(folder), hashes=hashes, linked=link)
 
 

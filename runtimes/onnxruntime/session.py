@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx_ir as ir
@@ -13,9 +12,18 @@ import onnxruntime
 from hetc.base.errors import InvalidInputError, RuntimeMissingError, UsageError
 from hetc.runtimes.onnxruntime.library import library_path
 
-__all__ = ["PROVIDERS", "open_graph", "open_session", "placed_operators", "refusals", "session_options"]
+__all__ = ["MOST_THREADS", "open_graph", "open_session", "placed_operators", "require_opens"]
 
 PROVIDERS = ["CPUExecutionProvider"]
+
+MOST_THREADS = 1024
+"""Threads of one session: more than any machine has cores, and few enough for their stacks."""
+
+UNCHANGED = {"session.disable_prepacking": "1"}
+"""Session entries that leave weights where they lie."""
+
+FATAL = 4
+"""Severity from which ONNX Runtime logs: its errors come as exceptions, and once is enough."""
 
 FOLDER_KEY = "session.model_external_initializers_file_folder_path"
 """Session entry: where the weights of a model lie that is given in memory."""
@@ -38,14 +46,10 @@ def open_session(
 
     Raises:
         RuntimeMissingError: ONNX Runtime is too old, or the library is missing or doesn't load.
-        UsageError: The library refused a configuration entry.
+        UsageError: The library refused a configuration entry, or a number of threads that no session has.
         InvalidInputError: ONNX Runtime refused the model.
     """
-    options = session_options(config, threads=threads, library=library)
-    with refusals(model):
-        return onnxruntime.InferenceSession(
-            model if isinstance(model, bytes) else str(model), options, providers=PROVIDERS
-        )
+    return _open(model, _options(config, threads=threads, library=library))
 
 
 def open_graph(
@@ -56,13 +60,43 @@ def open_graph(
     return open_session(ir.to_proto(model).SerializeToString(), entries, threads=threads)
 
 
-def session_options(
+def require_opens(model: Path, made_of: str) -> None:
+    """Sees that ONNX Runtime takes a model, before anybody is given it.
+
+    The graph is resolved and every kernel made, while weights stay in the file map: neither packed, nor
+    folded, nor read.
+
+    Args:
+        model: Path of the model.
+        made_of: What it was made of, such as `model here.onnx`; begins the message.
+
+    Raises:
+        RuntimeMissingError: The library is missing.
+        InvalidInputError: ONNX Runtime refuses it.
+    """
+    options = _options(UNCHANGED, threads=1)
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        _open(model, options)
+    except InvalidInputError:
+        # A node that optimisations remove needs no kernel.
+        try:
+            _open(model, _options(UNCHANGED, threads=1))
+        except InvalidInputError as error:
+            reason = str(error.__cause__).replace(str(model), model.name)
+            raise InvalidInputError(
+                f"{made_of}: ONNX Runtime refuses what becomes of it, so nothing was written: {reason}"
+            ) from error
+
+
+def _options(
     config: Mapping[str, str] | None = None, *, threads: int | None = None, library: bool = True
 ) -> onnxruntime.SessionOptions:
-    """The options of a session; arguments and errors as for `open_session`."""
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what it refuses is in the exception
+    options.log_severity_level = FATAL
     if threads is not None:
+        if not isinstance(threads, int) or isinstance(threads, bool) or not 1 <= threads <= MOST_THREADS:
+            raise UsageError(f"threads {threads!r} is not a whole number from 1 to {MOST_THREADS}")
         options.intra_op_num_threads = threads
     for key, value in (config or {}).items():
         options.add_session_config_entry(key, value)
@@ -77,16 +111,17 @@ def session_options(
     return options
 
 
-@contextmanager
-def refusals(model: Path | bytes) -> Iterator[None]:
-    """Says whose fault it is where ONNX Runtime refuses a model: `UsageError` or `InvalidInputError`."""
+def _open(model: Path | bytes, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+    """Opens a session, and says whose fault it is where ONNX Runtime refuses."""
+    given = model if isinstance(model, bytes) else str(model)
     try:
-        yield
+        # Falling back would try the same again, and print on stdout.
+        return onnxruntime.InferenceSession(given, options, providers=PROVIDERS, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's Python errors share no base class
         message = str(error)
         if "session entry hetc." in message:
             raise UsageError(message[message.index("session entry") :]) from error
-        where = "in memory" if isinstance(model, bytes) else str(model)
+        where = "in memory" if isinstance(model, bytes) else given
         raise InvalidInputError(f"model {where}: ONNX Runtime refused it: {message}") from error
 
 

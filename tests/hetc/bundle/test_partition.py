@@ -156,13 +156,13 @@ def test_parts_of_a_baked_bundle_run_anywhere(bundle: Bundle, tmp_path: Path) ->
 
 
 def test_a_tensor_without_a_type_is_named(tmp_path: Path) -> None:
-    """`strange::Twice` has no schema, so nobody knows what it puts out."""
+    """onnx has no schema of ONNX Runtime's own operators, so nobody knows what they put out."""
     model = moe_model(layers=1, vocabulary=64)
     head = next(node for node in model.graph if node.outputs[0].name == "logits")
-    twice = ir.node("Twice", [head.inputs[0]], domain="strange")
+    twice = ir.node("QuickGelu", [head.inputs[0]], domain="com.microsoft")
     twice.outputs[0].name = "doubled"
     model.graph.insert_before(head, twice)
-    model.graph.opset_imports["strange"] = 1
+    model.graph.opset_imports["com.microsoft"] = 1
     head.replace_input_with(0, twice.outputs[0])
     bundle = compile(model, tmp_path / "whole", analog=["lm_head"])
     with pytest.raises(InvalidInputError, match="'doubled' between partitions has no known type"):
@@ -174,7 +174,7 @@ def test_nodes_without_a_stamp_are_refused(bundle: Bundle, tmp_path: Path) -> No
     copied = compile(load_model(SAMPLE / "model.onnx").model, tmp_path / "whole")
     proto = onnx.load(copied.graph_file, load_external_data=False)
     for entry in proto.graph.node[3].metadata_props:
-        entry.key = entry.key.replace("hetc.partition", "gone")
+        entry.key = entry.key.replace("hetc.partition", "hetc.portition")
     stripped = proto.SerializeToString()
     copied.graph_file.write_bytes(stripped)
     with pytest.raises(InvalidInputError, match="no partition in its metadata"):
