@@ -16,6 +16,7 @@ from hetc.base.schema import check_record
 from hetc.hardware.profile import Profile
 from hetc.plan.finding import Finding
 from hetc.plan.fractions import DigitalFraction
+from hetc.plan.totals import check_totals
 from hetc.plan.units import Matrix
 from hetc.plan.words import Kind, Ranking, Rule, Target
 
@@ -243,12 +244,15 @@ class Plan:
 
         Raises:
             UsageError: The file cannot be read.
-            InvalidInputError: Not JSON, or it breaks the published schema (the message names the key).
+            InvalidInputError: Not JSON, it breaks the published schema, or its numbers contradict each other
+                (the message names the key).
         """
         data = read_json(path, "plan")
         check_record(data, "plan", f"plan {path}")
+        units = tuple(map(_planned_unit, data["units"]))
+        check_totals(units, data["model_parameters"], f"plan {path}")
         return cls(
-            units=tuple(_planned_unit(unit) for unit in data["units"]),
+            units=units,
             profile=Profile.from_dict(data["profile"]),
             seed=data["seed"],
             digital_frac=_fraction(data["budget"], f"plan {path}"),
