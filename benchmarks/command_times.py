@@ -25,7 +25,8 @@ import onnxruntime
 from models import moe_model
 from timing import machine, medians
 
-from hetc.bundle.bundle import TUNING, Bundle
+from hetc.bundle.bundle import Bundle
+from hetc.bundle.files import TUNING
 from hetc.compiler.compile import compile
 from hetc.tuning.shares import TunedShare, Tuning
 

@@ -18,7 +18,8 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime
 
-from hetc.bundle.bundle import MODEL, Bundle
+from hetc.bundle.bundle import Bundle
+from hetc.bundle.files import MODEL
 from hetc.compiler.compile import compile
 from hetc.evaluation.likelihood import mean_loss, session_forward
 from hetc.model.inputs import first_step

@@ -21,7 +21,8 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from hetc.base.errors import UsageError
 from hetc.base.output import whole_folder
 from hetc.base.progress import progress
-from hetc.bundle.bundle import MANIFEST, MODEL, PLAN, WEIGHTS, Bundle, BundleLike, load_bundle, opened_bundle
+from hetc.bundle.bundle import Bundle, BundleLike, load_bundle, opened_bundle
+from hetc.bundle.files import MANIFEST, MODEL, PLAN, WEIGHTS
 from hetc.bundle.programming import programmed_weight
 from hetc.bundle.writer import finish_bundle, save_model
 from hetc.model.load import load_model

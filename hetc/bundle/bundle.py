@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
 from hetc.base.errors import InvalidInputError, UsageError
+from hetc.bundle.files import MANIFEST, MODEL, PLAN, PORTABLE_MODEL, TUNING, describe, is_bundle
 from hetc.operators.words import Mode, Store
 from hetc.plan.fractions import DigitalFraction, FractionLike
 from hetc.plan.plan import Plan
@@ -16,27 +17,7 @@ from hetc.plan.plan import Plan
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = [
-    "MANIFEST",
-    "MODEL",
-    "PLAN",
-    "PORTABLE_MODEL",
-    "TUNING",
-    "WEIGHTS",
-    "Bundle",
-    "BundleLike",
-    "file_identity",
-    "load_bundle",
-    "opened_bundle",
-]
-
-MODEL = "model.onnx"
-PORTABLE_MODEL = "model.portable.onnx"
-PLAN = "plan.json"
-MANIFEST = "manifest.json"
-TUNING = "tune.json"
-"""What `hetc tune` adds: no part of what was compiled, so that the manifest says nothing of it."""
-WEIGHTS = "weights"
+__all__ = ["Bundle", "BundleLike", "file_identity", "load_bundle", "opened_bundle"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -230,8 +211,10 @@ def opened_bundle(bundle: BundleLike) -> Bundle:
 
 def _read_manifest(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any] | None]:
     """What was compiled, file by file, and what was baked; every file is there, at its size."""
-    if not path.is_dir():
+    if not path.exists():
         raise UsageError(f"bundle {path}: no such folder")
+    if not is_bundle(path):
+        raise UsageError(f"{path} is {describe(path)}; give a bundle, the folder that `hetc compile` writes")
     try:
         record = json.loads((path / MANIFEST).read_text("utf-8"))
         manifest = record["files"]

@@ -20,6 +20,7 @@ from hetc.base.output import whole_folder
 from hetc.base.version import __version__
 from hetc.bundle.bundle import BundleLike, opened_bundle
 from hetc.bundle.conductances import write_conductances
+from hetc.bundle.files import PARTITIONS
 from hetc.bundle.writer import save_model
 from hetc.model.load import load_model
 from hetc.model.weight_file import WeightFile
@@ -30,9 +31,8 @@ from hetc.passes.run_passes import run_passes
 from hetc.plan.plan import Partition
 from hetc.runtimes.onnxruntime.session import require_opens
 
-__all__ = ["PARTITIONS", "partition_bundle"]
+__all__ = ["partition_bundle"]
 
-PARTITIONS = "partitions.json"
 CONDUCTANCES = "conductances"
 
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from hetc.base.errors import UsageError
 from hetc.base.progress import progress
-from hetc.bundle.bundle import MODEL, Bundle, BundleLike, opened_bundle
+from hetc.bundle.bundle import Bundle, BundleLike, opened_bundle
 from hetc.bundle.checks import Check
+from hetc.bundle.files import MODEL
 from hetc.model.inputs import first_step
 from hetc.model.load import sha256
 from hetc.operators.words import Mode
@@ -22,6 +23,8 @@ __all__ = ["LOGITS_TOLERANCE", "verify"]
 LOGITS_TOLERANCE = 1e-4
 """Largest difference of a logit between exact mode and the source."""
 BATCH, SEQUENCE = 2, 64
+SEEDS = 2**63
+"""After the last seed comes the first."""
 
 
 def verify(bundle: BundleLike, source: str | Path | None = None, *, seeds: int = 4) -> list[Check]:
@@ -45,6 +48,8 @@ def verify(bundle: BundleLike, source: str | Path | None = None, *, seeds: int =
     source = None if source is None else Path(source)
     if source is not None and not source.is_file():
         raise UsageError(f"source {source}: no such file")
+    if bundle.baked is not None:
+        return [_check_files(bundle), *_check_baked(bundle, source)]
     exact = _Outputs(bundle, mode="exact")
     checks = [_check_files(bundle), _check_source(bundle, source, exact), _check_kernels(bundle)]
     if bundle.plan.noisy:
@@ -55,7 +60,7 @@ def verify(bundle: BundleLike, source: str | Path | None = None, *, seeds: int =
 class _Outputs:
     """A bundle's first output on the fixed inputs, in one mode."""
 
-    def __init__(self, bundle: Bundle, *, mode: Mode, seed: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, *, mode: Mode | None = None, seed: int | None = None) -> None:
         session = bundle.session(mode=mode, seed=seed)
         self.feeds = first_step(session, _tokens(bundle))
         self.values = session.run(None, self.feeds)[0].astype(np.float32)
@@ -95,6 +100,26 @@ def _check_source(bundle: Bundle, source: Path | None, exact: _Outputs) -> Check
     return Check(name, status, f"largest difference {difference:.2e}, allowed {LOGITS_TOLERANCE:.0e}")
 
 
+def _check_baked(bundle: Bundle, source: Path | None) -> list[Check]:
+    """A baked bundle has one output: what its weights hold cannot be taken out again."""
+    assert bundle.baked is not None
+    noise = "seed {seed}, c = {noise_scale:g}, t = {drift_time:g}".format_map(bundle.baked)
+    why = f"a baked bundle has no exact mode: the noise of {noise} is in its weights"
+    if source is not None:
+        why += "; verify the bundle that it was made of against the source"
+    finite = bool(np.isfinite(_Outputs(bundle).values).all())
+    return [
+        Check("exact mode = source", "not run", why),
+        _check_kernels(bundle),
+        Check(
+            "outputs are finite",
+            "ok" if finite else "failed",
+            "on random tokens" if finite else "infinite or no numbers on random tokens",
+        ),
+        Check("noise", "not run", "baked: every run is the same"),
+    ]
+
+
 def _check_kernels(bundle: Bundle) -> Check:
     planned = Counter[str]()
     for unit in bundle.plan.units:
@@ -112,7 +137,7 @@ def _check_kernels(bundle: Bundle) -> Check:
 
 def _check_noise(bundle: Bundle, exact: _Outputs, seeds: int) -> list[Check]:
     first = bundle.plan.seed
-    runs = [_Outputs(bundle, mode="noisy", seed=first + i).values for i in range(seeds)]
+    runs = [_Outputs(bundle, mode="noisy", seed=(first + i) % SEEDS).values for i in range(seeds)]
     again = _Outputs(bundle, mode="noisy", seed=first).values
     same = np.array_equal(again, runs[0])
     different = all(not np.array_equal(run, runs[0]) for run in runs[1:])

@@ -15,14 +15,8 @@ import onnx_ir as ir
 
 from hetc.base.bring_files import bring_files
 from hetc.base.errors import InvalidInputError
-from hetc.bundle.bundle import (
-    MANIFEST,
-    MODEL,
-    PLAN,
-    PORTABLE_MODEL,
-    WEIGHTS,
-    file_identity,
-)
+from hetc.bundle.bundle import file_identity
+from hetc.bundle.files import MANIFEST, MODEL, PLAN, PORTABLE_MODEL, WEIGHTS
 from hetc.model.external_tensors import data_file, external_tensors, tensor_at
 from hetc.model.load import sha256
 from hetc.model.text_files import TEXT_FILES

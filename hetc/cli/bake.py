@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from hetc.cli.output import as_text
 from hetc.operators.words import STORES, Store
 
 __all__ = ["bake_command"]
@@ -54,5 +55,5 @@ def bake_command(
     )
     assert baked.baked is not None
     noise = "seed {seed}, c = {noise_scale}, t = {drift_time}".format_map(baked.baked)
-    click.echo(f"wrote {output}: {noise}", err=True)
-    click.echo(f"next: run {output / 'model.onnx'} with any ONNX runtime", err=True)
+    click.echo(f"wrote {as_text(output)}: {noise}", err=True)
+    click.echo(f"next: run {as_text(output / 'model.onnx')} with any ONNX runtime", err=True)

@@ -115,7 +115,8 @@ def compile_command(
         bundle = compile(
             model, output, plan=plan, link=link, force=force, allow_partial=allow_partial, **given
         )
-        placed, where = bundle.plan, bundle.path
+        # As it was typed, or its name in the current folder.
+        placed, where = bundle.plan, output or Path(bundle.path.name)
     if as_json:
         print_json(placed.to_dict())
     else:

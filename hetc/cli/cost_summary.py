@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from rich.table import Table
 
 from hetc.base.quantity import quantity
-from hetc.cli.summary import new_console
+from hetc.cli.output import new_console
 from hetc.costing.cost import PART_NAMES, PARTS, Cost
 from hetc.costing.profile import CostProfile
 from hetc.costing.work import ACCOUNTINGS, Accounting, Phase

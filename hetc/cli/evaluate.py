@@ -81,7 +81,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
     """A line for each task and metric, over the seeds."""
     from rich.table import Table
 
-    from hetc.cli.summary import new_console
+    from hetc.cli.output import new_console
     from hetc.evaluation.results import group_results, mean_and_deviation, to_results
 
     table = Table("task", "metric", "mean", "deviation", "seeds", box=None, pad_edge=False)

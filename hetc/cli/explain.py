@@ -13,22 +13,25 @@ __all__ = ["explain_command"]
 
 
 @click.command("explain")
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("path", metavar="X", type=click.Path(path_type=Path))
 @click.argument("unit")
 @json_option
-def explain_command(bundle: Path, unit: str, as_json: bool) -> None:
-    """Say why UNIT of BUNDLE runs where it does, and at which fraction that would change."""
+def explain_command(path: Path, unit: str, as_json: bool) -> None:
+    """Say why UNIT of X (a bundle, plan.json or model) runs where it does, and what would change that.
+
+    A model is placed as `hetc compile` does by default.
+    """
     from hetc.base.errors import UsageError
-    from hetc.bundle.bundle import load_bundle
     from hetc.cli.summary import print_unit
+    from hetc.compiler.costs import open_plan
     from hetc.plan.targets import flip_fraction
 
-    plan = load_bundle(bundle).plan
+    plan = open_plan(path)
     if unit not in plan.by_id:
         near = [known for known in plan.by_id if known.split(".")[:2] == unit.split(".")[:2]] or list(
             plan.by_id
         )
-        raise UsageError(f"unit {unit!r} is not in {bundle}; near it are {', '.join(near[:4])}")
+        raise UsageError(f"unit {unit!r} is not in {path}; near it are {', '.join(near[:4])}")
     planned = plan.by_id[unit]
     flip = flip_fraction(planned)
     findings = [finding for finding in plan.findings if finding.layer == f"layers.{planned.layer}"]

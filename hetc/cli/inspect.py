@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -15,14 +16,22 @@ __all__ = ["inspect_command"]
 @click.argument("path", metavar="X", type=click.Path(path_type=Path))
 @json_option
 def inspect_command(path: Path, as_json: bool) -> None:
-    """Show the units of X (a model, plan.json or bundle), their parameters, and what isn't recognised."""
+    """Show X: the units of a model, plan.json or bundle, or what a file of scores or a calibration says."""
     from hetc.bundle.bundle import Bundle
-    from hetc.cli.summary import print_plan, print_units, units_to_dict
+    from hetc.cli.summary import print_plan, print_scores, print_units, units_to_dict
     from hetc.compiler.loading import open_placed
     from hetc.model.load import LoadedModel
     from hetc.passes.analysis.find_units import find_units, model_parameters
+    from hetc.plan.scores import load_scores
     from hetc.plan.units import Unit
 
+    if path.suffix == ".safetensors" and path.is_file():
+        scores = load_scores(path)
+        if as_json:
+            print_json(asdict(scores))
+        else:
+            print_scores(scores)
+        return
     opened = open_placed(path, allow_partial=True)
     if not isinstance(opened, LoadedModel):
         plan = opened.plan if isinstance(opened, Bundle) else opened

@@ -12,6 +12,7 @@ import click
 
 from hetc.base.errors import HetcError, OutputError
 from hetc.base.version import __version__
+from hetc.cli.output import as_lines
 
 __all__ = ["main"]
 
@@ -36,6 +37,13 @@ COMMANDS = {
     "tune": "Find the smallest digital share that keeps a metric.",
     "verify": "Check that a bundle does what its plan says.",
 }
+
+
+class TextFormatter(logging.Formatter):
+    """Spells out what is no text in names that are logged."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return as_lines(super().format(record))
 
 
 class LazyGroup(click.Group):
@@ -68,7 +76,9 @@ def hetc(verbose: bool) -> None:
     from hetc.base.progress import show_progress
 
     show_progress()
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(TextFormatter("%(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
 
 
 def main() -> None:
@@ -85,14 +95,15 @@ def main() -> None:
         click.echo("interrupted", err=True)
         sys.exit(130)
     except click.ClickException as error:
+        error.message = as_lines(error.message)
         error.show()
         sys.exit(error.exit_code)
     except HetcError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {as_lines(error)}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
         where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-        click.echo(f"error: {where}{error.strerror or error}", err=True)
+        click.echo(f"error: {as_lines(f'{where}{error.strerror or error}')}", err=True)
         sys.exit(OutputError.exit_code)
     except Exception:
         logging.getLogger(__name__).exception("internal error; please report it with the lines below")

@@ -1,13 +1,20 @@
-"""How commands print: results on stdout, as tables or as JSON; everything else on stderr."""
+"""How commands print: results on stdout, as tables or as JSON; everything else on stderr.
+
+Names come from models, plans and files that others made. On a terminal they are text and nothing else: no
+control sequences, no markup, no emoji.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-__all__ = ["json_option", "print_json"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["as_lines", "as_text", "counted", "json_option", "new_console", "print_json"]
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -15,3 +22,42 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 def print_json(data: Any) -> None:
     """Writes plain data to stdout."""
     click.echo(json.dumps(data, indent=2))
+
+
+def as_text(name: object) -> str:
+    """A name as a terminal may see it: what is no printable character is spelled out.
+
+    >>> print(as_text("layers.0\x1b[2J\n"))
+    layers.0\\x1b[2J\\n
+    """
+    text = str(name)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def as_lines(message: object) -> str:
+    """The same for a text of several lines, with tabs."""
+    return "\n".join("\t".join(map(as_text, line.split("\t"))) for line in str(message).split("\n"))
+
+
+def counted(number: int, noun: str) -> str:
+    """`counted(1, "tile")` is `1 tile`, `counted(1024, "tile")` is `1,024 tiles`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def new_console() -> Console:
+    """A console that prints all strings as text; plain and wide when not a terminal."""
+    from rich.console import Console
+    from rich.text import Text
+
+    class TextConsole(Console):
+        """Every string that rich renders, in tables too, comes through here."""
+
+        def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+            return super().render_str(as_text(text), **options)
+
+    console = TextConsole(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 200
+    return console

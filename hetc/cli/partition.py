@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from hetc.cli.output import as_text, counted
+
 __all__ = ["partition_command"]
 
 
@@ -32,4 +34,4 @@ def partition_command(
     parts = partition_bundle(
         bundle, output, per_expert=per_expert, conductances=conductances, g_max=g_max, force=force
     )
-    click.echo(f"wrote {output}: {len(parts)} models", err=True)
+    click.echo(f"wrote {as_text(output)}: {counted(len(parts), 'model')}", err=True)

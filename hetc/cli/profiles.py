@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hetc.cli.output import json_option, print_json
+from hetc.cli.output import as_lines, as_text, json_option, print_json
 
 __all__ = ["profiles_command"]
 
@@ -42,22 +42,17 @@ def list_profiles(as_json: bool) -> None:
 @click.argument("profile", metavar="NAME-OR-FILE")
 @json_option
 def show_profile(profile: str, as_json: bool) -> None:
-    """Show a profile in full, as TOML; of cost profiles, the built-in ones."""
-    from hetc.costing.profile import built_in_costs, cost_file_text, load_costs
+    """Show a hardware or cost profile in full, as TOML."""
+    from hetc.costing.profile import cost_file_text, is_cost_profile, load_costs
     from hetc.hardware.profile import load_profile
     from hetc.hardware.profile_toml import to_toml
 
-    if profile in built_in_costs():
-        if as_json:
-            print_json(load_costs(profile).to_dict())
-        else:
-            click.echo(cost_file_text(profile), nl=False)
-        return
-    loaded = load_profile(profile)
+    costs = is_cost_profile(profile)
+    loaded = load_costs(profile) if costs else load_profile(profile)
     if as_json:
         print_json(loaded.to_dict())
     else:
-        click.echo(to_toml(loaded), nl=False)
+        click.echo(as_lines(cost_file_text(profile) if costs else to_toml(loaded)), nl=False)
 
 
 @profiles_command.command("from-aihwkit")
@@ -74,9 +69,9 @@ def convert_profile(file: Path, output: Path | None, force: bool) -> None:
 
     converted = from_aihwkit(read_aihwkit(file), file.stem)
     for field in converted.unsupported:
-        click.echo(f"unsupported: {field}", err=True)
+        click.echo(f"unsupported: {as_text(field)}", err=True)
     for section in converted.ignored:
-        click.echo(f"ignored: {section} (training or simulator only)", err=True)
+        click.echo(f"ignored: {as_text(section)} (training or simulator only)", err=True)
     notes = "".join(f"# not carried over: {field}\n" for field in converted.unsupported)
     text = f"# From an aihwkit configuration.\n{notes}" + to_toml(converted.profile)
     if output is None:

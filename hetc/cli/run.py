@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
+from hetc.cli.output import as_lines
 from hetc.operators.words import MODES, Mode
 
 __all__ = ["run_command"]
@@ -43,7 +45,9 @@ def run_command(
     pieces = generate_text(session, opened.path, prompt, max_new_tokens)
     with progress("programming the first experts"):
         first = next(pieces, "")
-    click.echo(prompt + first, nl=False)
+    # A model may say anything; a terminal would act on it.
+    show = as_lines if sys.stdout.isatty() else str
+    click.echo(prompt + show(first), nl=False)
     for piece in pieces:
-        click.echo(piece, nl=False)
+        click.echo(show(piece), nl=False)
     click.echo()

@@ -9,17 +9,18 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from hetc.bundle.checks import Check
+from hetc.cli.output import counted, new_console
 from hetc.hardware.profile import Profile
 from hetc.plan.finding import Finding
 from hetc.plan.plan import Plan, PlannedUnit
+from hetc.plan.scores import Scores
 from hetc.plan.units import DENSE, Unit
 
-__all__ = ["new_console", "print_checks", "print_plan", "print_unit", "print_units", "units_to_dict"]
+__all__ = ["print_checks", "print_plan", "print_scores", "print_unit", "print_units", "units_to_dict"]
 
 LAYERS_SHOWN = 8
 """Models with more layers show the first ones and how many follow; the plan has them all."""
@@ -40,7 +41,9 @@ def print_plan(plan: Plan, bundle: Path | None = None) -> None:
         table.add_row("", "", "", _dense(outside))
     console.print(table)
     if len(layers) > LAYERS_SHOWN:
-        console.print(f"... and {len(layers) - LAYERS_SHOWN} more layers (hetc inspect --json shows all)")
+        console.print(
+            f"... and {counted(len(layers) - LAYERS_SHOWN, 'more layer')} (hetc inspect --json shows all)"
+        )
     shares = "digital {:.2f} %, analog {:.2f} %, uncounted {:.2f} %".format(*plan.shares.percent())
     console.print(f"parameters  {plan.model_parameters:,}: {shares} (router, embedding, norms)")
     profile = plan.profile
@@ -48,7 +51,7 @@ def print_plan(plan: Plan, bundle: Path | None = None) -> None:
     console.print(
         f"hardware    {profile.name}: tiles {profile.tile_rows} x {profile.tile_columns}, "
         f"DAC {_bits(profile.dac_bits)}, ADC {_bits(profile.adc_bits)}, bound {_bound(plan)}, "
-        f"range {_ranges(plan)}, scale per {profile.scale_mode}; {tiles} tiles"
+        f"range {_ranges(plan)}, scale per {profile.scale_mode}; {counted(tiles, 'tile')}"
     )
     console.print(
         f"noise       {profile.noise.name}, c = {profile.noise_scale:g}, t = {profile.drift_time:g}, "
@@ -62,7 +65,7 @@ def print_plan(plan: Plan, bundle: Path | None = None) -> None:
         console.print(f"budget      {plan.budget}")
     for finding in plan.findings:
         if not finding.raised:
-            console.print(f"left as is  {escape(str(finding))}")
+            console.print(f"left as is  {finding}")
     if bundle is not None:
         source = f" --source {plan.source['file']}" if plan.source["file"] else ""
         console.print(f"bundle      {bundle}")
@@ -93,7 +96,8 @@ def print_units(units: Sequence[Unit], parameters: int, findings: Iterable[Findi
     console = new_console()
     layers = {unit.layer for unit in units if unit.kind == "expert"}
     experts = sum(unit.kind == "expert" for unit in units)
-    console.print(f"{len(layers)} MoE layers, {experts} experts, {parameters:,} parameters")
+    sizes = (counted(len(layers), "MoE layer"), counted(experts, "expert"), counted(parameters, "parameter"))
+    console.print(", ".join(sizes))
     table = Table("kind", "units", "parameters", "share", box=None, pad_edge=False)
     for kind in dict.fromkeys(unit.kind for unit in units):
         chosen = [unit for unit in units if unit.kind == kind]
@@ -106,7 +110,7 @@ def print_units(units: Sequence[Unit], parameters: int, findings: Iterable[Findi
         if unit.counted and unit.unsupported:
             console.print(f"{unit.id} stays digital: {unit.unsupported}")
     for finding in findings:
-        console.print(escape(str(finding)))
+        console.print(str(finding))
 
 
 def units_to_dict(units: Sequence[Unit], parameters: int, findings: Iterable[Finding] = ()) -> dict[str, Any]:
@@ -126,9 +130,9 @@ def print_unit(
     console = new_console()
     console.print(f"{unit.id} is {unit.target}: {unit.reason} (rule {unit.rule})")
     for name, value in unit.score.items():
-        rank = "" if unit.rank is None else f", rank {unit.rank} of {unit.group_size}"
+        rank = "" if unit.rank is None else f", rank {unit.rank + 1} of {unit.group_size}"
         console.print(f"score {name} {value:.6g}{rank}")
-    console.print(f"{unit.parameters:,} parameters, {unit.tiles} tiles when analog")
+    console.print(f"{counted(unit.parameters, 'parameter')}, {counted(unit.tiles, 'tile')} when analog")
     for site, ranges in unit.input_ranges.items():
         numbers = " ".join(f"{value:.4g}" for value in ranges)
         recording = "its own" if unit.ranges_from == "own" else "its layer's"
@@ -144,7 +148,17 @@ def print_unit(
     else:
         console.print(f"digital from --digital-frac {float(flip):g} on, analog below")
     for finding in findings:
-        console.print(escape(str(finding)))
+        console.print(str(finding))
+
+
+def print_scores(scores: Scores) -> None:
+    """What was measured, for how many units, and where."""
+    console = new_console()
+    for name, values in scores.values.items():
+        low, high = min(values.values(), default=0.0), max(values.values(), default=0.0)
+        console.print(f"score {name}: {counted(len(values), 'unit')}, {low:.6g} to {high:.6g}")
+    for key, value in scores.origin.items():
+        console.print(f"{key}  {value}")
 
 
 def print_checks(checks: Iterable[Check]) -> None:
@@ -153,7 +167,7 @@ def print_checks(checks: Iterable[Check]) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     for check in checks:
         colour = {"ok": "green", "failed": "red"}.get(check.status, "yellow")
-        table.add_row(f"[{colour}]{check.status}[/]", check.name, escape(check.detail))
+        table.add_row(Text(check.status, colour), check.name, check.detail)
     console.print(table)
 
 
@@ -161,7 +175,7 @@ def _ranges(plan: Plan) -> str:
     if plan.range_rule == "dynamic":
         return "per vector"
     borrowed = sum(unit.ranges_from == "layer" for unit in plan.units)
-    return plan.range_rule + (f" ({borrowed} units take their layer's)" if borrowed else "")
+    return plan.range_rule + (f" ({counted(borrowed, 'unit')} of their layer's)" if borrowed else "")
 
 
 def _bound(plan: Plan) -> str:
@@ -170,11 +184,3 @@ def _bound(plan: Plan) -> str:
 
 def _bits(bits: int) -> str:
     return f"{bits} bit" if bits else "none"
-
-
-def new_console() -> Console:
-    """Plain and wide when not a terminal."""
-    console = Console(highlight=False, soft_wrap=True)
-    if not console.is_terminal:
-        console.width = 200
-    return console

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from hetc.base.quantity import quantity
-from hetc.cli.summary import new_console
+from hetc.cli.output import new_console
 from hetc.tuning.shares import Tuning
 
 __all__ = ["print_tuning"]

@@ -8,7 +8,8 @@ from typing import Any
 
 from hetc.base.errors import InvalidInputError, UsageError
 from hetc.base.output import whole_folder
-from hetc.bundle.bundle import MANIFEST, Bundle, load_bundle
+from hetc.bundle.bundle import Bundle, load_bundle
+from hetc.bundle.files import MANIFEST
 from hetc.bundle.writer import write_bundle
 from hetc.compiler.loading import ModelLike, find_model, load_moe_model
 from hetc.compiler.placement import Placement, make_plan
@@ -144,7 +145,7 @@ def _check_plan(plan: Plan, units: tuple[Unit, ...]) -> None:
                 "made for another one"
             )
         if planned.target == "analog" and (unit.unsupported or not unit.counted):
-            reason = unit.unsupported or f"a {unit.kind} is always digital"
+            reason = unit.unsupported or f"units of kind {unit.kind} are always digital"
             raise InvalidInputError(f"plan: unit {planned.id!r} cannot be analog: {reason}")
     if known:
         raise InvalidInputError(f"plan: unit {next(iter(known))!r} of the model has no target")

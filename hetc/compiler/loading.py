@@ -14,7 +14,8 @@ import onnx
 import onnx_ir as ir
 
 from hetc.base.errors import InvalidInputError, UsageError
-from hetc.bundle.bundle import MANIFEST, Bundle, load_bundle
+from hetc.bundle.bundle import Bundle, load_bundle
+from hetc.bundle.files import MANIFEST, PARTITIONS, PLAN, describe, is_bundle
 from hetc.model.load import LoadedModel, load_model
 from hetc.passes.rewrite.raise_experts import RaiseExperts
 from hetc.passes.run_passes import run_passes
@@ -57,9 +58,11 @@ def open_placed(path: str | Path, *, allow_partial: bool = False) -> Bundle | Pl
         InvalidInputError: It cannot be read.
     """
     path = Path(path)
-    if (path / MANIFEST).is_file():
+    if is_bundle(path):
         return load_bundle(path)
     if path.suffix == ".json" and path.is_file():
+        if path.name in (MANIFEST, PARTITIONS):
+            raise UsageError(f"{path} is {describe(path)}; give the folder, or its {PLAN}")
         return Plan.load(path)
     return load_moe_model(path, allow_partial=allow_partial)
 
@@ -73,7 +76,9 @@ def find_model(path: Path) -> Path:
     if path.is_dir():
         return _model_in(path)
     if path.suffix == ".json" and path.is_file():
-        raise UsageError(f"{path} is no model; a plan is followed by `hetc compile MODEL --plan {path}`")
+        raise UsageError(
+            f"{path} is {describe(path)}, no model; a plan is followed by `hetc compile MODEL --plan {path}`"
+        )
     if path.suffix == ".safetensors" and path.is_file():
         raise UsageError(f"{path} holds weights or measurements, not a graph; give a model's .onnx file")
     if not path.is_file():
@@ -82,7 +87,7 @@ def find_model(path: Path) -> Path:
 
 
 def _model_in(folder: Path) -> Path:
-    if (folder / MANIFEST).is_file():
+    if is_bundle(folder):
         source = load_bundle(folder).plan.source["file"]
         made_of = f", such as {source}" if source else ""
         raise UsageError(f"{folder} is a bundle; give the model that it was compiled from{made_of}")
@@ -96,7 +101,9 @@ def _model_in(folder: Path) -> Path:
         raise UsageError(
             f"{folder} is a checkpoint; make a model of it first: hetc export {folder} -o {folder.name}-onnx"
         )
-    raise UsageError(f"{folder} holds no .onnx file")
+    raise UsageError(
+        f"{folder} is {describe(folder)}; give a model's .onnx file, or the folder that holds it"
+    )
 
 
 def _unknown_spellings(findings: Iterable[Finding]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hetc.base.errors import UsageError
-from hetc.base.reading import parse_toml, read_text
+from hetc.base.reading import parse_toml, read_text, read_toml
 from hetc.base.schema import check_record
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "LinkCosts",
     "built_in_costs",
     "cost_file_text",
+    "is_cost_profile",
     "load_costs",
 ]
 
@@ -127,6 +128,14 @@ def cost_file_text(name_or_path: str | Path) -> str:
         raise UsageError(
             f"cost profile {str(name_or_path)!r} is neither a file nor one of {', '.join(built_in_costs())}"
         ) from error
+
+
+def is_cost_profile(name_or_path: str | Path) -> bool:
+    """Whether this is a cost profile, and no hardware profile: a built-in one, or a file with its tables."""
+    if str(name_or_path) in built_in_costs():
+        return True
+    path = Path(name_or_path)
+    return path.is_file() and bool({"digital", "analog", "link"} & read_toml(path, "profile").keys())
 
 
 def load_costs(name_or_path: str | Path = DEFAULT_COSTS) -> CostProfile:

@@ -22,7 +22,7 @@ from hetc.base.errors import UsageError
 from hetc.base.output import whole_file
 from hetc.base.progress import progress
 from hetc.base.version import __version__
-from hetc.bundle.bundle import PLAN
+from hetc.bundle.files import PLAN
 from hetc.compiler.compile import compile
 from hetc.compiler.loading import load_moe_model
 from hetc.compiler.placement import Placement, make_plan

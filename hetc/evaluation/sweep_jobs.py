@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from hetc.bundle.bundle import PLAN, Bundle, load_bundle
+from hetc.bundle.bundle import Bundle, load_bundle
+from hetc.bundle.files import PLAN
 from hetc.evaluation.results import score_label
 from hetc.evaluation.running import Running, running
 from hetc.evaluation.sweep_spec import Sweep

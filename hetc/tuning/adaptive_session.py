@@ -8,7 +8,8 @@ from types import MappingProxyType
 
 import onnxruntime
 
-from hetc.bundle.bundle import MODEL, Bundle
+from hetc.bundle.bundle import Bundle
+from hetc.bundle.files import MODEL
 from hetc.bundle.noise_probe import PROGRAMMING, NoiseProbe, mean_noise
 from hetc.plan.fractions import DigitalFraction
 from hetc.plan.targets import targets_at

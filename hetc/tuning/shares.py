@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hetc.base.errors import InvalidInputError, UsageError
-from hetc.bundle.bundle import TUNING
+from hetc.bundle.files import TUNING
 from hetc.plan.fractions import DigitalFraction
 
 __all__ = ["TunedShare", "Tuning", "choose_share", "load_tuning"]

@@ -19,7 +19,8 @@ from hetc.base.choices import choose
 from hetc.base.errors import UsageError
 from hetc.base.output import whole_file
 from hetc.base.progress import progress
-from hetc.bundle.bundle import TUNING, Bundle, BundleLike, opened_bundle
+from hetc.bundle.bundle import Bundle, BundleLike, opened_bundle
+from hetc.bundle.files import TUNING
 from hetc.bundle.noise_probe import mean_noise
 from hetc.costing.cost import CostBasis
 from hetc.costing.profile import load_costs

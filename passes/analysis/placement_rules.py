@@ -41,7 +41,7 @@ Decision = Union[tuple[Target, str], None]
 
 def always_digital(unit: Unit, request: Request) -> Decision:
     """Routers and embeddings, which are not counted either."""
-    return None if unit.counted else ("digital", f"a {unit.kind} is never placed analog")
+    return None if unit.counted else ("digital", f"units of kind {unit.kind} are never placed analog")
 
 
 def unsupported(unit: Unit, request: Request) -> Decision:

@@ -13,7 +13,7 @@ from models import moe_model
 
 import hetc
 from hetc.base.errors import InvalidInputError
-from hetc.bundle.bundle import PORTABLE_MODEL
+from hetc.bundle.files import PORTABLE_MODEL
 from hetc.model.external_tensors import data_file, external_tensors, tensor_at, tensor_slots
 
 TOKENS = {"input_ids": np.arange(8)}

@@ -18,7 +18,8 @@ from safetensors.numpy import load_file
 from hetc.base.errors import InvalidInputError, UsageError
 from hetc.bundle.bake import bake_bundle
 from hetc.bundle.bundle import Bundle
-from hetc.bundle.partition import PARTITIONS, partition_bundle
+from hetc.bundle.files import PARTITIONS
+from hetc.bundle.partition import partition_bundle
 from hetc.compiler.compile import compile
 from hetc.compiler.placement import Placement, make_plan
 from hetc.hardware.profile import Profile

@@ -43,7 +43,7 @@ def test_a_bundle_is_no_model(bundle: Bundle) -> None:
 def test_other_things_are_named(tmp_path: Path, bundle: Bundle) -> None:
     with pytest.raises(UsageError, match="no such file"):
         find_model(tmp_path / "nowhere.onnx")
-    with pytest.raises(UsageError, match=r"holds no \.onnx file"):
+    with pytest.raises(UsageError, match=r"is a folder without a model; give a model's \.onnx file"):
         find_model(tmp_path)
     with pytest.raises(UsageError, match="hetc compile MODEL --plan"):
         find_model(bundle.path / "plan.json")

@@ -19,7 +19,8 @@ from programmings import programmings
 
 from hetc.base.errors import UsageError
 from hetc.bundle.bake import bake_bundle
-from hetc.bundle.bundle import TUNING, Bundle, load_bundle
+from hetc.bundle.bundle import Bundle, load_bundle
+from hetc.bundle.files import TUNING
 from hetc.bundle.noise_probe import NoiseProbe, mean_noise
 from hetc.compiler.compile import compile
 from hetc.costing.cost import CostBasis

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hetc.base.errors import InvalidInputError, UsageError
-from hetc.bundle.bundle import MANIFEST, TUNING, Bundle, load_bundle
+from hetc.bundle.bundle import Bundle, load_bundle
+from hetc.bundle.files import MANIFEST, TUNING
 from hetc.compiler.compile import compile
 from hetc.costing.cost import CostBasis
 from hetc.costing.profile import load_costs
