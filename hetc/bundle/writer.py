@@ -15,11 +15,12 @@ import onnx_ir as ir
 
 from hetc.base.bring_files import bring_files
 from hetc.base.errors import InvalidInputError
+from hetc.base.reading import read_json
 from hetc.bundle.bundle import file_identity
 from hetc.bundle.files import MANIFEST, MODEL, PLAN, PORTABLE_MODEL, WEIGHTS
 from hetc.model.external_tensors import data_file, external_tensors, tensor_at
 from hetc.model.load import sha256
-from hetc.model.text_files import TEXT_FILES
+from hetc.model.text_files import copy_text_files, lies_in
 from hetc.model.weight_file import WeightFile
 from hetc.model.weight_pass import FileIdentity
 from hetc.model.weights import measured_files
@@ -31,6 +32,7 @@ from hetc.runtimes.onnxruntime.session import require_opens
 
 __all__ = ["finish_bundle", "save_model", "write_bundle"]
 
+GENAI_CONFIG = "genai_config.json"
 INLINE = "inline.bin"
 """Where tensors go that the model held itself."""
 
@@ -96,9 +98,15 @@ def finish_bundle(
         hashes: The sha256 of files that need not be read again.
         linked: Whether those files were hard-linked.
         baked: What `Bundle.baked` is to be.
+
+    Raises:
+        InvalidInputError: A damaged genai_config.json.
     """
     if text_from is not None:
-        _copy_text_files(text_from, folder, library)
+        copy_text_files(text_from, folder)
+        genai = text_from / GENAI_CONFIG
+        if lies_in(text_from, genai):
+            _write_genai_config(genai, folder / GENAI_CONFIG, library)
     known = hashes or {}
     files = {
         file.relative_to(folder).as_posix(): _entry(file, known.get(file), linked=linked and file in known)
@@ -147,20 +155,21 @@ def _move_inline(model: ir.Model, folder: Path) -> None:
         path.parent.rmdir()  # nothing lies in a file
 
 
-def _copy_text_files(source: Path, folder: Path, library: Path | None) -> None:
-    for name in TEXT_FILES:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, folder / name)
-    genai = source / "genai_config.json"
-    if genai.is_file():
-        config = json.loads(genai.read_text("utf-8"))
+def _write_genai_config(source: Path, target: Path, library: Path | None) -> None:
+    """Brings onnxruntime-genai's configuration along, for the bundle's model and library."""
+    config = read_json(source, "configuration")
+    try:
         decoder = config["model"]["decoder"]
         decoder["filename"] = MODEL
         options = decoder.setdefault("session_options", {})
         options.pop("custom_ops_library", None)
         if library is not None:
             options["custom_ops_library"] = library.as_posix()
-        (folder / genai.name).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+    except (AttributeError, KeyError, TypeError) as error:
+        raise InvalidInputError(
+            f"configuration {source}: model.decoder or its session_options is no table; mend or remove it"
+        ) from error
+    target.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 
 
 def _entry(file: Path, digest: str | None, *, linked: bool) -> dict[str, Any]:

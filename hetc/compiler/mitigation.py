@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from hetc.bundle.writer import save_model
 from hetc.compiler.loading import find_model, load_moe_model
 from hetc.compiler.recording import calibrate
 from hetc.model.inputs import first_step
-from hetc.model.text_files import TEXT_FILES
+from hetc.model.text_files import copy_text_files
 from hetc.model.tokens import TokensLike, token_windows
 from hetc.model.weight_file import WeightFile, weights_folder
 from hetc.passes.mitigate.replace_experts import ReplaceExperts
@@ -92,9 +91,7 @@ def mitigate(
         with WeightFile(folder / WEIGHT_FILE, folder) as weights:
             weights.take(loaded.model)
         save_model(loaded.model, folder / MODEL)
-        for name in TEXT_FILES:
-            if (source.parent / name).is_file():
-                shutil.copyfile(source.parent / name, folder / name)
+        copy_text_files(source.parent, folder)
     return done
 
 

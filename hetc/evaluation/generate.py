@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hetc.base.errors import InvalidInputError
+from hetc.base.reading import read_json
 from hetc.model.inputs import first_step, next_step
+from hetc.model.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -32,11 +33,7 @@ def generate_text(
     Raises:
         InvalidInputError: No tokenizer, or not a cached language model.
     """
-    from tokenizers import Tokenizer
-
-    if not (folder / "tokenizer.json").is_file():
-        raise InvalidInputError(f"{folder} has no tokenizer.json; export the model with its tokenizer")
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = load_tokenizer(folder)
     tokens = tokenizer.encode(prompt).ids
     if not tokens:
         raise InvalidInputError("the prompt has no tokens; give some text to continue")
@@ -75,9 +72,17 @@ def generate_tokens(
 
 
 def end_tokens(folder: Path) -> frozenset[int]:
-    """The tokens that end a text, by the `config.json` of a folder."""
-    config = folder / "config.json"
-    if not config.is_file():
+    """The tokens that end a text, by the `config.json` of a folder.
+
+    Raises:
+        InvalidInputError: A damaged one.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
         return frozenset()
-    end = json.loads(config.read_text("utf-8")).get("eos_token_id")
-    return frozenset(end if isinstance(end, list) else [] if end is None else [end])
+    config = read_json(path, "configuration")
+    end = config.get("eos_token_id") if isinstance(config, dict) else "no table"
+    tokens = end if isinstance(end, list) else [] if end is None else [end]
+    if not all(isinstance(token, int) for token in tokens):
+        raise InvalidInputError(f"configuration {path}: eos_token_id must be a token or a list of tokens")
+    return frozenset(tokens)

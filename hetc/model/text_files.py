@@ -1,6 +1,15 @@
 """The files beside a model that turn text into tokens and back."""
 
-__all__ = ["TEXT_FILES"]
+from __future__ import annotations
+
+import logging
+import shutil
+import stat
+from pathlib import Path
+
+__all__ = ["TEXT_FILES", "copy_text_files", "lies_in"]
+
+logger = logging.getLogger(__name__)
 
 TEXT_FILES = (
     "config.json",
@@ -15,3 +24,31 @@ TEXT_FILES = (
     "chat_template.jinja",
 )
 """They are copied as they are, where a checkpoint or model has them."""
+
+
+def copy_text_files(source: Path, target: Path) -> None:
+    """Copies the text files of one folder into another; what leads out of the folder stays behind."""
+    for name in TEXT_FILES:
+        if lies_in(source, source / name):
+            shutil.copyfile(source / name, target / name)
+
+
+def lies_in(folder: Path, file: Path) -> bool:
+    """Whether a path is a regular file that belongs to a folder: what is shared must not take others along.
+
+    A link may lead to another file of the folder, or, in Hugging Face's cache, from a snapshot to its blobs.
+    """
+    try:
+        real = file.resolve(strict=True)
+        if not stat.S_ISREG(real.stat().st_mode):
+            return False
+    except (OSError, RuntimeError):  # nothing is there, a link leads nowhere, or round in a circle
+        return False
+    real_folder = folder.resolve()
+    homes = [real_folder]
+    if real_folder.parent.name == "snapshots":
+        homes.append(real_folder.parent.parent / "blobs")
+    if any(home in real.parents for home in homes):
+        return True
+    logger.warning("%s leads out of its folder, to %s, and stays behind; put a copy there", file, real)
+    return False

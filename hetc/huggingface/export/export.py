@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from pathlib import Path
 
 import onnx_ir as ir
@@ -28,7 +27,7 @@ from hetc.huggingface.export.tensor_files import TensorFiles
 from hetc.huggingface.export.tracing import trace
 from hetc.huggingface.export.weight_names import WeightPlaces, find_weights
 from hetc.huggingface.export.weights import AttachWeights, expert_weights
-from hetc.model.text_files import TEXT_FILES
+from hetc.model.text_files import copy_text_files
 from hetc.operators.schemas import DOMAIN
 from hetc.passes.rewrite.expand_experts import ExpandExperts
 from hetc.passes.run_passes import run_passes
@@ -73,9 +72,7 @@ def export(source: str | Path, output: str | Path, *, link: bool = False, force:
             places = find_weights(skeleton, tensors, files)
         brought = sorted(file for file in places.files if file.parent != staging)
         bring_files({file: staging / file.name for file in brought}, link=link)
-        for name in TEXT_FILES:
-            if (folder / name).is_file():
-                shutil.copyfile(folder / name, staging / name)
+        copy_text_files(folder, staging)
         _write_model(skeleton, places, staging)
     return output / MODEL_FILE
 
