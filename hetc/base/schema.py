@@ -19,6 +19,8 @@ SCHEMAS = {
     "costs": "hetc.costing",
     "scores": "hetc.plan",
     "calibration": "hetc.plan",
+    "manifest": "hetc.bundle",
+    "tune": "hetc.tuning",
 }
 """Every schema by name, and the room whose folder holds it as `NAME.schema.json`."""
 

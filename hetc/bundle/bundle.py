@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
 from hetc.base.errors import InvalidInputError, UsageError
+from hetc.base.reading import read_json
+from hetc.base.schema import check_record
 from hetc.bundle.files import MANIFEST, MODEL, PLAN, PORTABLE_MODEL, TUNING, describe, is_bundle
 from hetc.operators.words import Mode, Store
 from hetc.plan.fractions import DigitalFraction, FractionLike
@@ -215,13 +216,13 @@ def _read_manifest(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any
         raise UsageError(f"bundle {path}: no such folder")
     if not is_bundle(path):
         raise UsageError(f"{path} is {describe(path)}; give a bundle, the folder that `hetc compile` writes")
+    where = f"bundle {path}: {MANIFEST}"
     try:
-        record = json.loads((path / MANIFEST).read_text("utf-8"))
-        manifest = record["files"]
-    except (OSError, ValueError, KeyError) as error:
-        raise InvalidInputError(
-            f"bundle {path}: {MANIFEST} is missing or damaged; compile it again"
-        ) from error
+        record = read_json(path / MANIFEST, "manifest")
+    except (InvalidInputError, UsageError) as error:
+        raise InvalidInputError(f"{where} is missing or damaged ({error}); compile it again") from error
+    check_record(record, "manifest", where)
+    manifest = record["files"]
     manifest.pop(TUNING, None)  # hetc 0.1.0 listed it
     for name, entry in manifest.items():
         file = path / name

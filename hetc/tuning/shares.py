@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from hetc.base.errors import InvalidInputError, UsageError
+from hetc.base.reading import read_json
+from hetc.base.schema import check_record
 from hetc.bundle.files import TUNING
 from hetc.plan.fractions import DigitalFraction
 
@@ -79,19 +80,19 @@ def load_tuning(folder: Path) -> Tuning:
     path = folder / TUNING
     if not path.is_file():
         raise UsageError(f"bundle {folder} was never tuned; run `hetc tune {folder} --data FILE`")
+    record = read_json(path, "tuning")
+    check_record(record, "tune", f"tuning {path}")
     try:
-        record = json.loads(path.read_text("utf-8"))
-        shares = tuple(_tuned_share(**share) for share in record.pop("shares"))
+        shares = tuple(
+            TunedShare(**{**share, "digital_frac": DigitalFraction(share["digital_frac"])})
+            for share in record.pop("shares")
+        )
         chosen = tuple(
             (time, None if share is None else DigitalFraction(share)) for time, share in record.pop("chosen")
         )
-        return Tuning(**record, shares=shares, chosen=chosen)
-    except (ValueError, TypeError, KeyError, UsageError) as error:
-        raise InvalidInputError(f"{path} is damaged: {error}; run `hetc tune` again") from error
-
-
-def _tuned_share(digital_frac: str, **seen: float) -> TunedShare:
-    return TunedShare(DigitalFraction(digital_frac), **seen)
+    except UsageError as error:
+        raise InvalidInputError(f"tuning {path}: {error}; run `hetc tune` again") from error
+    return Tuning(**record, shares=shares, chosen=chosen)
 
 
 def choose_share(

@@ -16,7 +16,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from hetc.base.choices import choose
-from hetc.base.errors import UsageError
+from hetc.base.errors import InvalidInputError, UsageError
 from hetc.base.output import whole_file
 from hetc.base.progress import progress
 from hetc.bundle.bundle import Bundle, BundleLike, opened_bundle
@@ -74,6 +74,7 @@ def tune(
         threads: Threads of each session; None leaves it to ONNX Runtime.
 
     Raises:
+        InvalidInputError: Tokens that cannot be used, or a model that puts out infinite or no numbers.
         UsageError: A baked bundle, one without analog experts, or a bound that makes no sense.
         RuntimeMissingError: The library or ONNX Runtime is missing or too old.
     """
@@ -88,6 +89,10 @@ def tune(
     def measure(**choices: object) -> float:
         session = bundle.session(threads=threads, **choices)  # type: ignore[arg-type]
         losses, hits = session_predict(session)(tokens)
+        if not np.isfinite(losses).all():
+            raise InvalidInputError(
+                f"bundle {bundle.path}: its logits are infinite or no numbers; see hetc verify"
+            )
         return float(losses.mean() if metric == "loss" else hits.mean())
 
     candidates = _shares(bundle)

@@ -185,8 +185,28 @@ def test_refusals(bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="hetc tune"):
         untuned.session(target_loss=3.0)
     (untuned.path / TUNING).write_text("{}")
-    with pytest.raises(InvalidInputError, match="damaged"):
+    with pytest.raises(InvalidInputError, match=r"tuning .*: metric is missing"):
         load_tuning(untuned.path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("metric", "taste", "metric is .taste.; it must be one of"),
+        ("reference", float("nan"), "reference is nan"),
+        ("shares", [], "shares is .*; it must be a list of at least 1"),
+        ("shares", {}, "shares is .*; it must be a list"),
+        ("seeds", 1.5, "seeds is 1.5; it must be a whole number"),
+        ("chosen", [[0, "1/0"]], "1/0"),
+        ("chosen", [[0]], "chosen"),
+        ("chosen", [[0, 0.5]], "chosen"),
+        ("more", 1, "unknown key more"),
+    ],
+)
+def test_a_damaged_tuning(tuning: Tuning, tmp_path: Path, key: str, value: object, message: str) -> None:
+    (tmp_path / TUNING).write_text(json.dumps({**tuning.to_dict(), key: value}))
+    with pytest.raises(InvalidInputError, match=message):
+        load_tuning(tmp_path)
 
 
 def test_command(tmp_path: Path) -> None:
