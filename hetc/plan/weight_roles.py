@@ -1,4 +1,8 @@
-"""What the names of a checkpoint say: which unit a weight belongs to, and what units are called."""
+"""What names say of a weight: which unit it belongs to, and what units are called.
+
+A checkpoint's weight is called `model.layers.3.self_attn.q_proj.weight`, a node that multiplies by it
+`/model/layers.3/self_attn/q_proj/MatMul`, the scope of that node `model.layers.3.self_attn.q_proj`.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +11,43 @@ from dataclasses import dataclass
 
 from hetc.plan.words import Kind
 
-__all__ = ["WeightRole", "layer_name", "unit_id", "unit_of_weight"]
+__all__ = ["WeightRole", "layer_name", "unit_id", "unit_of_scope", "unit_of_weight"]
 
-# First match wins. Groups: layer (where there is one) and projection.
-WEIGHT_NAMES: tuple[tuple[Kind, str], ...] = (
-    ("router", r"layers\.(?P<layer>\d+)\.\w+\.(?P<projection>gate|router|shared_expert_gate)\.\w+$"),
-    ("shared_expert", r"layers\.(?P<layer>\d+)\..*shared_experts?\.(?P<projection>\w+)\.(weight|bias)$"),
-    ("attention", r"layers\.(?P<layer>\d+)\.(self_attn|attention|attn)\.(?P<projection>\w+)\.(weight|bias)$"),
+LAYER = re.compile(r"(?:^|[./])(?:layers?|blocks?|h)[._](?P<layer>\d+)[./](?P<rest>.+)$")
+EXPERTS = re.compile(r"(?:^|[./])experts?[./]")
+NO_MATRIX = re.compile(r"norm|rotary")
+"""Parts of a layer whose weights belong to no unit."""
+
+# What a layer's weights are called after `layers.3.`; first match wins.
+IN_LAYER: tuple[tuple[Kind, re.Pattern[str]], ...] = (
+    (
+        "attention",
+        re.compile(r"(?:^|[./])(?:self_attn|self_attention|linear_attn|attention|attn)[./](?P<projection>.+)"),
+    ),
+    ("router", re.compile(r"(?:^|[./])(?P<projection>shared_expert_gate)(?:[./]|$)")),
+    ("shared_expert", re.compile(r"shared_(?:experts?|mlp)[./](?P<projection>.+)")),
+    ("router", re.compile(r"[./](?P<projection>gate|router)(?:[./]|$)")),
     (
         "dense_mlp",
-        r"layers\.(?P<layer>\d+)\.(mlp|feed_forward)\.(?P<projection>\w+_proj|w[123]|fc[12])\.(weight|bias)$",
+        re.compile(
+            r"(?:^|[./])(?:mlp|feed_forward)[./]"
+            r"(?P<projection>\w+_proj|w[123]|fc[12]|c_fc|dense_h_to_4h|dense_4h_to_h)(?:[./]|$)"
+        ),
     ),
-    ("lm_head", r"(^|\.)(?P<projection>lm_head)\.(weight|bias)$"),
-    ("embedding", r"(^|\.)(?P<projection>embed_tokens|wte|word_embeddings)\.weight$"),
 )
+OUTSIDE: tuple[tuple[Kind, re.Pattern[str]], ...] = (
+    ("lm_head", re.compile(r"(?:^|[./])(?P<projection>lm_head)(?:[./]|$)")),
+    ("embedding", re.compile(r"(?:^|[./])(?P<projection>embed_tokens|wte|word_embeddings)[./]weight")),
+)
+WEIGHT = re.compile(r"[./](?:weight\w*|kernel|bias)$")
+"""How the names of weights end; a router has others besides, such as the correction of its scores."""
+ENDING = re.compile(r"(?:^|[./])(?:weight\w*|kernel|bias|linear|float32|[A-Z]\w*|mm|addmm|matmul)(?:_\d+)?$")
+"""What follows the projection: the tensor's or the operator's own name."""
 
 
 @dataclass(frozen=True)
 class WeightRole:
-    """What the name of a weight outside the experts says.
+    """What names say of a weight outside the experts.
 
     Attributes:
         kind: Kind of its unit.
@@ -45,12 +67,25 @@ class WeightRole:
 
 def unit_of_weight(name: str) -> WeightRole | None:
     """The role of a checkpoint's weight by its name; None for norms, experts and names that say nothing."""
-    if "norm" in name.rsplit(".", 2)[-2:][0]:
+    role = unit_of_scope(name)
+    return role if role is not None and (role.kind == "router" or WEIGHT.search(name)) else None
+
+
+def unit_of_scope(name: str) -> WeightRole | None:
+    """The role of the weight of a product, by the name of its node or scope; None where it says nothing."""
+    if inside := LAYER.search(name):
+        layer, rest = int(inside["layer"]), inside["rest"]
+        if EXPERTS.search(rest):
+            return None
+        for kind, pattern in IN_LAYER:
+            if match := pattern.search(rest):
+                projection = _without_ending(match["projection"]) or kind
+                last = _without_ending(rest).replace("/", ".").rsplit(".", 1)[-1]
+                return None if NO_MATRIX.search(last) else WeightRole(kind, layer, projection)
         return None
-    for kind, pattern in WEIGHT_NAMES:
-        if match := re.search(pattern, name):
-            layer = int(match["layer"]) if "layer" in match.groupdict() else None
-            return WeightRole(kind, layer, match["projection"])
+    for kind, pattern in OUTSIDE:
+        if match := pattern.search(name):
+            return WeightRole(kind, None, match["projection"])
     return None
 
 
@@ -64,3 +99,10 @@ def layer_name(path: str) -> str:
     """`layers.3` for `model.layers.3.mlp.experts`; without a layer, the path less `.experts`."""
     match = re.search(r"(?:^|\.)(layers\.\d+)\.", path)
     return match[1] if match else path.removesuffix(".experts")
+
+
+def _without_ending(path: str) -> str:
+    """`q_proj` of `q_proj/MatMul`, `q_proj.weight.float32`, `q_proj/MatMul_1` and `q_proj`."""
+    while (shorter := ENDING.sub("", path)) != path:
+        path = shorter
+    return path.replace("/", ".")

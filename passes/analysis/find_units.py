@@ -1,4 +1,4 @@
-"""Lists the units of a model: experts by their nodes, everything else by its checkpoint weight names.
+"""Lists the units of a model: experts by their nodes, everything else by `hetc.passes.analysis.unit_weights`.
 
 Precondition: MoE layers are canonical, one `hetc::Expert` or `hetc::Expert16` node per expert, named by
 its unit id (`layers.3.experts.17`). The graph isn't changed.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -20,9 +20,10 @@ from hetc.model.weights import FLOATS
 from hetc.operators.activations import ACTIVATIONS
 from hetc.operators.schemas import DOMAIN, EXPERT_OPERATORS
 from hetc.passes.analysis.unit_use import cache_widths, chosen_experts
+from hetc.passes.analysis.unit_weights import unit_weights
 from hetc.passes.analysis.weight_uses import products_of
 from hetc.plan.units import Matrix, Unit
-from hetc.plan.weight_roles import unit_id, unit_of_weight
+from hetc.plan.weight_roles import unit_id
 from hetc.plan.words import KINDS, Kind
 
 __all__ = ["find_units", "model_parameters"]
@@ -39,7 +40,7 @@ def find_units(model: ir.Model) -> tuple[Unit, ...]:
     Raises:
         InvalidInputError: No MoE layer was found; the message names the nearest thing to one.
     """
-    weights = _group_weights(model)
+    weights = unit_weights(model)
     experts = {
         _expert_id(node): node
         for node in model.graph
@@ -52,13 +53,13 @@ def find_units(model: ir.Model) -> tuple[Unit, ...]:
     size = Counter(layer for _, layer, _ in experts)
     cached = cache_widths(model.graph)
     units: list[Unit] = []
-    for kind, layer, expert in sorted([*weights, *experts], key=_model_order):
+    for kind, layer, expert in sorted([*((*key, None) for key in weights), *experts], key=_model_order):
         if kind == "expert":
             unit = _expert_unit(experts[kind, layer, expert], layer, expert, streams)
             chosen = chosen_experts(experts[kind, layer, expert]) or size[layer]
             units.append(replace(unit, load=chosen / size[layer]))
         else:
-            unit = _named_unit(kind, layer, weights[kind, layer, expert], streams)
+            unit = _named_unit(kind, layer, weights[kind, layer], streams)
             width = cached.get(layer, 0) if kind == "attention" and layer is not None else 0
             units.append(replace(unit, cache_width=width))
     logger.info("found %s units", len(units))
@@ -79,28 +80,6 @@ def _model_order(key: _Key) -> tuple[float, int, int]:
     return (position, KINDS.index(kind) if kind != "expert" else len(KINDS), expert or 0)
 
 
-def _group_weights(model: ir.Model) -> dict[_Key, list[tuple[str, ir.Value]]]:
-    """Weights of everything but experts as {unit: [(projection, initializer)]}."""
-    groups: dict[_Key, list[tuple[str, ir.Value]]] = defaultdict(list)
-    for name, value in model.graph.initializers.items():
-        role = unit_of_weight(name) if value.dtype in FLOATS else None
-        if role is not None:
-            groups[role.kind, role.layer, None].append((role.projection, value))
-    _untie(groups)
-    return groups
-
-
-def _untie(groups: dict[_Key, list[tuple[str, ir.Value]]]) -> None:
-    """A tied LM head is the embedding's tensor in a product: it counts once, as the LM head."""
-    if ("lm_head", None, None) in groups:
-        return
-    for _, value in groups.get(("embedding", None, None), []):
-        if any(True for _ in products_of(value)):
-            groups["lm_head", None, None] = [("lm_head", value)]
-            del groups["embedding", None, None]
-            return
-
-
 def _named_unit(
     kind: Kind, layer: int | None, weights: list[tuple[str, ir.Value]], streams: Iterable[int]
 ) -> Unit:
@@ -114,6 +93,8 @@ def _named_unit(
             nodes += [product.node.name or "" for product in products]
         else:
             unsupported = f"weight {value.name!r} is not the right operand of a MatMul or Gemm"
+    if not matrices:
+        unsupported = unsupported or "it has no matrix that is the right operand of a MatMul or Gemm"
     parameters = sum(_size(value) for _, value in weights)
     return Unit(
         unit_id(kind, layer), kind, layer, None, tuple(matrices), tuple(nodes), parameters, unsupported

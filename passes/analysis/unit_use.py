@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from hetc.operators.schemas import DOMAIN, EXPERT_OPERATORS
 
-__all__ = ["cache_widths", "chosen_experts", "leads_to_concat", "require_canonical"]
+__all__ = ["cache_widths", "canonical_ends", "chosen_experts", "leads_to_concat", "require_canonical"]
 
 CACHE_INPUT = re.compile(r"past_key_values\.(\d+)\.(key|value)$")
 
@@ -26,6 +26,24 @@ def chosen_experts(expert: ir.Node) -> int | None:
         value = node.inputs[operand]
     constant = value.const_value if value is not None else None
     return None if constant is None else int(constant.numpy().item())
+
+
+def canonical_ends(expert: ir.Node) -> tuple[list[ir.Value | None], list[ir.Node], ir.Value]:
+    """Where the routing enters the canonical layer of an expert whose rows are its own.
+
+    Returns:
+        The values that carry the routing, the nodes that take it in, and what the layer gives before its sum
+        over K is reshaped.
+    """
+    split = expert.inputs[0].producer()  # type: ignore[union-attr]
+    (concat,) = expert.outputs[0].consumers()
+    weighted = next(iter(concat.outputs[0].consumers()))
+    restored = next(iter(weighted.outputs[0].consumers()))
+    assert split is not None
+    routing = [split.inputs[1], *weighted.inputs, *restored.inputs[1:]]
+    ends = [split, weighted, restored, concat]
+    rows = split.inputs[0].producer() if split.inputs[0] is not None else None
+    return routing, [*ends, rows] if rows is not None else ends, restored.outputs[0]
 
 
 def cache_widths(graph: ir.Graph) -> dict[int, int]:

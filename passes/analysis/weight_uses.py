@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-__all__ = ["Product", "products_of", "swaps_two_axes", "turns_weight"]
+__all__ = ["Product", "bias_of", "products_of", "swaps_two_axes", "turns_weight"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,17 @@ def products_of(weight: ir.Value) -> Iterator[Product]:
     matrix, never a part of it, and needs only to know whether that is turned.
     """
     yield from _follow(weight, weight, transposed=False)
+
+
+def bias_of(product: Product) -> ir.Value | None:
+    """The initializer that is added to a product, seen through Cast and Identity; None if there is none."""
+    node = product.node
+    if node.op_type == "Gemm":
+        return _initializer(node.inputs[2]) if len(node.inputs) > 2 else None
+    users = node.outputs[0].consumers()
+    if len(users) != 1 or users[0].op_type != "Add":
+        return None
+    return next((one for value in users[0].inputs if (one := _initializer(value)) is not None), None)
 
 
 def turns_weight(node: ir.Node) -> bool | None:
@@ -74,3 +85,10 @@ def _follow(value: ir.Value, weight: ir.Value, *, transposed: bool) -> Iterator[
 def _attribute(node: ir.Node, name: str, default: float) -> float:
     attribute = node.attributes.get(name)
     return default if attribute is None else attribute.value
+
+
+def _initializer(value: ir.Value | None) -> ir.Value | None:
+    while value is not None and not value.is_initializer():
+        node = value.producer()
+        value = node.inputs[0] if node is not None and node.op_type in ("Cast", "Identity") else None
+    return value
