@@ -22,6 +22,7 @@ def inspect_command(path: Path, as_json: bool) -> None:
     from hetc.compiler.loading import open_placed
     from hetc.model.load import LoadedModel
     from hetc.passes.analysis.find_units import find_units, model_parameters
+    from hetc.passes.analysis.outside_units import find_outside
     from hetc.plan.scores import load_scores
     from hetc.plan.units import Unit
 
@@ -44,7 +45,8 @@ def inspect_command(path: Path, as_json: bool) -> None:
     if not opened.findings or any(finding.raised for finding in opened.findings):
         units = find_units(opened.model)
     parameters = model_parameters(opened.model)
+    findings = (*opened.findings, *find_outside(opened.model))
     if as_json:
-        print_json(units_to_dict(units, parameters, opened.findings))
+        print_json(units_to_dict(units, parameters, findings))
     else:
-        print_units(units, parameters, opened.findings)
+        print_units(units, parameters, findings)

@@ -15,6 +15,7 @@ from hetc.costing.profile import load_costs
 from hetc.hardware.profile import Profile
 from hetc.model.load import LoadedModel
 from hetc.passes.analysis.find_units import find_units, model_parameters
+from hetc.passes.analysis.outside_units import find_outside
 from hetc.passes.analysis.place_units import place_units
 from hetc.passes.analysis.score_experts import score_experts
 from hetc.passes.analysis.set_ranges import set_ranges
@@ -131,7 +132,7 @@ def make_plan(loaded: LoadedModel, placement: Placement, profile: Profile) -> Pl
         hetc={"version": __version__},
         range_rule="dynamic" if calibration is None else placement.range_rule or DEFAULT_RANGE_RULE,
         adc_bound_rule=placement.adc_bound_rule or "out_bound",
-        findings=loaded.findings,
+        findings=(*loaded.findings, *find_outside(loaded.model)),
         budget=spent,
     )
 

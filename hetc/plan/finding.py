@@ -1,4 +1,4 @@
-"""What was found of one MoE layer of a model, as plain data."""
+"""What was found in a model that needs saying, as plain data."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ __all__ = ["Finding"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One MoE layer that was not canonical, or what looked like one.
+    """One MoE layer that was not canonical, or what looked like one; or products that belong to no unit.
 
     Attributes:
-        layer: `layers.3`; the name of a node for a layer that was declined and has no number.
-        spelling: How it was written, or the spelling that comes nearest.
+        layer: `layers.3`; the name of a node for a layer that was declined and has no number; `model` for
+            what is no MoE layer.
+        spelling: How it was written, or the spelling that comes nearest; empty for what is no MoE layer.
         raised: Whether it is canonical now; if not, it stays as it is, and digital.
         reason: Why it was declined: the first thing that doesn't match; empty if it was raised.
         node: Name of the node that the reason is about; of the layer's first node if it was raised.
@@ -29,4 +30,6 @@ class Finding:
         """One line for people."""
         if self.raised:
             return f"{self.layer} was spelled {self.spelling}"
+        if not self.spelling:
+            return self.reason
         return f"{self.layer}: nearest is {self.spelling}, but at node {self.node!r} {self.reason}"

@@ -22,7 +22,9 @@ NO_MATRIX = re.compile(r"norm|rotary")
 IN_LAYER: tuple[tuple[Kind, re.Pattern[str]], ...] = (
     (
         "attention",
-        re.compile(r"(?:^|[./])(?:self_attn|self_attention|linear_attn|attention|attn)[./](?P<projection>.+)"),
+        re.compile(
+            r"(?:^|[./])(?:self_attn|self_attention|linear_attn|attention|attn)[./](?P<projection>.+)"
+        ),
     ),
     ("router", re.compile(r"(?:^|[./])(?P<projection>shared_expert_gate)(?:[./]|$)")),
     ("shared_expert", re.compile(r"shared_(?:experts?|mlp)[./](?P<projection>.+)")),

@@ -20,7 +20,7 @@ from hetc.model.weights import FLOATS
 from hetc.operators.activations import ACTIVATIONS
 from hetc.operators.schemas import DOMAIN, EXPERT_OPERATORS
 from hetc.passes.analysis.unit_use import cache_widths, chosen_experts
-from hetc.passes.analysis.unit_weights import unit_weights
+from hetc.passes.analysis.unit_weights import tied_copy, unit_weights
 from hetc.passes.analysis.weight_uses import products_of
 from hetc.plan.units import Matrix, Unit
 from hetc.plan.weight_roles import unit_id
@@ -67,8 +67,10 @@ def find_units(model: ir.Model) -> tuple[Unit, ...]:
 
 
 def model_parameters(model: ir.Model) -> int:
-    """All parameters: every floating-point initializer of one or more dimensions."""
-    return sum(_size(v) for v in model.graph.initializers.values() if v.dtype in FLOATS and v.shape)
+    """All parameters: every floating-point initializer of one or more dimensions; tied copies count once."""
+    copy = tied_copy(model)
+    weights = (value for value in model.graph.initializers.values() if value is not copy)
+    return sum(_size(value) for value in weights if value.dtype in FLOATS and value.shape)
 
 
 _Key = tuple[Kind, "int | None", "int | None"]

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from hetc.operators.schemas import DOMAIN, EXPERT_OPERATORS
 
-__all__ = ["ProductFlow", "is_constant"]
+__all__ = ["ProductFlow", "constant_source"]
 
 LEARNED_NOTHING = ("Shape", "Size")
 """What they give of a value says nothing of its numbers."""
@@ -19,6 +19,9 @@ ADDITIONS = ("Add", "Sum", "SkipLayerNormalization", "SkipSimplifiedLayerNormali
 KEEPS_SCORES = ("Add", "Cast", "Clip", "Concat", "Div", "Expand", "Identity", "Mul", "Reshape", "Squeeze")
 KEEPS_SCORES += ("Sub", "Tanh", "Transpose", "Unsqueeze", "Where", "Slice", "Dropout")
 """What may lie between a Softmax and the products of an attention."""
+KEEPS_NUMBERS = ("Cast", "DequantizeLinear", "Expand", "Identity", "Reshape", "Slice", "Split", "Squeeze")
+KEEPS_NUMBERS += ("Transpose", "Unsqueeze")
+"""What may lie between a constant and its use."""
 SEARCHED = 64
 """How many nodes may lie between an attention and its products."""
 
@@ -44,7 +47,7 @@ class ProductFlow:
         for _ in range(SEARCHED):
             if node is None or node in self.products:
                 return node
-            data = [one for one in node.inputs if one is not None and not is_constant(one)]
+            data = [one for one in node.inputs if one is not None and not _is_constant(one)]
             node = data[0].producer() if len(data) == 1 else None
         return None
 
@@ -113,7 +116,7 @@ class ProductFlow:
         return [
             value
             for value in node.inputs[:2]
-            if value is not None and value not in reached and not is_constant(value)
+            if value is not None and value not in reached and not _is_constant(value)
         ]
 
     def around_softmax(self, softmax: ir.Node) -> tuple[ir.Node, ir.Node, ir.Value | None] | None:
@@ -165,7 +168,7 @@ class ProductFlow:
         return (
             node.op_type in ("MatMul", "Einsum", "Gemm", "FusedMatMul")
             and node not in self.products
-            and not any(value is not None and is_constant(value) for value in node.inputs[:2])
+            and not any(value is not None and _is_constant(value) for value in node.inputs[:2])
         )
 
     def _only_feeds(self, product: ir.Node, inside: Collection[ir.Node]) -> bool:
@@ -191,19 +194,18 @@ class ProductFlow:
         return [-self.position[node] for node in makers if node is not None and node in self.position]
 
 
-def is_constant(value: ir.Value) -> bool:
-    """Whether a value is an initializer, or one that is only cast, turned or reshaped."""
-    while not value.is_initializer():
+def constant_source(value: ir.Value | None) -> ir.Value | None:
+    """The initializer or output of a Constant that a value is, but for type, shape and order; or None."""
+    while value is not None and not value.is_initializer():
         node = value.producer()
-        if node is None or node.op_type == "Constant":
-            return node is not None
-        if node.op_type not in ("Cast", "Expand", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"):
-            return False
-        first = node.inputs[0]
-        if first is None:
-            return False
-        value = first
-    return True
+        if node is not None and node.op_type == "Constant":
+            return value
+        value = node.inputs[0] if node is not None and node.op_type in KEEPS_NUMBERS else None
+    return value
+
+
+def _is_constant(value: ir.Value) -> bool:
+    return constant_source(value) is not None
 
 
 def _is_expert(node: ir.Node) -> bool:

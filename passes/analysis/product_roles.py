@@ -193,7 +193,7 @@ class _Roles:
 
     def _mlp(self, members: Sequence[ir.Node]) -> list[tuple[ir.Node, str]]:
         """The projections of an MLP with widths H -> I -> H, the last one first; none for anything else."""
-        sizes = {node: self._widths(node) for node in members}
+        sizes = {node: self.products[node].widths for node in members}
         gates = [(node, "shared_expert_gate") for node in members if sizes[node][1] == 1]
         rest = sorted((node for node in members if sizes[node][1] != 1), key=self.flow.position.__getitem__)
         if not rest:
@@ -207,9 +207,3 @@ class _Roles:
         else:
             return []
         return [(last, "down_proj"), *zip(first, names, strict=True), *gates]
-
-    def _widths(self, node: ir.Node) -> tuple[int, int]:
-        """Inputs and outputs of a product."""
-        product = self.products[node]
-        rows, columns = product.weight.shape.numpy()  # type: ignore[union-attr]
-        return (columns, rows) if product.transposed else (rows, columns)

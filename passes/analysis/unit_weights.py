@@ -11,43 +11,74 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import onnx_ir as ir
 
+from hetc.model.external_tensors import tensor_values
 from hetc.model.weights import FLOATS
 from hetc.passes.analysis.product_roles import structural_roles
 from hetc.passes.analysis.weight_uses import Product, bias_of, products_of
 from hetc.plan.weight_roles import WeightRole, unit_of_scope, unit_of_weight
 from hetc.plan.words import Kind
 
-__all__ = ["UnitKey", "unit_weights"]
+__all__ = ["UnitKey", "UnitWeights", "tied_copy", "unit_weights"]
 
 UnitKey = tuple[Kind, "int | None"]
 """Kind and layer: all that tells units apart that aren't experts."""
+UnitWeights = dict[UnitKey, list[tuple[str, ir.Value]]]
+"""Of each unit the projections and their initializers, in the model's order."""
+
+EMBEDDING: UnitKey = ("embedding", None)
+HEAD: UnitKey = ("lm_head", None)
+COMPARED = 16
+"""Rows by which a copy of a table is recognised."""
 
 SCOPES = ("pkg.torch.onnx.name_scopes", "namespace")
 """Metadata in which PyTorch's exporter says which module a node comes from, the outermost first."""
 
 
-def unit_weights(model: ir.Model) -> dict[UnitKey, list[tuple[str, ir.Value]]]:
-    """Weights and biases of everything but experts, as {unit: [(projection, initializer)]}.
+def unit_weights(model: ir.Model) -> UnitWeights:
+    """Weights and biases of everything but experts.
 
-    A tied LM head is the embedding's tensor in a product: it counts once, as the LM head.
+    A tied LM head is the embedding's table in a product, or a copy of it: it counts once, as the LM head.
     """
-    weights = {value: _products(value) for value in _weights(model)}
+    groups = _groups(model)
+    tables = groups.get(EMBEDDING, [])
+    if HEAD not in groups:
+        for _, table in tables:
+            if any(True for _ in products_of(table)):
+                groups[HEAD] = [("lm_head", table)]
+                del groups[EMBEDDING]
+                break
+    elif any(_is_copy(table, head) for _, table in tables for _, head in groups[HEAD]):
+        del groups[EMBEDDING]
+    return groups
+
+
+def tied_copy(model: ir.Model) -> ir.Value | None:
+    """The embedding's table where an exporter that folds constants wrote it again, turned, as the LM head."""
+    groups = _groups(model)
+    heads = [head for _, head in groups.get(HEAD, [])]
+    copies = (table for _, table in groups.get(EMBEDDING, []) if any(_is_copy(table, head) for head in heads))
+    return next(copies, None)
+
+
+def _groups(model: ir.Model) -> UnitWeights:
+    weights = {value: list(products_of(value)) for value in _weights(model)}
     roles = {value: role for value in weights if (role := unit_of_weight(value.name or "")) is not None}
     for value, products in weights.items():
-        if value not in roles and (role := _role_by_nodes(products)) is not None:
+        if value in roles and roles[value].kind == "lm_head" and not products and _is_looked_up(value):
+            roles[value] = WeightRole("embedding", None, "embed_tokens")  # a tied table, by its other name
+        elif value not in roles and (role := _role_by_nodes(products)) is not None:
             roles[value] = role
-    products = [product for value, found in weights.items() for product in found if _is_matrix(value)]
-    for value, role in structural_roles(model.graph, products, roles).items():
+    matrices = [product for found in weights.values() for product in found if _is_matrix(product)]
+    for value, role in structural_roles(model.graph, matrices, roles).items():
         roles.setdefault(value, role)
     _add_biases(weights, roles)
-    groups: dict[UnitKey, list[tuple[str, ir.Value]]] = defaultdict(list)
+    groups: UnitWeights = defaultdict(list)
     for value in weights:
         if value in roles:
-            role = roles[value]
-            groups[role.kind, role.layer].append((role.projection, value))
-    _untie(groups, weights)
+            groups[roles[value].kind, roles[value].layer].append((roles[value].projection, value))
     return groups
 
 
@@ -55,13 +86,15 @@ def _weights(model: ir.Model) -> Iterator[ir.Value]:
     return (value for value in model.graph.initializers.values() if value.dtype in FLOATS)
 
 
-def _products(value: ir.Value) -> list[Product]:
-    return list(products_of(value))
+def _is_matrix(product: Product) -> bool:
+    """Whether it takes more than one number, as the product that makes angles of positions does not."""
+    shape = product.weight.shape
+    return shape is not None and len(shape) == 2 and product.widths[0] > 1
 
 
-def _is_matrix(value: ir.Value) -> bool:
-    """Whether it is a matrix of more than a row or column, such as the frequencies of rotary positions."""
-    return value.shape is not None and len(value.shape) == 2 and 1 not in value.shape.dims[:1]
+def _is_looked_up(value: ir.Value) -> bool:
+    """Whether rows of a table are chosen by its users."""
+    return any(node.op_type == "Gather" and index == 0 for node, index in value.uses())
 
 
 def _role_by_nodes(products: list[Product]) -> WeightRole | None:
@@ -89,13 +122,14 @@ def _add_biases(weights: Mapping[ir.Value, list[Product]], roles: dict[ir.Value,
                 roles.setdefault(bias, roles[value])
 
 
-def _untie(
-    groups: dict[UnitKey, list[tuple[str, ir.Value]]], weights: Mapping[ir.Value, list[Product]]
-) -> None:
-    if ("lm_head", None) in groups:
-        return
-    for _, value in groups.get(("embedding", None), []):
-        if weights[value]:
-            groups["lm_head", None] = [("lm_head", value)]
-            del groups["embedding", None]
-            return
+def _is_copy(table: ir.Value, head: ir.Value) -> bool:
+    """Whether a matrix holds the numbers of a table, or of the table turned; rows here and there tell."""
+    if table is head or table.shape is None or head.shape is None or table.const_value is None:
+        return False
+    shape, other = table.shape.numpy(), head.shape.numpy()
+    if other not in (shape, shape[::-1]) or head.const_value is None:
+        return False
+    rows = np.linspace(0, shape[0] - 1, COMPARED).astype(np.int64)
+    numbers = tensor_values(head.const_value)
+    same = (numbers, numbers.T) if shape[0] == shape[1] else (numbers if other == shape else numbers.T,)
+    return any(np.array_equal(one[rows], tensor_values(table.const_value)[rows]) for one in same)

@@ -28,6 +28,13 @@ class Product:
     weight: ir.Value
     transposed: bool
 
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Inputs and outputs of the product; the weight is a matrix."""
+        assert self.weight.shape is not None
+        first, second = self.weight.shape.numpy()
+        return (second, first) if self.transposed else (first, second)
+
 
 def products_of(weight: ir.Value) -> Iterator[Product]:
     """The products whose right operand is `weight`, seen through Cast, Identity and Transpose.

@@ -17,8 +17,8 @@ import onnx_ir as ir
 
 from hetc.model.external_tensors import tensor_values
 from hetc.passes.analysis.unit_use import leads_to_concat, require_canonical
+from hetc.passes.analysis.unit_weights import unit_weights
 from hetc.passes.analysis.weight_uses import products_of
-from hetc.plan.weight_roles import unit_of_weight
 
 __all__ = ["ReplaceExperts"]
 
@@ -54,11 +54,13 @@ class ReplaceExperts(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         nodes = {node.name: node for node in model.graph}
-        routers = _routers(model.graph)
+        routers = _routers(model)
         for rare, popular in self.pairs.items():
             layer, _, index = rare.partition(".experts.")
             if layer not in routers:
-                logger.info("%s is not replaced: no product with weights of the name of a router", rare)
+                logger.info(
+                    "%s is not replaced: no product with weights is known to be its layer's router", rare
+                )
                 continue
             if not all(leads_to_concat(nodes[expert]) for expert in (rare, popular)):
                 logger.info("%s is not replaced: it or %s is already one of two copies", rare, popular)
@@ -70,13 +72,13 @@ class ReplaceExperts(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified=bool(self.replaced))
 
 
-def _routers(graph: ir.Graph) -> dict[str, ir.Node]:
+def _routers(model: ir.Model) -> dict[str, ir.Node]:
     """The product that gives each layer's router logits."""
     found = {}
-    for name, value in graph.initializers.items():
-        role = unit_of_weight(name)
-        if role is not None and role.kind == "router" and role.projection != "shared_expert_gate":
-            found.update({f"layers.{role.layer}": product.node for product in products_of(value)})
+    for (kind, layer), weights in unit_weights(model).items():
+        for projection, value in weights if kind == "router" else ():
+            if projection != "shared_expert_gate":
+                found.update({f"layers.{layer}": product.node for product in products_of(value)})
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 from exporters import (
@@ -13,10 +14,15 @@ from exporters import (
     with_scopes,
     with_torchscript_nodes,
 )
+from models import moe_model
 from places import SAMPLES
 
+from hetc.base.errors import UsageError
+from hetc.compiler.compile import plan_model
 from hetc.compiler.loading import load_moe_model
-from hetc.passes.analysis.find_units import find_units
+from hetc.passes.analysis.find_units import find_units, model_parameters
+from hetc.passes.analysis.outside_units import find_outside
+from hetc.passes.analysis.weight_uses import products_of
 from hetc.plan.units import Unit
 
 Change = Callable[[ir.Model], ir.Model]
@@ -54,3 +60,77 @@ def test_units_do_not_depend_on_the_exporter(sample: str, spelling: str) -> None
     for change in SPELLINGS[spelling]:
         change(model)
     assert sizes(find_units(model)) == expected
+
+
+def test_an_attention_operator_holds_its_products_together() -> None:
+    """As in models of ONNX Runtime's builder, but without a name."""
+    model = moe_model(layers=2, hidden=8)
+    for layer in range(2):
+        weight = model.graph.initializers[f"model.layers.{layer}.self_attn.q_proj.weight"]
+        (query,) = [product.node for product in products_of(weight)]
+        x, output = query.inputs[0], query.outputs[0]
+        others = [ir.node("MatMul", [x, new_weight(model, f"w_{layer}_{i}", 8, 8)]) for i in range(2)]
+        inputs = [ir.node("Identity", [node.outputs[0]]).outputs[0] for node in (query, *others)]
+        bias = new_weight(model, f"bias_{layer}", 8)
+        biased = ir.node("Add", [query.outputs[0], bias])
+        inputs[0].producer().replace_input_with(0, biased.outputs[0])
+        attention = ir.node("GroupQueryAttention", inputs, domain="com.microsoft")
+        result = ir.node("MatMul", [attention.outputs[0], new_weight(model, f"o_{layer}", 8, 8)])
+        output.replace_all_uses_with(result.outputs[0])
+        biased.replace_input_with(0, output)
+        made = [*others, biased, *(value.producer() for value in inputs), attention, result]
+        model.graph.insert_after(query, made)
+    with_numbered_weights(model), with_numbered_nodes(model)
+    units = {unit.id: unit for unit in find_units(model)}
+    for layer in range(2):
+        attention = units[f"layers.{layer}.attention"]
+        assert sorted(matrix.projection for matrix in attention.matrices) == [
+            "k_proj",
+            "o_proj",
+            "q_proj",
+            "v_proj",
+        ]
+        assert (attention.parameters, attention.unsupported) == (4 * 64 + 8, "")
+        assert units[f"layers.{layer}.router"].parameters == 4 * 8
+    assert units["lm_head"].matrices and "embedding" in units
+
+
+def test_a_copy_of_a_tied_table_counts_once() -> None:
+    model = moe_model()
+    parameters = model_parameters(model)
+    table = model.graph.initializers["model.embed_tokens.weight"].const_value.numpy()
+    head = model.graph.initializers["lm_head.weight"]
+    assert "embedding" in {unit.id for unit in find_units(model)}
+    head.const_value = ir.tensor(table.copy(), name="lm_head.weight")
+    assert "embedding" not in {unit.id for unit in find_units(model)}
+    assert model_parameters(model) == parameters - table.size
+
+
+def test_products_of_no_unit_are_counted_and_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    model = moe_model(hidden=8)
+    assert find_outside(model) == ()
+    name = "model.layers.0.self_attn.q_proj.weight"
+    model.graph.initializers[name].name = "strange"
+    (finding,) = find_outside(model)
+    assert "1 products with constant weights (64 parameters) belong to no unit" in finding.reason
+    assert "'strange' (8, 8)" in str(finding)
+    assert finding.reason in caplog.text
+
+
+def test_a_unit_without_a_matrix_is_not_pinned_analog() -> None:
+    model = moe_model(hidden=8)
+    bias = ir.val("layers.0.attn.k.bias", const_value=ir.tensor(np.zeros(3, np.float32), name="b"))
+    model.graph.initializers["model.layers.0.self_attn.q_proj.weight"].name = "strange"
+    model.graph.register_initializer(bias)
+    attention = next(unit for unit in find_units(model) if unit.id == "layers.0.attention")
+    assert "no matrix" in attention.unsupported
+    with pytest.raises(UsageError, match=r"layers\.0\.attention cannot be analog: it has no matrix"):
+        compiled = {"digital_frac": 0, "analog": ["layers.0.attention"]}
+        plan_model(model, **compiled)
+
+
+def new_weight(model: ir.Model, name: str, *shape: int) -> ir.Value:
+    numbers = np.random.default_rng(len(name)).standard_normal(shape).astype(np.float32)
+    value = ir.val(name, const_value=ir.tensor(numbers, name=name))
+    model.graph.register_initializer(value)
+    return value

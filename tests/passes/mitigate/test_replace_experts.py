@@ -71,9 +71,16 @@ def test_what_is_left_alone_and_why(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         assert not ReplaceExperts(pair)(model).modified
     assert "is already one of two copies" in caplog.text
+    hidden = moe_model()
+    for name in [name for name in hidden.graph.initializers if "mlp.gate.weight" in name]:
+        hidden.graph.initializers[name].consumers()[0].op_type = "Neg"  # no product takes it as it is
+    with caplog.at_level(logging.INFO):
+        assert not ReplaceExperts(pair)(hidden).modified
+    assert "no product with weights is known to be its layer's router" in caplog.text
+
+
+def test_a_router_without_a_name_is_found() -> None:
     nameless = moe_model()
     for name in [name for name in nameless.graph.initializers if "mlp.gate.weight" in name]:
         nameless.graph.initializers[name].name = name.replace("mlp.gate.weight", "scores")
-    with caplog.at_level(logging.INFO):
-        assert not ReplaceExperts(pair)(nameless).modified
-    assert "no product with weights of the name of a router" in caplog.text
+    assert ReplaceExperts({"layers.0.experts.1": "layers.0.experts.3"})(nameless).modified
