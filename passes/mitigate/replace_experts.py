@@ -58,9 +58,7 @@ class ReplaceExperts(ir.passes.InPlacePass):
         for rare, popular in self.pairs.items():
             layer, _, index = rare.partition(".experts.")
             if layer not in routers:
-                logger.info(
-                    "%s is not replaced: no product with weights is known to be its layer's router", rare
-                )
+                logger.info("%s is not replaced: no product is known to be its layer's router", rare)
                 continue
             if not all(leads_to_concat(nodes[expert]) for expert in (rare, popular)):
                 logger.info("%s is not replaced: it or %s is already one of two copies", rare, popular)

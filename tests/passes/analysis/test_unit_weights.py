@@ -1,4 +1,4 @@
-"""The same model has the same units and shares, whoever exported it: by names of weights, nodes or structure."""
+"""One model has one set of units, whoever exported it: by names of weights or nodes, or by structure."""
 
 from __future__ import annotations
 
