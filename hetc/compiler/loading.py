@@ -12,11 +12,13 @@ from typing import Any, Union
 
 import onnx
 import onnx_ir as ir
+from onnx_ir.passes.common import InlinePass, LiftConstantsToInitializersPass
 
 from hetc.base.errors import InvalidInputError, UsageError
 from hetc.bundle.bundle import Bundle, load_bundle
 from hetc.bundle.files import MANIFEST, PARTITIONS, PLAN, describe, is_bundle
 from hetc.model.load import LoadedModel, load_model
+from hetc.operators.schemas import DOMAIN
 from hetc.passes.rewrite.raise_experts import RaiseExperts
 from hetc.passes.run_passes import run_passes
 from hetc.plan.finding import Finding
@@ -43,11 +45,23 @@ def load_moe_model(model: ModelLike, *, allow_partial: bool = False) -> LoadedMo
     """
     loaded = load_model(find_model(Path(model)) if isinstance(model, (str, Path)) else model)
     raising = RaiseExperts()
-    run_passes(loaded.model, raising)
+    run_passes(loaded.model, InlinePass(lambda function: _may_be_inlined(function, loaded.model)), raising)
+    run_passes(loaded.model, LiftConstantsToInitializersPass())
     unknown = [finding for finding in raising.findings if not finding.raised]
     if unknown and not allow_partial:
         raise InvalidInputError(_unknown_spellings(unknown))
     return replace(loaded, findings=raising.findings)
+
+
+def _may_be_inlined(function: ir.Function, model: ir.Model) -> bool:
+    """Whether a function can be put in its place: units are found, and placed, in the graph alone.
+
+    hetc's own stay, being what its operators do where there is no kernel.
+    """
+    known = model.opset_imports
+    return function.domain != DOMAIN and all(
+        known.get(domain, version) == version for domain, version in function.opset_imports.items()
+    )
 
 
 def open_placed(path: str | Path, *, allow_partial: bool = False) -> Bundle | Plan | LoadedModel:
@@ -81,8 +95,10 @@ def find_model(path: Path) -> Path:
         )
     if path.suffix == ".safetensors" and path.is_file():
         raise UsageError(f"{path} holds weights or measurements, not a graph; give a model's .onnx file")
-    if not path.is_file():
+    if not path.exists():
         raise UsageError(f"model {path}: no such file")
+    if not path.is_file():
+        raise UsageError(f"model {path} is no regular file; give the path of an .onnx file")
     return path
 
 

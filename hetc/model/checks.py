@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import onnx
 import onnx_ir as ir
 
 from hetc.base.errors import InvalidInputError
-from hetc.model.external_tensors import data_file, external_tensors
+from hetc.model.external_tensors import data_file, external_tensors, tensor_slots
+from hetc.model.functions import check_functions
 
 __all__ = ["check_graph", "check_model", "check_proto"]
 
+KNOWN_TYPES = frozenset(kind.value for kind in ir.DataType if kind != ir.DataType.UNDEFINED)
+"""What tensors may hold."""
 SPARSE = (onnx.AttributeProto.SPARSE_TENSOR, onnx.AttributeProto.SPARSE_TENSORS)
 
 
@@ -24,14 +27,21 @@ def check_proto(proto: onnx.ModelProto, where: str) -> None:
         where: How messages call it.
 
     Raises:
-        InvalidInputError: A sparse tensor, a newer IR version, or data at a place that is no number.
+        InvalidInputError: A sparse tensor, a newer IR version, a type or shape that no tensor has, data at a
+            place that is no number, or functions that grow without bounds.
     """
     if proto.ir_version > onnx.IR_VERSION:
         raise InvalidInputError(
             f"{where} has IR version {proto.ir_version}, but the installed onnx {onnx.__version__} knows "
             f"{onnx.IR_VERSION} and older; update onnx, or export the model with an older IR version"
         )
+    check_functions(proto, where)
     for tensor in _tensors(proto):
+        if tensor.data_type not in KNOWN_TYPES or min(tensor.dims, default=0) < 0:
+            raise InvalidInputError(
+                f"{where}, tensor {tensor.name!r}: no tensor has type {tensor.data_type} and shape "
+                f"{list(tensor.dims)}; export the model again"
+            )
         for entry in tensor.external_data:
             if entry.key in ("offset", "length") and not entry.value.isdecimal():
                 raise InvalidInputError(
@@ -51,7 +61,7 @@ def check_proto(proto: onnx.ModelProto, where: str) -> None:
 
 
 def check_graph(proto: onnx.ModelProto, where: str) -> None:
-    """Runs onnx's checker; consumes the proto.
+    """Runs onnx's checker.
 
     The checker would refuse data files with several hard links, which `--link` makes, so it sees tensors
     without elements in place of those in files.
@@ -59,26 +69,38 @@ def check_graph(proto: onnx.ModelProto, where: str) -> None:
     Raises:
         InvalidInputError: The model is not valid ONNX, in the checker's words.
     """
-    for tensor in _tensors(proto):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            tensor.ClearField("data_location")
-            tensor.ClearField("external_data")
-            tensor.dims[:] = [0]
+    in_files = [tensor for tensor in _tensors(proto) if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    kept = [tensor.SerializeToString() for tensor in in_files]
+    for tensor in in_files:
+        tensor.ClearField("data_location")
+        tensor.ClearField("external_data")
+        tensor.dims[:] = [0]
     try:
         onnx.checker.check_model(proto)
+    except UnicodeDecodeError as error:  # what the checker says quotes a name that is no text
+        said = error.object.decode("utf-8", "backslashreplace")
+        raise InvalidInputError(f"{where} is not a valid ONNX model: {said}") from error
     except (onnx.checker.ValidationError, RuntimeError) as error:
         raise InvalidInputError(f"{where} is not a valid ONNX model: {error}") from error
+    finally:
+        for tensor, before in zip(in_files, kept, strict=True):
+            tensor.ParseFromString(before)
 
 
 def check_model(model: ir.Model, where: str) -> None:
-    """Checks that there are nodes, and that every tensor in a file lies inside the model's folder, whole.
+    """Checks that there are nodes, that names are text, and that every tensor is whole.
 
     Raises:
-        InvalidInputError: An empty graph, a path that leads out of the folder, or a file that is missing or
-            too short.
+        InvalidInputError: An empty graph, a name that is no text, a tensor with more or less numbers than its
+            shape says, or one in a file that is missing, too short, or outside the model's folder.
     """
     if not len(model.graph):
         raise InvalidInputError(f"{where} has no nodes; is it a truncated file?")
+    for owner, text in _texts(model):
+        if not isinstance(text, (str, type(None))):
+            raise InvalidInputError(f"{where}: the {owner} {text!r} is no text; the file is damaged")
+    _check_inline(model, where)
+    _check_declarations(model, where)
     sizes: dict[Path, int] = {}
     for slot, tensor in external_tensors(model):
         name = f"{where}, tensor {slot.name!r}"
@@ -97,6 +119,80 @@ def check_model(model: ir.Model, where: str) -> None:
                 f"{name}: {tensor.location} has {sizes[file]} bytes, but the tensor ends at "
                 f"{offset + length}; the file is truncated or belongs to another model"
             )
+
+
+def _check_inline(model: ir.Model, where: str) -> None:
+    """Refuses tensors in the model itself whose bytes don't fill their shape."""
+    for slot in tensor_slots(model):
+        if isinstance(slot.tensor, ir.TensorProtoTensor):
+            try:
+                slot.tensor.numpy()
+            except Exception as error:  # onnx-ir and NumPy raise several kinds
+                raise InvalidInputError(
+                    f"{where}, tensor {slot.name!r}: its numbers don't fill the shape {slot.tensor.shape} of "
+                    f"{slot.tensor.dtype}: {error}; the file is damaged"
+                ) from error
+
+
+def _check_declarations(model: ir.Model, where: str) -> None:
+    """Refuses initializers that are declared as something else, too; what is declared loosely, they tell."""
+    for graph in model.graphs():
+        for name, value in graph.initializers.items():
+            tensor = value.const_value
+            if tensor is None:
+                continue
+            declared = value.shape if value.shape is not None else tensor.shape
+            sizes = [size for size in declared if isinstance(size, int)]
+            known = [own for own, size in zip(tensor.shape, declared, strict=False) if isinstance(size, int)]
+            if (
+                (value.dtype or tensor.dtype) != tensor.dtype
+                or len(declared) != len(tensor.shape)
+                or sizes != known
+            ):
+                raise InvalidInputError(
+                    f"{where}: initializer {name!r} is {tensor.dtype} {tensor.shape}, but declared to be "
+                    f"{value.dtype} {declared}; export the model again"
+                )
+            value.shape = ir.Shape(tensor.shape)
+
+
+def _texts(model: ir.Model) -> Iterator[tuple[str, object]]:
+    """Everything in a model that is to be text, and what it is."""
+    for name in ("producer_name", "producer_version", "domain", "doc_string"):
+        yield name, getattr(model, name)
+    yield from _pairs("metadata", model.metadata_props)
+    parts = [model.graph, *model.functions.values()]
+    for graph in model.graphs():
+        yield "graph name", graph.name
+        yield from _pairs("metadata", graph.metadata_props)
+        for value in (*graph.inputs, *graph.initializers.values()):
+            yield from _value_texts(value)
+    for node in (node for part in parts for node in ir.traversal.RecursiveGraphIterator(part)):
+        yield "node name", node.name
+        yield "operator", node.op_type
+        yield "domain", node.domain
+        yield "doc_string", node.doc_string
+        yield from _pairs("metadata", node.metadata_props)
+        for name, attribute in node.attributes.items():
+            yield "attribute", name
+            if attribute.type == ir.AttributeType.STRING:
+                yield f"attribute {name}", attribute.value
+        for value in node.outputs:
+            yield from _value_texts(value)
+
+
+def _value_texts(value: ir.Value) -> Iterator[tuple[str, object]]:
+    yield "value name", value.name
+    yield "doc_string", value.doc_string
+    yield from _pairs("metadata", value.metadata_props)
+    for size in value.shape or ():
+        yield "size", size.value if isinstance(size, ir.SymbolicDim) else None
+
+
+def _pairs(owner: str, properties: Mapping[str, str]) -> Iterator[tuple[str, object]]:
+    for pair in properties.items():
+        for text in pair:
+            yield owner, text
 
 
 def _check_location(folder: Path, location: str, name: str) -> None:

@@ -98,6 +98,7 @@ def _load_file(path: Path) -> LoadedModel:
     try:
         proto = onnx.load(path, load_external_data=False)
         check_proto(proto, f"model {path}")
+        check_graph(proto, f"model {path}")
         model = ir.from_proto(proto)
     except InvalidInputError:
         raise
@@ -106,7 +107,6 @@ def _load_file(path: Path) -> LoadedModel:
     for _, tensor in external_tensors(model):
         tensor.base_dir = path.parent
     check_model(model, f"model {path}")
-    check_graph(proto, f"model {path}")
     return LoadedModel(
         model,
         {"file": str(path), "sha256": sha256(path), "producer": model.producer_name or ""},

@@ -111,9 +111,16 @@ def _expert_unit(node: ir.Node, layer: int | None, expert: int | None, streams: 
     for projection, value in present:
         if value is not None and not value.is_initializer():
             raise InvalidInputError(f"node {node.name!r}: {projection} is not an initializer")
+        if value is not None and len(_dimensions(value)) != 2:
+            raise InvalidInputError(
+                f"node {node.name!r}: {projection} {value.name!r} is {value.shape}, but is to be a matrix"
+            )
     matrices = tuple(
         _matrix(projection, value, transposed, streams) for projection, value in present if value is not None
     )
+    _check_widths(node, matrices)
+    if not node.outputs[0].uses() and not node.outputs[0].is_graph_output():
+        raise InvalidInputError(f"node {node.name!r}: nothing reads what this expert gives")
     activation = node.attributes["activation"].as_string()
     unsupported = "" if activation in ACTIVATIONS else f"activation {activation!r} has no analog kernel"
     parameters = sum(_size(value) for value in node.inputs[1:] if value is not None)
@@ -127,6 +134,14 @@ def _expert_unit(node: ir.Node, layer: int | None, expert: int | None, streams: 
         parameters,
         unsupported,
     )
+
+
+def _check_widths(node: ir.Node, matrices: tuple[Matrix, ...]) -> None:
+    """An expert leads from H to I and back."""
+    *first, down = matrices
+    if any((matrix.inputs, matrix.outputs) != (down.outputs, down.inputs) for matrix in first):
+        sizes = ", ".join(f"{matrix.weight!r} {matrix.inputs} -> {matrix.outputs}" for matrix in matrices)
+        raise InvalidInputError(f"node {node.name!r}: its matrices don't fit each other: {sizes}")
 
 
 def _matrix(projection: str, value: ir.Value, transposed: bool, streams: Iterable[int]) -> Matrix:

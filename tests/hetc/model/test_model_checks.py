@@ -154,3 +154,34 @@ def test_a_file_that_protobuf_cannot_parse(path: Path) -> None:
         file.truncate(MODEL_FILE_LIMIT + 1)  # a hole
     with pytest.raises(InvalidInputError, match="external data"):
         load_model(path)
+
+
+def test_a_name_that_is_no_text(path: Path) -> None:
+    data = path.read_bytes()
+    name = b"layers.0.experts/token"
+    path.write_bytes(data.replace(name, b"layers.0.e\xc8perts/token"))
+    with pytest.raises(InvalidInputError, match=r"no text|not a valid ONNX"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("broken", ["raw_data", "dims", "data_type"])
+def test_a_tensor_whose_bytes_do_not_fill_its_shape(path: Path, broken: str) -> None:
+    proto = read(path)
+    tensor = next(one for one in proto.graph.initializer if one.name == "count_0")
+    if broken == "raw_data":
+        tensor.raw_data = tensor.raw_data[:-1]
+    elif broken == "dims":
+        tensor.dims[:] = [7]
+    else:
+        tensor.data_type = 0
+    path.write_bytes(proto.SerializeToString())
+    with pytest.raises(InvalidInputError, match="count_0"):
+        load_model(path)
+
+
+def test_an_initializer_declared_as_something_else(path: Path) -> None:
+    proto = read(path)
+    proto.graph.input.append(helper.make_tensor_value_info("count_0", onnx.TensorProto.INT64, [3]))
+    path.write_bytes(proto.SerializeToString())
+    with pytest.raises(InvalidInputError, match=r"initializer 'count_0' is INT64 \[1\], but declared"):
+        load_model(path)

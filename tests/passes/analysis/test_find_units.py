@@ -90,3 +90,19 @@ def test_says_that_there_is_no_moe() -> None:
     model = ir.Model(ir.Graph([x], node.outputs, nodes=[node], opset_imports={"": 18}), ir_version=10)
     with pytest.raises(InvalidInputError, match="no MoE layer"):
         find_units(model)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        (np.zeros(3, np.float32), r"layers.0.experts.1'.*up_proj .* is to be a matrix"),
+        (np.zeros((6, 9), np.float32), r"layers.0.experts.1'.*don't fit each other"),
+    ],
+)
+def test_expert_weights_that_are_no_matrices(numbers: np.ndarray, message: str) -> None:
+    model = moe_model(hidden=8, inter=6)
+    weight = model.graph.initializers["model.layers.0.mlp.experts.1.up_proj.weight"]
+    weight.const_value = ir.tensor(numbers, name=weight.name)
+    weight.shape = weight.const_value.shape
+    with pytest.raises(InvalidInputError, match=message):
+        find_units(model)
