@@ -57,6 +57,10 @@ def find_units(model: ir.Model) -> tuple[Unit, ...]:
         if kind == "expert":
             unit = _expert_unit(experts[kind, layer, expert], layer, expert, streams)
             chosen = chosen_experts(experts[kind, layer, expert]) or size[layer]
+            if not 0 < chosen <= size[layer]:
+                raise InvalidInputError(
+                    f"layers.{layer}: each token chooses {chosen} experts, but there are {size[layer]}"
+                )
             units.append(replace(unit, load=chosen / size[layer]))
         else:
             unit = _named_unit(kind, layer, weights[kind, layer], streams)
