@@ -22,6 +22,7 @@ from hetc.model.weight_file import WeightFile, weights_folder
 from hetc.passes.mitigate.replace_experts import ReplaceExperts
 from hetc.passes.mitigate.smooth_inputs import SmoothInputs, find_smoothable
 from hetc.passes.run_passes import run_passes
+from hetc.runtimes.onnxruntime.run_model import run_model
 from hetc.runtimes.onnxruntime.session import open_graph
 
 __all__ = ["mitigate"]
@@ -126,7 +127,8 @@ def _largest_channels(path: Path, windows: NDArray[np.int64]) -> dict[str, NDArr
             raise InvalidInputError(f"model {path}: smoothing needs a model that takes input_ids")
         with progress("smoothing", len(windows)) as advance:
             for window in windows:
-                outputs = session.run([norm.output.name for norm in norms], first_step(session, window[None]))
+                feeds = first_step(session, window[None], path.parent)
+                outputs = run_model(session, [norm.output.name or "" for norm in norms], feeds)
                 for name, output in zip(largest, outputs, strict=True):
                     channels = np.abs(output.astype(np.float32)).reshape(-1, output.shape[-1]).max(axis=0)
                     largest[name] = np.maximum(largest[name], channels)

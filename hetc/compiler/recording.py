@@ -15,7 +15,7 @@ from hetc.base.workspace import workspace
 from hetc.compiler.loading import ModelLike, find_model, load_moe_model
 from hetc.compiler.placement import Placement, make_plan
 from hetc.hardware.profile import DEFAULT_PROFILE, Profile, load_profile
-from hetc.model.inputs import first_step
+from hetc.model.inputs import first_step, prompt_shape
 from hetc.model.load import sha256
 from hetc.model.tokens import TokensLike, token_windows
 from hetc.model.weight_file import weights_folder
@@ -26,6 +26,7 @@ from hetc.passes.rewrite.record_routing import RecordRouting
 from hetc.passes.run_passes import run_passes
 from hetc.plan.calibration import UNITS_PER_ONE, Calibration, Routing
 from hetc.plan.units import Unit
+from hetc.runtimes.onnxruntime.run_model import run_model
 from hetc.runtimes.onnxruntime.session import open_graph
 
 __all__ = ["calibrate"]
@@ -105,9 +106,10 @@ def _record(model: ModelLike, windows: np.ndarray, profile: Profile, batch: int)
         if "input_ids" not in {value.name for value in session.get_inputs()}:
             raise InvalidInputError(f"{loaded.name}: calibration needs a model that takes input_ids")
         names = [output.name for output in session.get_outputs() if output.name.startswith("routing.")]
-        for start in range(0, len(windows), batch):
-            tokens = windows[start : start + batch]
-            outputs = session.run(names, first_step(session, tokens))
+        rows, _ = prompt_shape(session, batch, windows.shape[1])
+        for start in range(0, len(windows), rows):
+            tokens = windows[start : start + rows]
+            outputs = run_model(session, names, first_step(session, tokens, loaded.folder))
             _count_routing(calibration, units, dict(zip(names, outputs, strict=True)))
             calibration.tokens += tokens.size
             logger.info("recorded %s of %s windows", start + len(tokens), len(windows))

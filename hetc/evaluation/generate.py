@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hetc.base.errors import InvalidInputError
-from hetc.base.reading import read_json
+from hetc.model.generation_config import end_tokens
 from hetc.model.inputs import first_step, next_step
 from hetc.model.tokenizer import load_tokenizer
+from hetc.runtimes.onnxruntime.run_model import run_model
 
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["end_tokens", "generate_text", "generate_tokens"]
+__all__ = ["generate_text", "generate_tokens"]
 
 
 def generate_text(
@@ -39,7 +40,7 @@ def generate_text(
         raise InvalidInputError("the prompt has no tokens; give some text to continue")
     generated: list[int] = []
     shown = tokenizer.decode(tokens)
-    for token in generate_tokens(session, tokens, max_new_tokens, end_tokens(folder)):
+    for token in generate_tokens(session, tokens, max_new_tokens, end_tokens(folder), folder):
         generated.append(token)
         text = tokenizer.decode(tokens + generated)
         if not text.endswith("\ufffd"):  # half of a multi-byte character waits for the other half
@@ -52,37 +53,29 @@ def generate_tokens(
     tokens: list[int],
     max_new_tokens: int,
     end: frozenset[int] = frozenset(),
+    folder: Path | None = None,
 ) -> Iterator[int]:
     """The most likely continuation of `tokens`, token by token.
 
+    Args:
+        session: The model.
+        tokens: What to continue.
+        max_new_tokens: Where to stop, unless a token of `end` comes first.
+        end: The tokens that end a text.
+        folder: Where the model's `genai_config.json` may lie.
+
     Raises:
-        InvalidInputError: The model is not a cached language model.
+        InvalidInputError: The model is not a cached language model, or can't run on the tokens.
     """
     names = [value.name for value in session.get_outputs()]
     if "logits" not in names or not any(name.startswith("present.") for name in names):
         raise InvalidInputError("the model has no logits or no KV cache; export it with `hetc export`")
-    feeds = first_step(session, np.array([tokens]))
+    feeds = first_step(session, np.array([tokens]), folder)
     for _ in range(max_new_tokens):
-        outputs = dict(zip(names, session.run(None, feeds), strict=True))
-        token = outputs["logits"][:, -1:].argmax(-1).astype(np.int64)
+        outputs = dict(zip(names, run_model(session, None, feeds), strict=True))
+        logits = outputs["logits"]
+        token = logits.reshape(1, -1, logits.shape[-1])[:, -1:].argmax(-1).astype(np.int64)
         if int(token[0, 0]) in end:
             return
         yield int(token[0, 0])
         feeds = next_step(feeds, outputs, token)
-
-
-def end_tokens(folder: Path) -> frozenset[int]:
-    """The tokens that end a text, by the `config.json` of a folder.
-
-    Raises:
-        InvalidInputError: A damaged one.
-    """
-    path = folder / "config.json"
-    if not path.is_file():
-        return frozenset()
-    config = read_json(path, "configuration")
-    end = config.get("eos_token_id") if isinstance(config, dict) else "no table"
-    tokens = end if isinstance(end, list) else [] if end is None else [end]
-    if not all(isinstance(token, int) for token in tokens):
-        raise InvalidInputError(f"configuration {path}: eos_token_id must be a token or a list of tokens")
-    return frozenset(tokens)

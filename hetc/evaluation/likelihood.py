@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from hetc.base.errors import InvalidInputError
-from hetc.model.inputs import first_step
+from hetc.model.inputs import first_step, prompt_shape
 from hetc.model.prediction import Predict
+from hetc.runtimes.onnxruntime.run_model import run_model
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -31,11 +33,16 @@ Forward: TypeAlias = Callable[[np.ndarray], np.ndarray]
 """Token ids `[batch, sequence]`, int64, to logits `[batch, sequence, vocabulary]`, float32."""
 
 
-def session_forward(session: onnxruntime.InferenceSession) -> Forward:
+def session_forward(session: onnxruntime.InferenceSession, folder: Path | None = None) -> Forward:
     """The logits of an opened language model, from a prefill of each row.
 
+    Args:
+        session: The model.
+        folder: Where its `genai_config.json` may lie.
+
     Raises:
-        InvalidInputError: The model has no `input_ids` or no `logits`.
+        InvalidInputError: The model has no `input_ids` or no `logits`. From the function, for tokens that it
+            can't run on.
     """
     names = {value.name for value in session.get_inputs()} | {value.name for value in session.get_outputs()}
     for name in ("input_ids", "logits"):
@@ -43,15 +50,20 @@ def session_forward(session: onnxruntime.InferenceSession) -> Forward:
             raise InvalidInputError(f"the model has no {name!r}; only a language model has a likelihood")
 
     def forward(tokens: np.ndarray) -> np.ndarray:
-        logits: np.ndarray = session.run(["logits"], first_step(session, tokens))[0]
-        return logits.astype(np.float32, copy=False)
+        rows, _ = prompt_shape(session, *tokens.shape)
+        parts = []
+        for start in range(0, len(tokens), rows):
+            part = tokens[start : start + rows]
+            (logits,) = run_model(session, ["logits"], first_step(session, part, folder))
+            parts.append(logits.reshape(*part.shape, -1).astype(np.float32, copy=False))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     return forward
 
 
-def session_predict(session: onnxruntime.InferenceSession) -> Predict:
-    """`predict_tokens` on an opened language model; errors as for `session_forward`."""
-    return partial(predict_tokens, session_forward(session))
+def session_predict(session: onnxruntime.InferenceSession, folder: Path | None = None) -> Predict:
+    """`predict_tokens` on an opened language model; arguments and errors as for `session_forward`."""
+    return partial(predict_tokens, session_forward(session, folder))
 
 
 def predict_tokens(forward: Forward, windows: np.ndarray, *, batch: int = 8) -> tuple[np.ndarray, np.ndarray]:

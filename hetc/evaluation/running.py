@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from hetc.base.errors import UsageError
 from hetc.bundle.bundle import Bundle
-from hetc.evaluation.generate import end_tokens, generate_tokens
+from hetc.evaluation.generate import generate_tokens
 from hetc.evaluation.likelihood import session_predict
+from hetc.model.generation_config import end_tokens
 from hetc.model.prediction import Generate, Predict
 from hetc.plan.plan import Plan
 
@@ -65,8 +66,8 @@ def running(
         if isinstance(target, Plan):
             raise UsageError("a plan alone can't run: give a bundle, or the plan's checkpoint as well")
         session = target.session(threads=threads, **choices)
-        generate = partial(generate_tokens, session, end=end_tokens(target.path))
-        yield Running(session_predict(session), generate, target.path)
+        generate = partial(generate_tokens, session, end=end_tokens(target.path), folder=target.path)
+        yield Running(session_predict(session, target.path), generate, target.path)
         return
     from hetc.huggingface.checkpoint import resolve_source
     from hetc.huggingface.live.apply import apply_plan

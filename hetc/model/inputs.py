@@ -1,51 +1,98 @@
-"""Inputs for a model, made from what it declares: the names of a cached language model, or shapes."""
+"""Inputs for a model, made from what it declares: the names of a cached language model, or shapes.
+
+A language model takes `input_ids`. Besides, hetc knows these inputs, and refuses others by name:
+
+| input | what is fed |
+|---|---|
+| `attention_mask` `[batch, total]` | ones: every token is attended to |
+| `position_ids`, `cache_position` | 0, 1, 2, ... and on from there |
+| `token_type_ids` | zeros |
+| `num_logits_to_keep`, `logits_to_keep` | 0, which stands for all |
+| `past_key_values.*` | an empty cache, then what the step before gave as `present.*` |
+
+Sizes that a model doesn't declare are looked up in `genai_config.json`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from hetc.base.errors import InvalidInputError
+from hetc.model.generation_config import GENAI_CONFIG, genai_decoder
 
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["first_step", "next_step"]
+__all__ = ["first_step", "next_step", "prompt_shape"]
 
-_TYPES = {
+TYPES = {
     "tensor(int64)": np.int64,
     "tensor(int32)": np.int32,
     "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
     "tensor(float16)": np.float16,
+    "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
     "tensor(bool)": np.bool_,
 }
+ALL_LOGITS = ("num_logits_to_keep", "logits_to_keep")
+CACHE = "past_key_values."
 
 
-def first_step(session: onnxruntime.InferenceSession, tokens: np.ndarray) -> dict[str, np.ndarray]:
+def prompt_shape(session: onnxruntime.InferenceSession, batch: int, sequence: int) -> tuple[int, int]:
+    """Rows and tokens that a model takes at a time: what it declares, else `batch` and `sequence`."""
+    declared = {value.name: value.shape for value in session.get_inputs()}.get("input_ids")
+    if declared is None or len(declared) not in (1, 2):
+        return batch, sequence
+    sizes = (1, declared[0]) if len(declared) == 1 else tuple(declared)
+    rows, tokens = (
+        size if isinstance(size, int) else free for size, free in zip(sizes, (batch, sequence), strict=True)
+    )
+    return rows, tokens
+
+
+def first_step(
+    session: onnxruntime.InferenceSession, tokens: np.ndarray, folder: Path | None = None
+) -> dict[str, np.ndarray]:
     """Inputs of a prefill: `tokens` `[batch, sequence]`, everything attended, an empty cache.
 
     A model without `input_ids` gets standard normal numbers (seed 0) in the shapes that it declares, with
     2 for every free dimension.
+
+    Args:
+        session: The model.
+        tokens: Token ids; one row for a model whose `input_ids` are `[sequence]`.
+        folder: Where its `genai_config.json` may lie.
+
+    Raises:
+        InvalidInputError: An input that hetc has nothing for, or another number of tokens than it takes.
     """
-    feeds: dict[str, np.ndarray] = {}
-    batch, sequence = tokens.shape
-    random = np.random.default_rng(0)
-    for value in session.get_inputs():
-        kind = _TYPES[value.type]
-        if value.name == "input_ids":
-            feeds[value.name] = tokens.astype(kind)
-        elif value.name == "attention_mask":
-            feeds[value.name] = np.ones((batch, sequence), kind)
-        elif value.name == "position_ids":
-            feeds[value.name] = np.tile(np.arange(sequence, dtype=kind), (batch, 1))
-        elif value.name.startswith("past_key_values."):
-            # The batch comes first; another free dimension counts the tokens seen, of which there are none.
-            sizes = [size if isinstance(size, int) else 0 for size in value.shape[1:]]
-            feeds[value.name] = np.zeros((batch, *sizes), kind)
-        else:
-            shape = [size if isinstance(size, int) else 2 for size in value.shape]
-            feeds[value.name] = random.standard_normal(shape).astype(kind)
-    return feeds
+    inputs = session.get_inputs()
+    for value in inputs:
+        if value.type not in TYPES:
+            raise InvalidInputError(f"input {value.name!r} is {value.type}; hetc feeds {', '.join(TYPES)}")
+    if "input_ids" not in {value.name for value in inputs}:
+        random = np.random.default_rng(0)
+        return {
+            value.name: random.standard_normal(
+                [size if isinstance(size, int) else 2 for size in value.shape]
+            ).astype(TYPES[value.type])
+            for value in inputs
+        }
+    if tokens.min(initial=0) < 0:
+        raise InvalidInputError(f"token {tokens.min()} is below 0; tokens count from 0")
+    decoder = genai_decoder(folder)
+    longest = decoder.get("context_length")
+    if isinstance(longest, int) and tokens.shape[1] > longest:
+        raise InvalidInputError(
+            f"{tokens.shape[1]} tokens in a row are more than the {longest} that {GENAI_CONFIG} gives as the "
+            "model's context; take a shorter window"
+        )
+    return {value.name: _language_input(value, tokens, decoder) for value in inputs}
 
 
 def next_step(
@@ -53,13 +100,77 @@ def next_step(
 ) -> dict[str, np.ndarray]:
     """Inputs of the step after `feeds` gave `outputs`: `tokens` `[batch, 1]`, the cache carried over."""
     step = {
-        name.replace("present.", "past_key_values."): value
+        name.replace("present.", CACHE): value
         for name, value in outputs.items()
         if name.startswith("present.")
     }
-    mask = feeds["attention_mask"]
-    step["input_ids"] = tokens
-    step["attention_mask"] = np.concatenate([mask, np.ones_like(mask[:, :1])], axis=1)
-    if "position_ids" in feeds:
-        step["position_ids"] = feeds["position_ids"][:, -1:] + 1
+    for name, value in feeds.items():
+        if name == "input_ids":
+            step[name] = tokens.reshape(-1)[:1] if value.ndim == 1 else tokens
+            step[name] = step[name].astype(value.dtype)
+        elif name == "attention_mask":
+            step[name] = np.concatenate([value, np.ones_like(value[..., :1])], axis=-1)
+        elif name in ("position_ids", "cache_position"):
+            step[name] = value[..., -1:] + 1
+        elif not name.startswith(CACHE):
+            step[name] = value[..., :1] if name == "token_type_ids" else value
     return step
+
+
+def _language_input(value: Any, tokens: np.ndarray, decoder: Mapping[str, Any]) -> np.ndarray:
+    """What one input of a language model gets in its first step."""
+    kind, (batch, sequence) = TYPES[value.type], tokens.shape
+    if value.name.startswith(CACHE):
+        return np.zeros((batch, *_cache_sizes(value, decoder)), kind)
+    if value.name in ALL_LOGITS:
+        return np.zeros([1 for _ in value.shape], kind)
+    positions = np.arange(sequence, dtype=np.int64).astype(kind)
+    if value.name == "cache_position":
+        return _fitting(value, positions)
+    known = {
+        "input_ids": tokens.astype(kind),
+        "attention_mask": np.ones((batch, sequence), kind),
+        "token_type_ids": np.zeros((batch, sequence), kind),
+        "position_ids": np.tile(positions, (batch, 1)),
+    }
+    if value.name not in known:
+        raise InvalidInputError(
+            f"input {value.name!r} {list(value.shape)} is none that hetc knows of a language model; export "
+            "the model without it, or give it a value as an initializer"
+        )
+    rows = known[value.name]
+    return _fitting(value, rows[0] if len(value.shape) == 1 and batch == 1 else rows)
+
+
+def _fitting(value: Any, fed: np.ndarray) -> np.ndarray:
+    """What is fed, if it has the shape that is declared."""
+    shape = list(value.shape)
+    if len(shape) != fed.ndim or any(
+        isinstance(size, int) and size != own for size, own in zip(shape, fed.shape, strict=True)
+    ):
+        raise InvalidInputError(
+            f"input {value.name!r} is declared {shape}, but is to take {list(fed.shape)}; give as many "
+            "tokens and windows as it takes, or export the model with free sizes"
+        )
+    return fed
+
+
+def _cache_sizes(value: Any, decoder: Mapping[str, Any]) -> list[int]:
+    """The sizes of an empty cache after its batch: one is the number of tokens seen, which is 0."""
+    sizes = list(value.shape[1:])
+    if len(sizes) == 3 and value.name.endswith((".key", ".value")):
+        for axis, name in ((0, "num_key_value_heads"), (2, "head_size")):
+            if not isinstance(sizes[axis], int) and isinstance(decoder.get(name), int):
+                sizes[axis] = decoder[name]
+        if isinstance(sizes[1], int) and sizes[1] > 0:
+            raise InvalidInputError(
+                f"input {value.name!r} {list(value.shape)} is a cache of {sizes[1]} tokens, whose length "
+                "can't change; export the model with a cache that grows"
+            )
+    free = [size for size in sizes if not isinstance(size, int)]
+    if len(free) > 1:
+        raise InvalidInputError(
+            f"input {value.name!r} {list(value.shape)} has free sizes; declare them, or give "
+            f"num_key_value_heads and head_size in {GENAI_CONFIG} beside the model"
+        )
+    return [size if isinstance(size, int) else 0 for size in sizes]

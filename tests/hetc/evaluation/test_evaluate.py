@@ -19,11 +19,12 @@ from command_line import SAMPLE, hetc
 from hetc.base.errors import InvalidInputError, UsageError
 from hetc.bundle.bundle import Bundle
 from hetc.compiler.compile import compile
-from hetc.evaluation.generate import end_tokens, generate_tokens
+from hetc.evaluation.generate import generate_tokens
 from hetc.evaluation.likelihood import session_predict
 from hetc.evaluation.results import read_results
 from hetc.evaluation.running import running
 from hetc.evaluation.tasks import PAPER_TASKS, LanguageModel, run_tasks, task_names
+from hetc.model.generation_config import end_tokens
 
 TASKS = SAMPLE.parent / "tasks"
 
