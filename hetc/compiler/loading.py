@@ -18,7 +18,7 @@ from hetc.base.errors import InvalidInputError, UsageError
 from hetc.bundle.bundle import Bundle, load_bundle
 from hetc.bundle.files import MANIFEST, PARTITIONS, PLAN, describe, is_bundle
 from hetc.model.load import LoadedModel, load_model
-from hetc.operators.schemas import DOMAIN
+from hetc.operators.schemas import DOMAIN, EXPERT_OPERATORS
 from hetc.passes.rewrite.raise_experts import RaiseExperts
 from hetc.passes.run_passes import run_passes
 from hetc.plan.finding import Finding
@@ -49,7 +49,8 @@ def load_moe_model(model: ModelLike, *, allow_partial: bool = False) -> LoadedMo
     run_passes(loaded.model, LiftConstantsToInitializersPass())
     unknown = [finding for finding in raising.findings if not finding.raised]
     if unknown and not allow_partial:
-        raise InvalidInputError(_unknown_spellings(unknown))
+        some = any(node.domain == DOMAIN and node.op_type in EXPERT_OPERATORS for node in loaded.model.graph)
+        raise InvalidInputError(_unknown_spellings(unknown, others=some))
     return replace(loaded, findings=raising.findings)
 
 
@@ -122,9 +123,12 @@ def _model_in(folder: Path) -> Path:
     )
 
 
-def _unknown_spellings(findings: Iterable[Finding]) -> str:
+def _unknown_spellings(findings: Iterable[Finding], *, others: bool) -> str:
+    """What to do about layers that hetc doesn't know; leaving them helps only if there are `others`."""
     lines = [f"  {finding}" for finding in findings]
-    return (
-        f"{len(lines)} MoE layers have a spelling that hetc doesn't know; --allow-partial leaves them "
-        "as they are, digital\n" + "\n".join(lines)
+    advice = (
+        "--allow-partial leaves them as they are, digital"
+        if others
+        else "there is none that it knows; `hetc export CHECKPOINT` writes models that it does"
     )
+    return f"{len(lines)} MoE layers have a spelling that hetc doesn't know; {advice}\n" + "\n".join(lines)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx_ir as ir
 
 from hetc.base.errors import InvalidInputError, UsageError
+from hetc.base.reading import parse_json
+from hetc.huggingface.checkpoint_kind import require_no_pointer
+from hetc.model.generation_config import read_config
 
-__all__ = ["StoredTensor", "read_checkpoint", "read_json", "resolve_source"]
+__all__ = ["StoredTensor", "read_checkpoint", "resolve_source"]
 
 DTYPES = {
     "F32": ir.DataType.FLOAT,
@@ -89,21 +90,6 @@ def resolve_source(source: str | Path) -> Path:
         ) from error
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object from a file.
-
-    Raises:
-        InvalidInputError: the file is missing, unreadable, or holds something else.
-    """
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(f"{file}: cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise InvalidInputError(f"{file}: holds {type(content).__name__}, not a JSON object")
-    return content
-
-
 def read_checkpoint(folder: Path) -> dict[str, StoredTensor]:
     """Every tensor of `model.safetensors`, or of the shards that `model.safetensors.index.json` names.
 
@@ -112,7 +98,10 @@ def read_checkpoint(folder: Path) -> dict[str, StoredTensor]:
     """
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        names = sorted(set(read_json(index).get("weight_map", {}).values()))
+        places = read_config(index).get("weight_map")
+        if not isinstance(places, dict) or not all(isinstance(name, str) for name in places.values()):
+            raise InvalidInputError(f"{index}: weight_map is no object that names a file for each tensor")
+        names = sorted(set(places.values()))
     else:
         names = ["model.safetensors"]
     tensors: dict[str, StoredTensor] = {}
@@ -129,13 +118,14 @@ def _read_header(file: Path) -> dict[str, StoredTensor]:
     """The header: its length in 8 bytes, little-endian, then JSON, then the data that offsets count from."""
     if not file.is_file():
         raise InvalidInputError(f"{file}: missing; the checkpoint needs its weights as safetensors")
+    require_no_pointer(file)
     size = file.stat().st_size
     try:
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             if 8 + length > size:
                 raise ValueError(f"a header of {length} bytes in a file of {size}")
-            header = json.loads(stream.read(length))
+            header = parse_json(stream.read(length), f"{file}: its header")
         tensors = {}
         for name, entry in header.items():
             if name == "__metadata__":

@@ -17,7 +17,7 @@ from hetc.base.progress import progress
 from hetc.model.external_tensors import data_file, external_tensors, tensor_values
 from hetc.model.matrix_norms import MatrixNorms, matrix_norms
 from hetc.model.measurement_cache import recall, remember
-from hetc.model.weight_pass import FileIdentity, MatrixPlace, MeasuredFile, measure_file
+from hetc.model.weight_pass import MatrixPlace, MeasuredFile, measure_file
 from hetc.plan.units import Matrix
 
 __all__ = [
@@ -114,12 +114,12 @@ def _measure_files(model: ir.Model) -> dict[Path, MeasuredFile]:
     for _, tensor in external_tensors(model):
         place = _place(tensor)
         matrices[data_file(tensor)] |= {place} if place else set()
-    known = {path: recall(FileIdentity.of(path)) for path in matrices}
+    known = {path: recall(path) for path in matrices}
     found = {path: file for path, file in known.items() if file and matrices[path] <= file.norms.keys()}
     missing = [path for path in matrices if path not in found]
     if missing:
         for path, file in zip(missing, _read_files({path: matrices[path] for path in missing}), strict=True):
-            remember(file)
+            remember(path, file)
             found[path] = file
     return found
 

@@ -177,13 +177,13 @@ def _no_experts(model: ir.Model) -> str:
     for node in model.graph:
         if node.op_type in ("MoE", "QMoE"):
             return (
-                f"node {node.name!r} is an MoE layer spelled {node.domain}::{node.op_type}, which "
-                "this version does not read; export the checkpoint with `hetc export`"
+                f"node {node.name!r} is an MoE layer spelled {node.domain}::{node.op_type} in a way that "
+                "hetc doesn't know; `hetc inspect` says why, and `hetc export CHECKPOINT` writes one that it does"
             )
     for name in model.graph.initializers:
         if "experts" in name:
             return (
-                f"weight {name!r} looks like an expert's, but its layer is spelled in a way that "
-                "this version does not read; export the checkpoint with `hetc export`"
+                f"weight {name!r} looks like an expert's, but its layer is spelled in a way that hetc "
+                "doesn't know; `hetc inspect` says why, and `hetc export CHECKPOINT` writes one that it does"
             )
     return "no MoE layer found: no node of domain hetc, and no weight that looks like an expert's"

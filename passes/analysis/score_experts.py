@@ -121,11 +121,9 @@ def score_experts(
             + (f"; measure it with `{MEASURED_BY[name]}` and pass --scores" if name in MEASURED_BY else "")
         )
     numbers = [float(number) for number in scores[name](model, experts, units, seed)]
-    if len(numbers) != len(experts) or not all(map(math.isfinite, numbers)):
-        raise InvalidInputError(
-            f"score {name}: {len(numbers)} numbers for {len(experts)} experts, or one that is not finite"
-        )
-    return {expert.id: number for expert, number in zip(experts, numbers, strict=True)}
+    if len(numbers) != len(experts):
+        raise InvalidInputError(f"score {name} gives {len(numbers)} numbers for {len(experts)} experts")
+    return _all_finite(name, {expert.id: number for expert, number in zip(experts, numbers, strict=True)})
 
 
 def _measured(experts: Sequence[Unit], name: str, values: Mapping[str, float]) -> dict[str, float]:
@@ -134,7 +132,16 @@ def _measured(experts: Sequence[Unit], name: str, values: Mapping[str, float]) -
         raise InvalidInputError(
             f"score {name}: {missing[0]} has none; the scores were measured on another model"
         )
-    return {expert.id: values[expert.id] for expert in experts}
+    return _all_finite(name, {expert.id: values[expert.id] for expert in experts})
+
+
+def _all_finite(name: str, values: dict[str, float]) -> dict[str, float]:
+    for unit, value in values.items():
+        if not math.isfinite(value):
+            raise InvalidInputError(
+                f"score {name} of {unit} is {value}, which ranks nothing; are its weights damaged?"
+            )
+    return values
 
 
 def _largest_norm(model: ir.Model, matrix: Matrix) -> float:

@@ -19,6 +19,7 @@ from hetc.base.output import whole_folder
 from hetc.base.progress import progress
 from hetc.huggingface.cache import find_cache
 from hetc.huggingface.checkpoint import read_checkpoint, resolve_source
+from hetc.huggingface.checkpoint_kind import require_checkpoint
 from hetc.huggingface.experts import experts_modules
 from hetc.huggingface.export.generation import genai_config
 from hetc.huggingface.export.placeholder import SHAPES_ONLY, TRACED
@@ -66,6 +67,7 @@ def export(source: str | Path, output: str | Path, *, link: bool = False, force:
     output = Path(output).resolve()
     folder = resolve_source(source)
     with whole_folder(output, marker=None, force=force) as staging:
+        require_checkpoint(folder)
         tensors = read_checkpoint(folder)
         skeleton = build_skeleton(folder)
         with TensorFiles(staging) as files:

@@ -44,7 +44,7 @@ def build_skeleton(folder: Path) -> PreTrainedModel:
     try:
         # The code that some checkpoints bring is not run.
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # whatever a family's configuration makes of values that it doesn't expect
         raise InvalidInputError(f"{folder}: transformers cannot read the configuration: {error}") from error
     if getattr(config, "quantization_config", None):
         raise InvalidInputError(f"{folder}: a quantised {config.model_type} checkpoint; export the float one")

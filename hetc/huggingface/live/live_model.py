@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 import hetc.huggingface.deepseek  # noqa: F401 - registers the family
 from hetc.base.errors import InvalidInputError
 from hetc.huggingface.checkpoint import resolve_source
+from hetc.huggingface.checkpoint_kind import require_checkpoint
 from hetc.huggingface.experts import experts_modules
 
 __all__ = ["open_model"]
@@ -31,11 +32,12 @@ def open_model(
         InvalidInputError: Not a causal language model with experts behind transformers' interface.
     """
     folder = resolve_source(source)
+    require_checkpoint(folder)
     load: Any = AutoModelForCausalLM.from_pretrained
     try:
         # The code that some checkpoints bring is not run.
         model: Any = load(folder, dtype=dtype, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # whatever a family's code makes of values that it doesn't expect
         raise InvalidInputError(f"{folder}: transformers cannot open the model: {error}") from error
     if not any(True for _ in experts_modules(model)):
         raise InvalidInputError(f"{folder}: {model.config.model_type} has no experts that hetc knows")

@@ -69,6 +69,19 @@ def touch(model: Path) -> None:
     os.utime(model.parent / "weights.bin", (YEAR_2020, YEAR_2020 + 1))
 
 
+def put_back(model: Path) -> None:
+    """Other bytes in the same inode, size and time of modification."""
+    file = model.parent / "weights.bin"
+    write(model, seed=1)
+    data = file.read_bytes()
+    write(model, seed=0)
+    os.utime(file, (YEAR_2020, YEAR_2020))
+    scores(model)  # whatever it took to get here, it is known now
+    with file.open("r+b") as opened:
+        opened.write(data)
+    os.utime(file, (YEAR_2020, YEAR_2020))
+
+
 def grow(model: Path) -> None:
     with (model.parent / "weights.bin").open("ab") as file:
         file.write(b"!")
@@ -90,6 +103,20 @@ def test_a_stale_entry_is_not_used(model: Path, reads: list[Path], change: Calla
     change(model)
     assert (scores(model) == before) == (change is not rewrite)
     assert len(reads) == 2
+
+
+def test_weights_changed_behind_their_times(model: Path) -> None:
+    before = scores(model)
+    put_back(model)
+    assert scores(model) != before
+
+
+def test_a_pipe_in_the_cache_is_no_entry(model: Path) -> None:
+    before = scores(model)
+    (entry,) = cache_folder().iterdir()
+    entry.unlink()
+    os.mkfifo(entry)
+    assert scores(model) == before
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"\xff\xfe", b"0\n[]", "flip", "cut"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -74,3 +76,22 @@ def test_measured_scores_rank_what_the_weights_cannot() -> None:
         score_experts(model, units, "expected-loss")
     with pytest.raises(InvalidInputError, match="measured on another model"):
         score_experts(model, units, "noise-gain", measured={"noise-gain": {}})
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_router_that_is_not_finite_ranks_nothing(bad: float) -> None:
+    model = moe_model()
+    router = model.graph.initializers["model.layers.1.mlp.gate.weight"]
+    numbers = router.const_value.numpy().copy()
+    numbers[2, 0] = bad
+    router.const_value = ir.tensor(numbers, name=router.name)
+    with pytest.raises(InvalidInputError, match=r"router-norm of layers\.1\.experts\.2 is (nan|inf)"):
+        score_experts(model, find_units(model), "router-norm")
+
+
+def test_measured_scores_are_finite() -> None:
+    model = moe_model()
+    units = find_units(model)
+    measured = {"mine": {unit.id: math.nan for unit in units}}
+    with pytest.raises(InvalidInputError, match=r"mine of layers\.0\.experts\.0 is nan"):
+        score_experts(model, units, "mine", measured=measured)
