@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hetc.base.errors import OutputError, UsageError
 from hetc.base.output_lock import HiddenNames, locked, names_beside
+from hetc.base.text import as_utf8
 
 __all__ = ["whole_file", "whole_folder"]
 
@@ -34,7 +35,7 @@ def whole_folder(path: Path, *, marker: str | None, force: bool = False) -> Iter
         force: Whether an existing folder may be replaced.
 
     Raises:
-        UsageError: `path` exists and may not be replaced, or another process writes it.
+        UsageError: `path` exists and may not be replaced, another process writes it, or it isn't UTF-8.
         OutputError: `path` can't be written.
     """
     path = path if path.name else path.absolute()  # such as "."
@@ -57,7 +58,7 @@ def whole_file(path: Path, *, force: bool = False) -> Iterator[Path]:
     """Yields a file beside `path` that becomes `path` if the block ends without an error.
 
     Raises:
-        UsageError: `path` exists and `force` is off, or another process writes it.
+        UsageError: `path` exists and `force` is off, another process writes it, or it isn't UTF-8.
         OutputError: `path` can't be written, or its folder isn't there.
     """
     path = path if path.name else path.absolute()  # such as "."
@@ -72,6 +73,7 @@ def whole_file(path: Path, *, force: bool = False) -> Iterator[Path]:
 @contextmanager
 def _staging(path: Path, *, force: bool, make_parents: bool) -> Iterator[Path]:
     """Yields a path beside `path` that nobody else has; what is there at the end of the block goes."""
+    as_utf8(path.absolute())
     names = names_beside(path)
     try:
         with ExitStack() as cleanup:

@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from hetc.base.errors import InvalidInputError
 from hetc.base.reading import require_file
+from hetc.base.text import as_utf8
 
 __all__ = ["read_tensors", "save_tensors"]
 
@@ -30,7 +31,7 @@ def read_tensors(path: Path, what: str) -> tuple[dict[str, str], dict[str, NDArr
     """
     require_file(path, what)
     try:
-        with safe_open(path, framework="numpy") as file:
+        with safe_open(as_utf8(path), framework="numpy") as file:
             return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, TypeError, ValueError, AttributeError) as error:
         raise InvalidInputError(f"{what} {path} is no safetensors file: {error}") from error
@@ -45,7 +46,7 @@ def save_tensors(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mappi
     path.touch()
     mode = path.stat().st_mode
     try:
-        save_file(dict(arrays), path, dict(metadata))
+        save_file(dict(arrays), as_utf8(path), dict(metadata))
     except SafetensorError as error:
         raise OSError(str(error)) from error
     _sort_header(path)

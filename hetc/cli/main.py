@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import signal
@@ -15,6 +16,8 @@ from hetc.base.version import __version__
 from hetc.cli.output import as_lines
 
 __all__ = ["main"]
+
+READER_LEFT = 128 + signal.SIGPIPE
 
 COMMANDS = {
     "bake": "Write the noise into the weights, for runtimes without the library.",
@@ -85,12 +88,16 @@ def main() -> None:
     """Entry point: runs the command and turns errors into one message and the documented exit code.
 
     0 done, 1 internal error, 2 usage, 3 bad model, plan, profile or data, 4 verification failed, 5 runtime or
-    library missing, 6 output can't be written; 130 interrupted, 143 terminated.
+    library missing, 6 output can't be written; 130 interrupted, 141 the reader of the output has left, 143
+    terminated.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a locale may lack letters that a name has
     # As an exception it lets every command clean up after itself.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        hetc.main(standalone_mode=False)
+        hetc.main(prog_name="hetc", standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)
         sys.exit(130)
@@ -98,6 +105,8 @@ def main() -> None:
         error.message = as_lines(error.message)
         error.show()
         sys.exit(error.exit_code)
+    except SystemExit as end:
+        sys.exit(READER_LEFT if end.code == 1 else end.code)  # click ends with 1 on a broken pipe, alone
     except HetcError as error:
         click.echo(f"error: {as_lines(error)}", err=True)
         sys.exit(error.exit_code)

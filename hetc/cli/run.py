@@ -34,9 +34,11 @@ def run_command(
 ) -> None:
     """Continue a prompt, greedily, token by token."""
     from hetc.base.progress import progress
+    from hetc.base.text import as_utf8
     from hetc.bundle.bundle import load_bundle
     from hetc.evaluation.generate import generate_text
 
+    prompt = as_utf8(prompt)
     opened = load_bundle(bundle)
     with progress("opening the bundle"):
         session = opened.session(

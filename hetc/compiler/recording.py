@@ -101,8 +101,10 @@ def _record(model: ModelLike, windows: np.ndarray, profile: Profile, batch: int)
         folder = weights_folder(loaded.model, loaded.folder, temporary)
         try:
             session = open_graph(loaded.model, folder, {"hetc.mode": "exact", "hetc.stats_file": str(lines)})
-        except UsageError as error:  # the only entry that can be refused
-            raise OutputError(str(error)) from error
+        except UsageError as error:
+            if "hetc.stats_file" in str(error):
+                raise OutputError(str(error)) from error
+            raise
         if "input_ids" not in {value.name for value in session.get_inputs()}:
             raise InvalidInputError(f"{loaded.name}: calibration needs a model that takes input_ids")
         names = [output.name for output in session.get_outputs() if output.name.startswith("routing.")]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hetc.base.errors import InvalidInputError
 from hetc.base.reading import require_file
+from hetc.base.text import as_utf8
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -37,7 +38,8 @@ def load_tokenizer(path: Path) -> Tokenizer:
                 "transformers.AutoTokenizer.from_pretrained(...).save_pretrained(...)"
             )
     require_file(file, "tokenizer")
+    name = as_utf8(file)
     try:
-        return Tokenizer.from_file(str(file))
+        return Tokenizer.from_file(name)
     except Exception as error:  # tokenizers raises bare exceptions
         raise InvalidInputError(f"tokenizer {file} can't be read: {error}") from error

@@ -178,7 +178,7 @@ def _no_experts(model: ir.Model) -> str:
         if node.op_type in ("MoE", "QMoE"):
             return (
                 f"node {node.name!r} is an MoE layer spelled {node.domain}::{node.op_type} in a way that "
-                "hetc doesn't know; `hetc inspect` says why, and `hetc export CHECKPOINT` writes one that it does"
+                "hetc doesn't know; `hetc inspect` says why; `hetc export CHECKPOINT` writes one that it does"
             )
     for name in model.graph.initializers:
         if "experts" in name:

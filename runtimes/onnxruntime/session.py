@@ -10,6 +10,7 @@ import onnx_ir as ir
 import onnxruntime
 
 from hetc.base.errors import InvalidInputError, RuntimeMissingError, UsageError
+from hetc.base.text import as_utf8
 from hetc.runtimes.onnxruntime.library import library_path
 
 __all__ = ["MOST_THREADS", "open_graph", "open_session", "placed_operators", "require_opens"]
@@ -56,7 +57,7 @@ def open_graph(
     model: ir.Model, folder: Path, config: Mapping[str, str] | None = None, *, threads: int | None = None
 ) -> onnxruntime.InferenceSession:
     """A session of a model in memory, whose weights lie in a folder; the rest as for `open_session`."""
-    entries = {**(config or {}), FOLDER_KEY: str(folder.absolute())}
+    entries = {**(config or {}), FOLDER_KEY: as_utf8(folder.absolute())}
     return open_session(ir.to_proto(model).SerializeToString(), entries, threads=threads)
 
 
@@ -99,11 +100,11 @@ def _options(
             raise UsageError(f"threads {threads!r} is not a whole number from 1 to {MOST_THREADS}")
         options.intra_op_num_threads = threads
     for key, value in (config or {}).items():
-        options.add_session_config_entry(key, value)
+        options.add_session_config_entry(key, as_utf8(value))
     if library:
         path = library_path()
         try:
-            options.register_custom_ops_library(str(path))
+            options.register_custom_ops_library(as_utf8(path))
         except Exception as error:  # ONNX Runtime's Python errors share no base class
             raise RuntimeMissingError(
                 f"the operator library {path} does not load: {error}; install hetc again"
@@ -113,7 +114,7 @@ def _options(
 
 def _open(model: Path | bytes, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
     """Opens a session, and says whose fault it is where ONNX Runtime refuses."""
-    given = model if isinstance(model, bytes) else str(model)
+    given = model if isinstance(model, bytes) else as_utf8(model)
     try:
         # Falling back would try the same again, and print on stdout.
         return onnxruntime.InferenceSession(given, options, providers=PROVIDERS, enable_fallback=0)
