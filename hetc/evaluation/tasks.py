@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,12 @@ from lm_eval import simple_evaluate
 from lm_eval.api.model import TemplateLM
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
-from tokenizers import Tokenizer
 
 from hetc.base.errors import InvalidInputError, RuntimeMissingError, UsageError
 from hetc.base.progress import progress
+from hetc.model.generation_config import context_length, first_token
 from hetc.model.prediction import Generate, Predict
+from hetc.model.tokenizer import load_tokenizer
 
 __all__ = ["PAPER_TASKS", "LanguageModel", "run_tasks", "task_names"]
 
@@ -27,6 +27,8 @@ PAPER_TASKS = ("piqa", "arc_easy", "arc_challenge", "boolq", "hellaswag", "winog
 
 WINDOW = 2048
 MOST_GENERATED = 256
+MOST_GENERATED_NAMES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+"""What tasks call the number of tokens to generate; lm-eval takes the first that is given."""
 
 Request = tuple[tuple[str, str], list[int], list[int]]
 
@@ -46,18 +48,9 @@ class LanguageModel(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
 
     def __init__(self, predict: Predict, generate: Generate, folder: Path, *, batch: int = 8) -> None:
         super().__init__()
-        for name in ("tokenizer.json", "config.json"):
-            if not (folder / name).is_file():
-                raise InvalidInputError(f"{folder} has no {name}; export the model with its tokenizer")
-        self.tokens = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-        config = config.get("text_config", config)
-        known = [config.get(key) for key in ("bos_token_id", "eos_token_id")]
-        first = next((token for token in known if token is not None), None)
-        if first is None:
-            raise InvalidInputError(f"{folder / 'config.json'}: neither bos_token_id nor eos_token_id")
-        self.first = first[0] if isinstance(first, list) else first
-        self.window = min(WINDOW, config.get("max_position_embeddings") or WINDOW)
+        self.tokens = load_tokenizer(folder)
+        self.first = first_token(folder)
+        self.window = min(WINDOW, context_length(folder) or WINDOW)
         self.predict, self.generate, self.batch = predict, generate, batch
 
     @property
@@ -111,8 +104,12 @@ class LanguageModel(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
         """Greedy continuations up to the first of a task's stop texts."""
         texts = []
         for context, options in (request.args for request in requests):
-            most = int(options.get("max_gen_toks", MOST_GENERATED))
-            stops = options.get("until") or []
+            most, stops = _generation_options(options)
+            if most >= self.window:
+                raise InvalidInputError(
+                    f"a task asks for up to {most} tokens (max_gen_toks), but the model's window has "
+                    f"{self.window}, and the prompt needs one of them at least"
+                )
             tokens = self.tok_encode(context)[most - self.window :]
             generated: list[int] = []
             text = ""
@@ -127,15 +124,37 @@ class LanguageModel(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
         return texts
 
 
+def _generation_options(options: Mapping[str, Any]) -> tuple[int, list[str]]:
+    """How many tokens a task asks for at most, and where they end, in any spelling that lm-eval takes."""
+    given = (options[name] for name in MOST_GENERATED_NAMES if options.get(name) is not None)
+    most, until = next(given, MOST_GENERATED), options.get("until") or []
+    stops = [until] if isinstance(until, str) else list(until)
+    if not str(most).isdecimal() or not all(isinstance(stop, str) and stop for stop in stops):
+        raise InvalidInputError(
+            f"a task asks for {most!r} tokens until {until!r}; these are a number and texts"
+        )
+    return int(most), stops
+
+
 def task_names(text: str) -> tuple[str, ...]:
     """`piqa,boolq` as names; `paper` stands for the paper's eight."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     return tuple(task for name in names for task in (PAPER_TASKS if name == "paper" else (name,)))
 
 
-@lru_cache(maxsize=1)
 def _manager(tasks: tuple[str, ...], include: Path | None) -> TaskManager:
-    """Who finds the tasks. lm-eval's own take seconds to list: only where they are asked for."""
+    """Who finds the tasks, kept while neither the tasks nor the files of `include` change."""
+    if include is None:
+        return _make_manager(tasks, None, ())
+    folder = include.resolve()
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    state = tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+    return _make_manager(tasks, folder, state)
+
+
+@lru_cache(maxsize=1)
+def _make_manager(tasks: tuple[str, ...], include: Path | None, state: tuple[object, ...]) -> TaskManager:
+    """lm-eval's own tasks take seconds to list: only where they are asked for."""
     where = "give --include-path for files of your own"
     if include is not None:
         where = f"and {include} has none"

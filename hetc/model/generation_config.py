@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hetc.base.errors import InvalidInputError
 from hetc.base.reading import read_json
 
-__all__ = ["CONFIG", "GENAI_CONFIG", "end_tokens", "genai_decoder", "read_config", "token_ids"]
+__all__ = [
+    "CONFIG",
+    "GENAI_CONFIG",
+    "context_length",
+    "end_tokens",
+    "first_token",
+    "genai_decoder",
+    "read_config",
+]
 
 GENAI_CONFIG = "genai_config.json"
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
+TEXT = "config.json, text_config"
+"""The part about text of a model that takes more than text."""
 
 
 def read_config(file: Path) -> dict[str, Any]:
@@ -47,21 +57,58 @@ def end_tokens(folder: Path) -> frozenset[int]:
     Raises:
         InvalidInputError: A file is damaged, or its `eos_token_id` is neither a number nor a list of numbers.
     """
-    config = read_config(folder / CONFIG)
-    for name, given in (
-        (GENERATION_CONFIG, read_config(folder / GENERATION_CONFIG)),
-        (CONFIG, config),
-        (CONFIG, config.get("text_config")),
-    ):
-        end = given.get("eos_token_id") if isinstance(given, dict) else None
-        if end is not None:
-            return frozenset(token_ids(end, folder / name))
-    return frozenset()
+    return frozenset(_tokens(folder, "eos_token_id", (GENERATION_CONFIG, CONFIG, TEXT)))
 
 
-def token_ids(value: object, file: Path) -> list[int]:
+def first_token(folder: Path) -> int:
+    """The token that stands before a text that nothing precedes: what begins texts, or else what ends them.
+
+    Raises:
+        InvalidInputError: No file names one, or one is damaged.
+    """
+    for key in ("bos_token_id", "eos_token_id"):
+        for token in _tokens(folder, key, (TEXT, CONFIG, GENERATION_CONFIG)):
+            return token
+    raise InvalidInputError(
+        f"{folder}: neither bos_token_id nor eos_token_id in {CONFIG} or {GENERATION_CONFIG}; copy them from "
+        "the checkpoint"
+    )
+
+
+def context_length(folder: Path) -> int | None:
+    """How many tokens in a row a model was made for (`max_position_embeddings`); None where nothing says.
+
+    Raises:
+        InvalidInputError: config.json is damaged, or says something that is no such number.
+    """
+    for given in (_part(folder, TEXT), _part(folder, CONFIG)):
+        length = given.get("max_position_embeddings")
+        if length is not None:
+            if not isinstance(length, int) or length < 2:
+                raise InvalidInputError(f"{folder / CONFIG}: max_position_embeddings is {length!r}")
+            return length
+    return None
+
+
+def _tokens(folder: Path, key: str, parts: Sequence[str]) -> list[int]:
+    """What the first of a folder's configurations that has a key says."""
+    for part in parts:
+        value = _part(folder, part).get(key)
+        if value is not None:
+            return _token_ids(value, f"{folder / part}: {key}")
+    return []
+
+
+def _part(folder: Path, part: str) -> dict[str, Any]:
+    if part != TEXT:
+        return read_config(folder / part)
+    text = read_config(folder / CONFIG).get("text_config")
+    return text if isinstance(text, dict) else {}
+
+
+def _token_ids(value: object, where: str) -> list[int]:
     """A token, or a list of tokens, of a configuration, as a list."""
     tokens = value if isinstance(value, list) else [value]
     if not all(isinstance(token, int) and not isinstance(token, bool) for token in tokens):
-        raise InvalidInputError(f"{file}: {value!r} is neither a token nor a list of tokens")
+        raise InvalidInputError(f"{where} {value!r} is neither a token nor a list of tokens")
     return tokens

@@ -23,7 +23,7 @@ from hetc.evaluation.generate import generate_tokens
 from hetc.evaluation.likelihood import session_predict
 from hetc.evaluation.results import read_results
 from hetc.evaluation.running import running
-from hetc.evaluation.tasks import PAPER_TASKS, LanguageModel, run_tasks, task_names
+from hetc.evaluation.tasks import PAPER_TASKS, LanguageModel, _manager, run_tasks, task_names
 from hetc.model.generation_config import end_tokens
 
 TASKS = SAMPLE.parent / "tasks"
@@ -97,6 +97,35 @@ def test_texts_stop_where_the_task_says(bundle: Bundle) -> None:
     (text,) = model.generate_until([Asked(("import os\n", {"until": ["\n"], "max_gen_toks": 40}))])
     assert text
     assert "\n" not in text
+
+
+def test_generation_as_tasks_spell_it(bundle: Bundle) -> None:
+    """`until` is a text or several, and the number of tokens has more than one name, as for lm-eval."""
+    session = bundle.session(mode="exact")
+    model = LanguageModel(session_predict(session), partial(generate_tokens, session), bundle.path)
+    prompt = "import os\n"
+    (expected,) = model.generate_until([Asked((prompt, {"until": ["\n"], "max_gen_toks": 40}))])
+    (text,) = model.generate_until([Asked((prompt, {"until": "\n", "max_new_tokens": 40}))])
+    assert text == expected
+    with pytest.raises(InvalidInputError, match="asks for up to 1024 tokens"):
+        model.generate_until([Asked((prompt, {"until": ["\n"], "max_gen_toks": 1024}))])
+    with pytest.raises(InvalidInputError, match="'many' tokens"):
+        model.generate_until([Asked((prompt, {"max_gen_toks": "many"}))])
+
+
+def test_tasks_that_changed_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        shutil.copytree(TASKS, folder / "tasks")
+    yaml = folders[1] / "tasks" / "next_line.yaml"
+    monkeypatch.chdir(folders[0])
+    first = _manager(("stdlib_next_line",), Path("tasks"))
+    assert _manager(("stdlib_next_line",), Path("tasks")) is first
+    monkeypatch.chdir(folders[1])
+    second = _manager(("stdlib_next_line",), Path("tasks"))
+    assert second is not first
+    yaml.write_text(yaml.read_text() + "\n")
+    assert _manager(("stdlib_next_line",), Path("tasks")) is not second
 
 
 def test_names() -> None:
