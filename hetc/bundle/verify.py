@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
-from hetc.base.errors import UsageError
+from hetc.base.errors import InvalidInputError, UsageError
 from hetc.base.progress import progress
 from hetc.bundle.bundle import Bundle, BundleLike, opened_bundle
 from hetc.bundle.checks import Check
@@ -17,6 +18,7 @@ from hetc.model.inputs import first_step, prompt_shape
 from hetc.model.load import sha256
 from hetc.operators.words import Mode
 from hetc.passes.analysis.cut_partitions import ANALOG_OPERATORS
+from hetc.plan.finding import TRUE_WEIGHTS_TOLERANCE
 from hetc.runtimes.onnxruntime.run_model import run_model
 from hetc.runtimes.onnxruntime.session import open_session, placed_operators
 
@@ -29,6 +31,8 @@ STEPS = {"tensor(float16)": 2.0**-10, "tensor(bfloat16)": 2.0**-7}
 STEPS_ALLOWED = 8
 """Steps of the largest logit that a model of 16 bits may differ."""
 BATCH, SEQUENCE = 2, 64
+OTHER_LENGTHS = (1, 512)
+"""Other lengths at which exact mode is compared with the source: what drops tokens does so in long ones."""
 SEEDS = 2**63
 """After the last seed comes the first."""
 
@@ -57,7 +61,8 @@ def verify(bundle: BundleLike, source: str | Path | None = None, *, seeds: int =
     if bundle.baked is not None:
         return [_check_files(bundle), *_check_baked(bundle, source)]
     exact = _Outputs(bundle, mode="exact")
-    checks = [_check_files(bundle), _check_source(bundle, source, exact), _check_kernels(bundle)]
+    checks = [_check_files(bundle), _check_source(bundle, source, exact), *_check_raised(bundle)]
+    checks.append(_check_kernels(bundle))
     if bundle.plan.noisy:
         return [*checks, *_check_noise(bundle, exact, seeds)]
     return [*checks, Check("noise", "not run", "the plan has no analog unit with programming noise")]
@@ -67,16 +72,16 @@ class _Outputs:
     """A bundle's first output on the fixed inputs, in one mode."""
 
     def __init__(self, bundle: Bundle, *, mode: Mode | None = None, seed: int | None = None) -> None:
-        session = bundle.session(mode=mode, seed=seed)
-        self.feeds = first_step(session, _tokens(bundle, session), bundle.path)
-        self.values = run_model(session, None, self.feeds)[0].astype(np.float32)
+        self.session = bundle.session(mode=mode, seed=seed)
+        self.feeds = first_step(self.session, _tokens(bundle, self.session), bundle.path)
+        self.values = run_model(self.session, None, self.feeds)[0].astype(np.float32)
 
 
-def _tokens(bundle: Bundle, session: onnxruntime.InferenceSession) -> np.ndarray:
-    """Uniform token ids `[BATCH, SEQUENCE]`, or as the model declares; the vocabulary is the LM head's."""
+def _tokens(bundle: Bundle, session: onnxruntime.InferenceSession, length: int = SEQUENCE) -> np.ndarray:
+    """Uniform token ids `[BATCH, length]`, or as the model declares; the vocabulary is the LM head's."""
     head = [unit for unit in bundle.plan.units if unit.kind == "lm_head" and unit.matrices]
     vocabulary = head[0].matrices[0].outputs if head else 2
-    return np.random.default_rng(0).integers(vocabulary, size=prompt_shape(session, BATCH, SEQUENCE))
+    return np.random.default_rng(0).integers(vocabulary, size=prompt_shape(session, BATCH, length))
 
 
 def _check_files(bundle: Bundle) -> Check:
@@ -101,11 +106,34 @@ def _check_source(bundle: Bundle, source: Path | None, exact: _Outputs) -> Check
     if sha256(source) != recorded["sha256"]:
         return Check(name, "failed", f"{source} is not the model that was compiled (sha256 differs)")
     plain = open_session(source, library=False)
-    (expected, *_) = run_model(plain, None, exact.feeds)
-    difference = np.abs(expected.astype(np.float32) - exact.values).max()
-    allowed = _tolerance(plain, float(np.abs(expected.astype(np.float32)).max(initial=0)))
+    compared = [(run_model(plain, None, exact.feeds)[0], exact.values)]
+    for length in OTHER_LENGTHS:
+        with suppress(InvalidInputError):  # more than the model takes
+            feeds = first_step(exact.session, _tokens(bundle, exact.session, length), bundle.path, length)
+            compared.append((run_model(plain, None, feeds)[0], run_model(exact.session, None, feeds)[0]))
+    wide = [[part.astype(np.float32) for part in pair] for pair in compared]
+    difference = max(float(np.abs(expected - values).max(initial=0)) for expected, values in wide)
+    allowed = _tolerance(plain, max(float(np.abs(expected).max(initial=0)) for expected, _ in wide))
     status = "ok" if difference <= allowed else "failed"
     return Check(name, status, f"largest difference {difference:.2e}, allowed {allowed:.0e}")
+
+
+def _check_raised(bundle: Bundle) -> list[Check]:
+    """What was seen when layers that were recognised by trial became canonical."""
+    seen = {
+        finding.layer: finding.difference
+        for finding in bundle.plan.findings
+        if finding.raised and finding.difference is not None
+    }
+    if not seen:
+        return []
+    worst = max(seen, key=lambda layer: seen[layer])
+    status = "ok" if seen[worst] <= TRUE_WEIGHTS_TOLERANCE else "failed"
+    detail = (
+        f"{len(seen)} layers recognised by trial, compared on their true weights: largest difference "
+        f"{seen[worst]:.1e} of the mean term ({worst}), allowed {TRUE_WEIGHTS_TOLERANCE:.0e}"
+    )
+    return [Check("canonical layers = source's", status, detail)]
 
 
 def _tolerance(source: onnxruntime.InferenceSession, largest: float) -> float:

@@ -15,7 +15,7 @@ Sizes that a model doesn't declare are looked up in `genai_config.json`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,17 +56,18 @@ def prompt_shape(session: onnxruntime.InferenceSession, batch: int, sequence: in
 
 
 def first_step(
-    session: onnxruntime.InferenceSession, tokens: np.ndarray, folder: Path | None = None
+    session: onnxruntime.InferenceSession, tokens: np.ndarray, folder: Path | None = None, free: int = 2
 ) -> dict[str, np.ndarray]:
     """Inputs of a prefill: `tokens` `[batch, sequence]`, everything attended, an empty cache.
 
     A model without `input_ids` gets standard normal numbers (seed 0) in the shapes that it declares, with
-    2 for every free dimension.
+    2 for every free dimension, or `free` for the last one: how many rows an MoE layer of its own gets.
 
     Args:
         session: The model.
         tokens: Token ids; one row for a model whose `input_ids` are `[sequence]`.
         folder: Where its `genai_config.json` may lie.
+        free: Last free dimension of the inputs of a model without `input_ids`.
 
     Raises:
         InvalidInputError: An input that hetc has nothing for, or another number of tokens than it takes.
@@ -78,9 +79,7 @@ def first_step(
     if "input_ids" not in {value.name for value in inputs}:
         random = np.random.default_rng(0)
         return {
-            value.name: random.standard_normal(
-                [size if isinstance(size, int) else 2 for size in value.shape]
-            ).astype(TYPES[value.type])
+            value.name: random.standard_normal(_sizes(value.shape, free)).astype(TYPES[value.type])
             for value in inputs
         }
     if tokens.min(initial=0) < 0:
@@ -93,6 +92,15 @@ def first_step(
             "model's context; take a shorter window"
         )
     return {value.name: _language_input(value, tokens, decoder) for value in inputs}
+
+
+def _sizes(declared: Sequence[int | str | None], free: int) -> list[int]:
+    sizes = [size if isinstance(size, int) else 2 for size in declared]
+    for axis in reversed(range(len(sizes))):
+        if not isinstance(declared[axis], int):
+            sizes[axis] = free
+            break
+    return sizes
 
 
 def next_step(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Finding"]
+__all__ = ["TRUE_WEIGHTS_TOLERANCE", "Finding"]
+
+TRUE_WEIGHTS_TOLERANCE = 1e-4
+"""Largest `Finding.difference` of a layer that is raised: float32 sums of a few thousand numbers."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,9 @@ class Finding:
         raised: Whether it is canonical now; if not, it stays as it is, and digital.
         reason: Why it was declined: the first thing that doesn't match; empty if it was raised.
         node: Name of the node that the reason is about; of the layer's first node if it was raised.
+        difference: Largest difference of the canonical form, seen on the layer's true weights and random
+            tokens, relative to the mean term of the sum over experts; None where it was not tried, because
+            its operators say what it is.
     """
 
     layer: str
@@ -25,11 +31,13 @@ class Finding:
     raised: bool
     reason: str = ""
     node: str = ""
+    difference: float | None = None
 
     def __str__(self) -> str:
         """One line for people."""
         if self.raised:
-            return f"{self.layer} was spelled {self.spelling}"
+            seen = "" if self.difference is None else f"; on its true weights {self.difference:.1e} apart"
+            return f"{self.layer} was spelled {self.spelling}{seen}"
         if not self.spelling:
             return self.reason
         return f"{self.layer}: nearest is {self.spelling}, but at node {self.node!r} {self.reason}"

@@ -8,17 +8,26 @@ and why, stays in `RaiseExperts.findings`.
 from __future__ import annotations
 
 import logging
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
+from hetc.base.errors import HetcError
 from hetc.operators.schemas import DOMAIN, EXPERT_OPERATORS
 from hetc.passes.canonical.canonical_layer import ExpertWeights, build_canonical_layer, expert_operator
 from hetc.passes.canonical.named_tape import NamedTape
 from hetc.passes.rewrite.add_expert_bodies import AddExpertBodies
+from hetc.passes.rewrite.inferred_shapes import inferred_shapes, lacks_shapes
+from hetc.passes.rewrite.layer_names import (
+    layer_number,
+    names_before,
+    new_layer_name,
+    numbers_of_layers,
+)
+from hetc.passes.rewrite.replace_output import replace_output
 from hetc.passes.spellings import known_spellings
 from hetc.passes.spellings.spelling import FoundLayer, MismatchError, Spelling
 from hetc.plan.finding import Finding
@@ -27,14 +36,10 @@ __all__ = ["RaiseExperts"]
 
 logger = logging.getLogger(__name__)
 
-LAYER_NUMBER = re.compile(r"(?:^|[./_])(?:layers?|blocks?|h)[._](\d+)(?=[./_]|$)")
-"""How names of weights and nodes number the layers of a model."""
-
 LAST_CHECK = 99
 """How many parts a layer has matched that only its weights' types keep from being raised."""
 
-NODES_SEARCHED = 64
-"""How many nodes before a layer may tell its number."""
+WEIGHTS = ("gate", "up", "down", "gate_bias", "up_bias", "down_bias")
 
 
 class RaiseExperts(ir.passes.InPlacePass):
@@ -58,18 +63,9 @@ class RaiseExperts(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         inlined = _inline_layers(model, self.spellings)
-        raised: list[Finding] = []
-        mismatches: list[tuple[str, ir.Node, MismatchError]] = []
-        for spelling in self.spellings:
-            for anchor in list(spelling.anchors(model.graph)):
-                if anchor.graph is None:  # removed with a layer that was raised meanwhile
-                    continue
-                try:
-                    layer = _raise(model.graph, anchor, spelling.recognise(anchor))
-                except MismatchError as error:
-                    mismatches.append((spelling.NAME, anchor, error))
-                else:
-                    raised.append(Finding(layer, spelling.NAME, True, node=anchor.name or ""))
+        lacking = lacks_shapes(model) and any(True for s in self.spellings for _ in s.anchors(model.graph))
+        with inferred_shapes(model) if lacking else nullcontext():
+            raised, mismatches = self._raise_all(model.graph)
         mismatches += _inside_subgraphs(model.graph, self.spellings)
         self.findings = (*raised, *_declined(mismatches))
         for finding in self.findings:
@@ -80,6 +76,25 @@ class RaiseExperts(ir.passes.InPlacePass):
         if raised:
             AddExpertBodies()(model)
         return ir.passes.PassResult(model, modified=bool(raised) or inlined)
+
+    def _raise_all(self, graph: ir.Graph) -> tuple[list[Finding], list[tuple[str, ir.Node, MismatchError]]]:
+        """Raises what the spellings recognise; returns that, and what each declined."""
+        raised: list[Finding] = []
+        mismatches: list[tuple[str, ir.Node, MismatchError]] = []
+        taken = numbers_of_layers(graph)
+        for spelling in self.spellings:
+            for anchor in list(spelling.anchors(graph)):
+                if anchor.graph is None:  # removed with a layer that was raised meanwhile
+                    continue
+                try:
+                    found = _recognise(spelling, anchor)
+                    layer = _raise(graph, anchor, found, taken)
+                except MismatchError as error:
+                    mismatches.append((spelling.NAME, anchor, error))
+                else:
+                    node = anchor.name or ""
+                    raised.append(Finding(layer, spelling.NAME, True, "", node, found.difference))
+        return raised, mismatches
 
     def ensures(self, model: ir.Model) -> None:
         """Every raised layer has its experts as nodes, `layers.3.experts.0` and so on.
@@ -115,6 +130,23 @@ def _inline_layers(model: ir.Model, spellings: Iterable[Spelling]) -> bool:
     return True
 
 
+def _recognise(spelling: Spelling, anchor: ir.Node) -> FoundLayer:
+    """What the spelling says, whatever it fails with: models may be wrong in ways that nobody thought of.
+
+    Raises:
+        MismatchError: The layer isn't one of the spelling, or can't be read.
+        HetcError: From other packages' spellings.
+    """
+    try:
+        return spelling.recognise(anchor)
+    except (MismatchError, HetcError):
+        raise
+    except Exception as error:
+        logger.debug("%s at node %r", spelling.NAME, anchor.name, exc_info=True)
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise MismatchError(f"it can't be read: {said[0]}", anchor) from error
+
+
 def _inside_subgraphs(
     graph: ir.Graph, spellings: Iterable[Spelling]
 ) -> Iterator[tuple[str, ir.Node, MismatchError]]:
@@ -135,7 +167,7 @@ def _declined(mismatches: Iterable[tuple[str, ir.Node, MismatchError]]) -> Itera
     for name, anchor, error in mismatches:
         if anchor.graph is None:
             continue
-        layer = _number([error.node.name, *_names_before(anchor)])
+        layer = layer_number([error.node.name, *names_before(anchor)])
         key = f"layers.{layer}" if layer is not None else anchor.name or ""
         if key not in nearest or error.matched > nearest[key][2].matched:
             nearest[key] = (name, anchor, error)
@@ -143,8 +175,18 @@ def _declined(mismatches: Iterable[tuple[str, ir.Node, MismatchError]]) -> Itera
         yield Finding(layer_name, name, False, error.reason, error.node.name or "")
 
 
-def _raise(graph: ir.Graph, anchor: ir.Node, found: FoundLayer) -> str:
-    """Puts the canonical layer in the place of the one that was found; returns its name."""
+def _raise(graph: ir.Graph, anchor: ir.Node, found: FoundLayer, taken: set[int]) -> str:
+    """Puts the canonical layer in the place of the one that was found; returns its name.
+
+    Args:
+        graph: Where it is.
+        anchor: The node that suggested it.
+        found: The layer.
+        taken: The numbers of layers that there are; the new one's is added.
+
+    Raises:
+        MismatchError: Its experts' weights aren't what an expert can have; nothing has changed then.
+    """
     for index, expert in enumerate(found.experts):
         try:
             operator = expert_operator(expert)
@@ -153,7 +195,8 @@ def _raise(graph: ir.Graph, anchor: ir.Node, found: FoundLayer) -> str:
         narrow = [value.dtype for value in expert.inputs if value and value.dtype != ir.DataType.FLOAT]
         if operator == "Expert" and narrow:
             raise MismatchError(f"expert {index} has a bias of {narrow[0]}", anchor, matched=LAST_CHECK)
-    layer = _layer_name(graph, anchor, found)
+        _require_shapes(index, expert, found, anchor)
+    layer = new_layer_name(taken, anchor, found)
     glue = found.glue or NamedTape("")
     tape = NamedTape(f"{layer}.experts")
     tape.nodes, tape.constants = [*glue.nodes], [*glue.constants]
@@ -188,7 +231,7 @@ def _raise(graph: ir.Graph, anchor: ir.Node, found: FoundLayer) -> str:
         _register(graph, expert, f"{layer}.experts.{number}")
     for constant in tape.constants:
         graph.register_initializer(constant)
-    _replace(graph, found.output, result, tape.nodes)
+    replace_output(graph, found.output, result, tape.nodes)
     return layer
 
 
@@ -204,92 +247,23 @@ def _register(graph: ir.Graph, expert: ExpertWeights, unit: str) -> None:
             graph.register_initializer(value)
 
 
-def _replace(graph: ir.Graph, old: ir.Value, new: ir.Value, nodes: Sequence[ir.Node]) -> None:
-    """Inserts the nodes, gives `new` the name and users of `old`, and removes what made only `old`."""
-    producer = old.producer()
-    assert producer is not None
-    graph.insert_before(producer, nodes)
-    name = old.name
-    new.type, new.shape = old.type, old.shape
-    new.metadata_props.update(old.metadata_props)
-    old.replace_all_uses_with(new, replace_graph_outputs=True)
-    old.name, new.name = None, name
-    _remove_unused(graph, producer)
+def _require_shapes(number: int, expert: ExpertWeights, found: FoundLayer, anchor: ir.Node) -> None:
+    """Refuses an expert whose weights and biases don't fit together.
+
+    Raises:
+        MismatchError: Names the weight.
+    """
+    tensors = {name: getattr(expert, name) for name in WEIGHTS}
+    shapes = {name: _shape(value) for name, value in tensors.items() if value is not None}
+    inner = shapes["up"][0 if found.transpose_weight else -1] if len(shapes["up"]) == 2 else -1
+    wide = (inner, found.hidden_size) if found.transpose_weight else (found.hidden_size, inner)
+    expected = {"gate": wide, "up": wide, "down": wide[::-1]}
+    expected |= {"gate_bias": (inner,), "up_bias": (inner,), "down_bias": (found.hidden_size,)}
+    for name, shape in shapes.items():
+        if shape != expected[name]:
+            reason = f"expert {number}'s {name} {tensors[name].name!r} is {list(shape)}"
+            raise MismatchError(f"{reason}, not {list(expected[name])}", anchor, matched=LAST_CHECK)
 
 
-def _remove_unused(graph: ir.Graph, node: ir.Node) -> None:
-    """Removes the node if nothing reads it, then likewise what it alone read."""
-    candidates = [node]
-    while candidates:
-        node = candidates.pop()
-        if node.graph is not graph or any(out.uses() or out.is_graph_output() for out in node.outputs):
-            continue
-        read = _detach(node)
-        graph.remove(node, safe=True)
-        for value in read:
-            producer = value.producer()
-            if producer is not None:
-                candidates.append(producer)
-            elif (
-                graph.initializers.get(value.name or "") is value
-                and not value.uses()
-                and not value.is_graph_output()
-                and not value.is_graph_input()
-            ):
-                del graph.initializers[value.name or ""]
-
-
-def _detach(node: ir.Node) -> list[ir.Value]:
-    """Frees what the node and the nodes of its subgraphs read; returns it, in graph order."""
-    read: dict[ir.Value, None] = {}
-    inner = [part for subgraph in _subgraphs(node) for part in ir.traversal.RecursiveGraphIterator(subgraph)]
-    for part in [node, *inner]:
-        for index, value in enumerate(part.inputs):
-            if value is not None:
-                read[value] = None
-                part.replace_input_with(index, None)
-    return list(read)
-
-
-def _subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
-    for attribute in node.attributes.values():
-        if attribute.type == ir.AttributeType.GRAPH:
-            yield attribute.as_graph()
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            yield from attribute.as_graphs()
-
-
-def _layer_name(graph: ir.Graph, anchor: ir.Node, found: FoundLayer) -> str:
-    """`layers.3` after the weights or nodes, else the next number that no layer has."""
-    tensors = [value.const_value for value in found.experts[0].inputs if value is not None]
-    number = _number([*(tensor.name for tensor in tensors if tensor), *_names_before(anchor)])
-    taken = {
-        int(match[1])
-        for node in graph
-        if node.domain == DOMAIN and (match := re.match(r"layers\.(\d+)\.", node.name or ""))
-    }
-    if number is None or number in taken:
-        number = max(taken, default=-1) + 1
-    return f"layers.{number}"
-
-
-def _names_before(node: ir.Node) -> Iterator[str | None]:
-    """Names of the node, what it reads, what made that, and so on: the nearest first."""
-    seen, waiting = {node}, [node]
-    for part in waiting:
-        yield part.name
-        for value in part.inputs:
-            if value is None:
-                continue
-            yield value.name
-            producer = value.producer()
-            if producer is not None and producer not in seen and len(waiting) < NODES_SEARCHED:
-                seen.add(producer)
-                waiting.append(producer)
-
-
-def _number(names: Iterable[str | None]) -> int | None:
-    for name in names:
-        if match := LAYER_NUMBER.search(name or ""):
-            return int(match[1])
-    return None
+def _shape(value: ir.Value) -> tuple[int, ...]:
+    return () if value.const_value is None else tuple(value.const_value.shape.numpy())

@@ -51,6 +51,8 @@ class FoundLayer:
         activation_attributes: Those that nodes with this activation have besides.
         transpose_weight: Whether weights are `[out, in]`.
         glue: New nodes that make the inputs above, where the routing sat inside of an operator.
+        difference: Largest difference between the layer as it is and this one that was seen on its true
+            weights, relative to the mean term; None where operators were matched, not tried.
     """
 
     x: ir.Value
@@ -64,6 +66,7 @@ class FoundLayer:
     activation_attributes: Mapping[str, float] = field(default_factory=dict)
     transpose_weight: bool = True
     glue: NamedTape | None = None
+    difference: float | None = None
 
 
 class Spelling(Protocol):

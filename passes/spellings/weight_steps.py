@@ -70,7 +70,10 @@ def apply_step(node: ir.Node, output: int, array: NDArray[Any]) -> NDArray[Any]:
     ):
         raise MismatchError("a weight is cut by numbers that aren't constant", node)
     numbers = [None if tensor is None else tensor_values(tensor) for tensor in constants]
-    return _STEPS[node.op_type](node, output, array, numbers)
+    try:
+        return _STEPS[node.op_type](node, output, array, numbers)
+    except (ValueError, IndexError, TypeError, KeyError) as error:  # as numpy says that axes don't match
+        raise MismatchError(f"a weight can't be taken through this {node.op_type}: {error}", node) from error
 
 
 def _transpose(node: ir.Node, _: int, array: NDArray[Any], __: list[Any]) -> NDArray[Any]:

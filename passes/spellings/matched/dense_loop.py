@@ -149,20 +149,20 @@ def _only_user(value: ir.Value, *operators: str) -> ir.Node | None:
 
 def _total(terms: Iterable[ir.Value], node: ir.Node) -> ir.Value:
     """The sum of exactly these terms, however its additions are bracketed."""
-    waiting = set(terms)
+    waiting = list(terms)
     wanted = len(waiting)
-    covers = {term: frozenset([term]) for term in waiting}
+    counts = dict.fromkeys(waiting, 1)
     while waiting:
         value = waiting.pop()
-        if len(covers[value]) == wanted:
+        if counts.get(value) == wanted:
             return value
-        for user, _ in value.uses():
-            if user.op_type not in ("Add", "Sum") or user.domain:
+        for user in value.consumers():
+            parts = [source for source in user.inputs if source is not None]
+            if user.op_type not in ("Add", "Sum") or user.domain or len(set(parts)) < len(user.inputs):
                 continue
-            parts = [covers.get(source) for source in user.inputs if source is not None]
-            known = [part for part in parts if part is not None]
-            joined = frozenset().union(*known)
-            if len(known) == len(user.inputs) and len(joined) == sum(map(len, known)):
-                covers[user.outputs[0]] = joined
-                waiting.add(user.outputs[0])
+            if all(part in counts for part in parts):
+                # What has been added once can't be added again.
+                counts[user.outputs[0]] = sum(counts.pop(part) for part in parts)
+                waiting.append(user.outputs[0])
+                break
     raise MismatchError("the weighted outputs of the experts are not simply added up", node, matched=4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,14 @@ from hetc.passes.spellings.spelling import MismatchError
 from hetc.passes.spellings.tried.expert_form import Float32, Form, expert_terms, forms
 from hetc.passes.spellings.tried.trial_runs import Run, Trial
 
-__all__ = ["Reading", "fitting_readings"]
+__all__ = ["HARDER", "Reading", "fitting_readings"]
 
 ACTIVATIONS = (("silu",), ("relu",), ("relu2",), ("gelu", "gelu_tanh"))
 """In the order in which they are tried; those so alike that the nearer one is taken stand together."""
 TOLERANCE = 1e-4
 """Largest error relative to the mean term: float32 sums of a few thousand random numbers."""
+HARDER = 3
+"""How many parts of a layer have matched that fails harder runs only, or on its true weights."""
 
 
 @dataclass(frozen=True)
@@ -66,26 +68,63 @@ def fitting_readings(trial: Trial, runs: Sequence[Run]) -> dict[Reading, float]:
     numbers = _numbers(trial)
     for order in range(len(trial.orders)):
         for names in (*ACTIVATIONS, (CLAMPED_SWISH,)):
-            fits = {}
+            errors = {}
             for form in forms(trial.orders[0][0], names, numbers):
                 terms = _terms(trial, run, order, form)
                 for weight in weights:
                     for output in outputs:
                         reading = Reading(order, form, weight, output)
-                        fits[reading] = _error(trial, run, reading, terms)
-            for other in runs[1:]:
-                fits = {r: max(e, _error(trial, other, r)) for r, e in fits.items() if e <= TOLERANCE}
-            fits = {
-                r: e for r, e in fits.items() if e <= TOLERANCE and trial.is_of_all(trial.outputs[r.output])
-            }
+                        errors[reading] = _error(trial, run, reading, terms)
+            fits = _fitting(trial, _within(errors), runs[1:])
+            fits = {r: error for r, error in fits.items() if trial.is_of_all(trial.outputs[r.output])}
             if fits:
-                return fits
+                return _still_fitting(trial, fits, run.index.shape[1])
+    _require_finite(trial, runs, outputs)
     known = ", ".join((*(name for names in ACTIVATIONS for name in names), CLAMPED_SWISH))
     raise MismatchError(
         "what it makes of its experts is not the sum of the chosen ones times their weights, or "
         f"their activation is none of {known}",
         trial.orders[0][0].down.node,
     )
+
+
+def _require_finite(trial: Trial, runs: Sequence[Run], outputs: Sequence[int]) -> None:
+    """Refuses a layer whose last result is finite in no row of some run: nothing could be told from it.
+
+    Raises:
+        MismatchError: It is such a layer.
+    """
+    last = next((n for n in reversed(outputs) if trial.is_of_all(trial.outputs[n])), None)
+    for run in runs:
+        if last is not None and not np.isfinite(run.outputs[last].reshape(run.x.shape)).all(axis=1).any():
+            raise MismatchError(f"nothing that it gives is finite {run.said}", trial.router, matched=1)
+
+
+def _within(errors: Mapping[Reading, float]) -> dict[Reading, float]:
+    return {reading: error for reading, error in errors.items() if error <= TOLERANCE}
+
+
+def _fitting(trial: Trial, fits: dict[Reading, float], runs: Iterable[Run]) -> dict[Reading, float]:
+    """Those of the readings that fit further runs too."""
+    for run in runs:
+        if not fits:
+            break
+        fits = _within({r: max(error, _error(trial, run, r)) for r, error in fits.items()})
+    return fits
+
+
+def _still_fitting(trial: Trial, fits: dict[Reading, float], top_k: int) -> dict[Reading, float]:
+    """Those of the readings that fit the harder runs.
+
+    Raises:
+        MismatchError: None does; says where it failed.
+    """
+    outputs, others = {r.output for r in fits}, {r.weight for r in fits}
+    for run in trial.harder_runs(outputs, others, top_k):
+        fits = _fitting(trial, fits, [run])
+        if not fits:
+            raise MismatchError(f"it computes something else {run.said}", trial.router, matched=HARDER)
+    return fits
 
 
 def _numbers(trial: Trial) -> set[float]:
@@ -111,7 +150,10 @@ def _error(trial: Trial, run: Run, reading: Reading, terms: Float32 | None = Non
     weight = run.others[reading.weight]
     if weight.size != run.index.size:
         weight = np.take_along_axis(weight.reshape(len(run.x), trial.experts), run.index, 1)
-    parts = weight.reshape(*run.index.shape, 1) * terms
-    scale = float(np.abs(parts).sum(1).mean())
-    difference = np.abs(parts.sum(1) - run.outputs[reading.output].reshape(run.x.shape))
-    return float(difference.max()) / scale if scale > 0 and np.isfinite(scale) else np.inf
+    source = run.outputs[reading.output].reshape(run.x.shape)
+    told = np.isfinite(source).all(axis=1)  # a router's weights may be 0/0 where tokens are large
+    parts = (weight.reshape(*run.index.shape, 1) * terms)[told]
+    scale = float(np.abs(parts).sum(1).mean()) if told.any() else np.inf
+    if not 0 < scale < np.inf:
+        return np.inf
+    return float(np.abs(parts.sum(1) - source[told]).max()) / scale

@@ -5,14 +5,19 @@ A node with subgraphs belongs to it as a whole, with all that these read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import onnx_ir as ir
 
 from hetc.passes.spellings.constants import constant_tensor
 from hetc.passes.spellings.products import subgraphs
+from hetc.passes.spellings.tried.graph_walk import walk
 
-__all__ = ["Region"]
+__all__ = ["CHOICES", "Region"]
+
+CHOICES = ("TopK", "ArgMax")
+"""What chooses experts."""
+PRODUCTS = ("MatMul", "Gemm")
 
 LONGEST_SHAPE_WAY = 12
 """Nodes between the shape of a value and where a layer reads what was computed of it."""
@@ -21,32 +26,47 @@ LONGEST_SHAPE_WAY = 12
 class Region:
     """What can be computed of `sources` and constants alone.
 
+    It ends where another router chooses by what this one's experts have made: without that, the first of many
+    layers would hold all others.
+
     Args:
         graph: The graph.
         sources: Values that are fed in.
+        router: The layer's TopK or ArgMax.
 
     Attributes:
         nodes: The nodes of the region, each after those that it depends on.
     """
 
-    def __init__(self, graph: ir.Graph, sources: Iterable[ir.Value]) -> None:
+    def __init__(self, graph: ir.Graph, sources: Iterable[ir.Value], router: ir.Node) -> None:
         self.graph = graph
         self.sources = tuple(sources)
         self.nodes: list[ir.Node] = []
         self._available: set[ir.Value] = set(self.sources)
-        self._owners: dict[ir.Graph, ir.Node] | None = None
+        chosen: set[ir.Value] = set()
+        made: set[ir.Value] = set()  # by products of what was chosen
         waiting = list(reversed(self.sources))
         taken: set[ir.Node] = set()
         while waiting:
             for user in waiting.pop().consumers():
                 node = self.outermost(user)
-                if node not in taken and all(
-                    value in self._available or self._is_fixed(value) for value in _reads(node)
-                ):
-                    taken.add(node)
-                    self.nodes.append(node)
-                    self._available.update(node.outputs)
-                    waiting += reversed(node.outputs)
+                if node in taken:
+                    continue
+                read = _reads(node)
+                if not all(value in self._available or self._is_fixed(value) for value in read):
+                    continue
+                after = not made.isdisjoint(read)
+                if after and node is not router and node.op_type in CHOICES:
+                    continue
+                if node is router or not chosen.isdisjoint(read):
+                    chosen.update(node.outputs)
+                    after |= any(part.op_type in PRODUCTS for part in _with_inner(node))
+                if after:
+                    made.update(node.outputs)
+                taken.add(node)
+                self.nodes.append(node)
+                self._available.update(node.outputs)
+                waiting += reversed(node.outputs)
 
     def _is_fixed(self, value: ir.Value, depth: int = LONGEST_SHAPE_WAY) -> bool:
         """Whether a value is made of constants and known shapes in a few nodes."""
@@ -61,22 +81,23 @@ class Region:
 
     def outermost(self, node: ir.Node) -> ir.Node:
         """The node of the graph itself that a node of a subgraph lies in."""
-        if node.graph is self.graph:
-            return node
-        if self._owners is None:
-            self._owners = {
-                body: owner
-                for owner in ir.traversal.RecursiveGraphIterator(self.graph)
-                for body in subgraphs(owner)
-            }
         while node.graph is not self.graph:
-            node = self._owners[node.graph]  # type: ignore[index]
+            node = walk(self.graph, node).owners[node.graph]  # type: ignore[index]
         return node
+
+    def holds(self, node: ir.Node) -> bool:
+        """Whether a node, of a subgraph too, belongs to the region."""
+        return any(value in self._available for value in self.outermost(node).outputs)
 
     def is_shape_of_outside(self, node: ir.Node) -> bool:
         """Whether a node of the graph asks for the shape of a value that the region doesn't compute."""
         value = node.inputs[0] if node.op_type == "Shape" else None
         return node.graph is self.graph and value is not None and value not in self._available
+
+    def every_node(self) -> Iterator[ir.Node]:
+        """The nodes of the region and those of their subgraphs."""
+        for node in self.nodes:
+            yield from _with_inner(node)
 
     def ancestors(self, value: ir.Value) -> set[ir.Node]:
         """The nodes of the region that the value depends on."""
@@ -98,6 +119,13 @@ class Region:
             if any(value in reached for value in _reads(node)):
                 reached.update(node.outputs)
         return reached
+
+
+def _with_inner(node: ir.Node) -> Iterator[ir.Node]:
+    """A node and those of its subgraphs."""
+    yield node
+    for body in subgraphs(node):
+        yield from ir.traversal.RecursiveGraphIterator(body)
 
 
 def _reads(node: ir.Node) -> list[ir.Value]:

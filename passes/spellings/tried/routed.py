@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from hetc.passes.spellings.products import Product, find_products
 from hetc.passes.spellings.spelling import MismatchError
-from hetc.passes.spellings.tried.region import Region
+from hetc.passes.spellings.tried.region import CHOICES, Region
 
 __all__ = ["Routed", "layers", "routed"]
 
-CHOICES = ("TopK", "ArgMax")
 SAME_ROWS = ("Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Expand", "Tile", "Transpose")
 LONGEST_WAY = 24
 """Nodes between a router's scores and the tokens that it looks at."""
@@ -26,11 +26,13 @@ class Routed:
     Attributes:
         router: The TopK or ArgMax.
         region: What depends on tokens and scores, its sources in this order.
+        scoring: What depends on the tokens alone: what the scores are computed in.
         products: Products with constant weights in the region, less the router's own.
     """
 
     router: ir.Node
     region: Region
+    scoring: Region
     products: tuple[Product, ...]
 
 
@@ -43,7 +45,10 @@ def layers(graph: ir.Graph, experts: Callable[[Routed], Sequence[object]]) -> It
     """
     last: dict[frozenset[ir.Node], ir.Node] = {}
     for node in graph:
-        if node.domain == "" and node.op_type in CHOICES and (found := _find_routed(node)) and experts(found):
+        if node.domain == "" and node.op_type in CHOICES and (found := _find_routed(node)):
+            with suppress(MismatchError):  # which recognising it will say
+                if not experts(found):
+                    continue
             # Routers that choose groups of experts first depend on the same products.
             last[frozenset(product.node for product in found.products)] = node
     yield from last.values()
@@ -66,11 +71,11 @@ def _find_routed(router: ir.Node) -> Routed | None:
     if not isinstance(graph, ir.Graph) or scores is None or _is_index(scores):
         return None
     for tokens in _tokens(scores):
-        region = Region(graph, [tokens, scores])
-        own = region.ancestors(router.outputs[-1]) | Region(graph, [tokens]).ancestors(scores)
+        region, scoring = Region(graph, [tokens, scores], router), Region(graph, [tokens], router)
+        own = region.ancestors(router.outputs[-1]) | scoring.ancestors(scores)
         products = tuple(p for p in find_products(region.nodes) if region.outermost(p.node) not in own)
         if products:
-            return Routed(router, region, products)
+            return Routed(router, region, scoring, products)
     return None
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import suppress
 
 import onnx_ir as ir
@@ -19,6 +19,8 @@ import onnx_ir as ir
 from hetc.passes.spellings.products import Product
 from hetc.passes.spellings.spelling import FoundLayer, MismatchError
 from hetc.passes.spellings.tried.expert_form import ExpertProducts
+from hetc.passes.spellings.tried.graph_walk import walk
+from hetc.passes.spellings.tried.region import Region
 from hetc.passes.spellings.tried.routed import Routed, layers, routed
 from hetc.passes.spellings.tried.trial import try_layer
 
@@ -46,10 +48,14 @@ def recognise(node: ir.Node) -> FoundLayer:
 
 
 def _alike(found: Routed) -> list[ExpertProducts]:
-    """The experts of one shape, as many as the router has scores, or the most: shared experts differ."""
+    """The experts of one shape, as many as the router has scores, or the most, less shared ones."""
+    chosen = found.region.descendants(found.router.outputs)
     shapes: dict[tuple[object, ...], list[ExpertProducts]] = defaultdict(list)
-    for expert in _experts([product for product in found.products if product.weight.index is None]):
+    products = [product for product in found.products if product.weight.index is None]
+    for expert in _experts(products, found.region):
         with suppress(MismatchError):  # a weight that is no matrix is no expert's
+            if _is_shared(expert, found.region, chosen):
+                continue
             shapes[tuple(product.matrix().shape for product in (*expert.ups, expert.down))].append(expert)
     scores = found.region.sources[1]
     count = scores.shape[-1] if scores.shape else None
@@ -57,24 +63,41 @@ def _alike(found: Routed) -> list[ExpertProducts]:
     return max(alike, key=lambda experts: (len(experts) == count, len(experts)), default=[])
 
 
-def _experts(products: Sequence[Product]) -> Iterator[ExpertProducts]:
+def _is_shared(expert: ExpertProducts, region: Region, chosen: Set[ir.Value]) -> bool:
+    """Whether an expert's result is added to what the router has chosen without being chosen itself."""
+    waiting = [expert.down.node]
+    seen = {expert.down.node}
+    for node in waiting:
+        if not region.holds(node):
+            continue
+        if any(value in chosen for value in region.outermost(node).outputs):
+            if node.op_type not in ("Add", "Sum"):
+                return False
+            continue
+        users = {user for output in node.outputs for user in output.consumers()} - seen
+        seen |= users
+        waiting += users
+    return True
+
+
+def _experts(products: Sequence[Product], region: Region) -> Iterator[ExpertProducts]:
     """Products that read other products, together with those."""
     made = {product.node: product for product in products}
     for product in products:
-        before = _before(product.data, made)
-        if len(before) in (1, 2) and not any(_before(made[node].data, made) for node in before):
+        before = _before(product.data, made, region)
+        if len(before) in (1, 2) and not any(_before(made[node].data, made, region) for node in before):
             yield ExpertProducts(tuple(made[node] for node in before), product)
 
 
-def _before(value: ir.Value | None, made: dict[ir.Node, Product]) -> list[ir.Node]:
-    """The nearest products that a value is computed from, at most three, in the order of operands."""
+def _before(value: ir.Value | None, made: dict[ir.Node, Product], region: Region) -> list[ir.Node]:
+    """The nearest products of a region that a value is made of, at most three, in the order of operands."""
     found: dict[ir.Node, None] = {}
     seen: set[ir.Value] = set()
     waiting = [value]
     while waiting and len(found) < 3:
         value = waiting.pop()
         node = value.producer() if value is not None else None
-        if value is None or value in seen or node is None:
+        if value is None or value in seen or node is None or not region.holds(node):
             continue
         seen.add(value)
         if node in made:
@@ -87,8 +110,7 @@ def _before(value: ir.Value | None, made: dict[ir.Node, Product]) -> list[ir.Nod
 def _orders(experts: list[ExpertProducts], graph: ir.Graph) -> Iterator[list[ExpertProducts]]:
     """By number in the name of the weight or place in a stack, and as they stand in the graph."""
     yield sorted(experts, key=lambda e: (_padded(e.down.weight.source.name), e.down.weight.offset()))
-    nodes = {node: place for place, node in enumerate(ir.traversal.RecursiveGraphIterator(graph))}
-    yield sorted(experts, key=lambda e: nodes[e.down.node])
+    yield sorted(experts, key=lambda e: walk(graph, e.down.node).places[e.down.node])
 
 
 def _padded(name: str | None) -> str:

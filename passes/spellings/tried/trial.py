@@ -3,12 +3,14 @@
 A spelling says which products make up each expert. Everything else (rows that are gathered, masked, sorted or
 scattered, branches and loops, where the weights are applied) is not matched but run: on stand-in weights of
 rank one, random tokens and random choices of experts. A layer is what the formula gives the same numbers as,
-so that a spelling can only decline what it takes for something else.
+so that a spelling can only decline what it takes for something else. What was found is compared once more on
+the true weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hetc.passes.spellings.spelling import FoundLayer, MismatchError
 from hetc.passes.spellings.tried.expert_form import ExpertProducts
@@ -16,6 +18,7 @@ from hetc.passes.spellings.tried.found_layer import found_layer
 from hetc.passes.spellings.tried.readings import fitting_readings
 from hetc.passes.spellings.tried.routed import Routed
 from hetc.passes.spellings.tried.trial_runs import Trial
+from hetc.passes.spellings.tried.true_weights import difference_on_true_weights
 
 __all__ = ["try_layer"]
 
@@ -44,5 +47,6 @@ def try_layer(found: Routed, orders: Sequence[Sequence[ExpertProducts]]) -> Foun
         except MismatchError as error:
             refused = error
         else:
-            return found_layer(trial, runs[0], reading, x)
+            layer = found_layer(trial, runs[0], reading, x)
+            return replace(layer, difference=difference_on_true_weights(trial, reading, layer))
     raise refused

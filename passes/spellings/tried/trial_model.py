@@ -19,6 +19,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from hetc.model.external_tensors import tensor_values
+from hetc.model.weights import FLOATS
 from hetc.passes.spellings.constants import constant_tensor
 from hetc.passes.spellings.products import Product
 from hetc.passes.spellings.spelling import MismatchError
@@ -46,7 +47,7 @@ class StandIn:
 def trial_function(
     region: Region,
     outputs: Iterable[ir.Value],
-    stand_ins: Mapping[ir.Node, tuple[Product, StandIn]],
+    stand_ins: Mapping[ir.Node, tuple[Product, StandIn]] | None,
     sizes: Mapping[str, int],
     blamed: ir.Node,
 ) -> Callable[..., list[NDArray[Any]]]:
@@ -55,7 +56,8 @@ def trial_function(
     Args:
         region: What to run.
         outputs: What to compute.
-        stand_ins: What to use for weights, by the node that multiplies them.
+        stand_ins: What to use for weights, by the node that multiplies them; None for the weights as they
+            are, mapped where they lie in a file and read as the run comes to them.
         sizes: What the symbols in shapes stand for.
         blamed: The node that errors are about.
 
@@ -63,11 +65,13 @@ def trial_function(
         MismatchError: From here or from the function: it needs a large weight elsewhere, or a size that
             the sources don't tell, or it can't be run.
     """
-    model = _Extraction(region, stand_ins, sizes).model(list(outputs))
+    extraction = _Extraction(region, stand_ins, sizes)
+    model = extraction.model(list(outputs))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
+    options.enable_cpu_mem_arena = False  # what one expert made is freed before the next one
 
     def attempt(call: Callable[..., Any], *arguments: Any) -> Any:
         try:
@@ -79,12 +83,25 @@ def trial_function(
     providers = ["CPUExecutionProvider"]
     session = attempt(onnxruntime.InferenceSession, model.SerializeToString(), options, providers)
 
+    weights = {name: attempt(_ort_value, tensor) for name, tensor in extraction.weights.items()}
+
     def run(*arrays: NDArray[Any]) -> list[NDArray[Any]]:
-        feeds = {f"source{index}": array for index, array in enumerate(arrays)}
-        found: list[NDArray[Any]] = attempt(session.run, None, feeds)
-        return found
+        sources = {
+            f"source{index}": onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
+            for index, array in enumerate(arrays)
+        }
+        return [value.numpy() for value in attempt(session.run_with_ort_values, None, sources | weights)]
 
     return run
+
+
+def _ort_value(tensor: ir.TensorProtocol) -> onnxruntime.OrtValue:
+    """The numbers of a tensor for ONNX Runtime, which doesn't copy them."""
+    array = tensor_values(tensor)
+    if tensor.dtype == ir.DataType.BFLOAT16:
+        kind = onnx.TensorProto.BFLOAT16
+        return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(np.uint16), kind)
+    return onnxruntime.OrtValue.ortvalue_from_numpy(array)
 
 
 class _Extraction:
@@ -93,17 +110,19 @@ class _Extraction:
     def __init__(
         self,
         region: Region,
-        stand_ins: Mapping[ir.Node, tuple[Product, StandIn]],
+        stand_ins: Mapping[ir.Node, tuple[Product, StandIn]] | None,
         sizes: Mapping[str, int],
     ) -> None:
-        self.region, self.stand_ins, self.sizes = region, stand_ins, sizes
+        self.region, self.stand_ins, self.sizes = region, stand_ins or {}, sizes
+        self.takes_weights = stand_ins is None
+        self.weights: dict[str, ir.TensorProtocol] = {}
         self.names: dict[ir.Value, str] = {}
         self.written: dict[ir.Graph, list[onnx.NodeProto]] = {region.graph: []}
         self.constants: list[onnx.TensorProto] = []
         self.fresh = 0
 
     def model(self, outputs: list[ir.Value]) -> onnx.ModelProto:
-        """The model whose inputs are `source0`, `source1`, ..., and its outputs `output0`, ..."""
+        """The model whose inputs are `source0`, ... and `weights`, and its outputs `output0`, ..."""
         inputs = []
         for index, value in enumerate(self.region.sources):
             self.names[value] = f"source{index}"
@@ -111,6 +130,8 @@ class _Extraction:
             inputs.append(onnx.helper.make_tensor_value_info(f"source{index}", kind, None))
         for index, value in enumerate(outputs):
             self.add("Identity", [self.name(value)], f"output{index}")
+        for name, tensor in self.weights.items():
+            inputs.append(onnx.helper.make_tensor_value_info(name, tensor.dtype.value, tensor.shape.numpy()))
         graph = onnx.helper.make_graph(
             self.written[self.region.graph],
             "trial",
@@ -150,7 +171,10 @@ class _Extraction:
             return self.names[value]
         node = value.producer()
         tensor = constant_tensor(value)
-        if tensor is not None:
+        if tensor is not None and self.takes_weights and tensor.dtype in FLOATS and len(tensor.shape) > 1:
+            self.names[value] = self.new_name()
+            self.weights[self.names[value]] = tensor
+        elif tensor is not None:
             if tensor.nbytes > LARGEST_CONSTANT:
                 reader = value.consumers()[0]
                 raise MismatchError(f"weight {value.name!r} isn't an expert's", reader)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,22 +10,27 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from hetc.model.external_tensors import tensor_values
+from hetc.passes.spellings.constants import constant_tensor
 from hetc.passes.spellings.linear import find_bias
 from hetc.passes.spellings.products import Product
 from hetc.passes.spellings.spelling import MismatchError
 from hetc.passes.spellings.tried.expert_form import ExpertProducts, Float32
-from hetc.passes.spellings.tried.region import Region
 from hetc.passes.spellings.tried.routed import Routed
-from hetc.passes.spellings.tried.trial_model import StandIn, trial_function
+from hetc.passes.spellings.tried.routings import favouring, in_turn, sets_left_out
+from hetc.passes.spellings.tried.runner import Runner
+from hetc.passes.spellings.tried.trial_model import StandIn
 
 __all__ = ["Run", "Trial"]
 
-KINDS_OF_RUNS = tuple(
-    (np.float32(size), alike) for size, alike in ((100, False), (1, True), (1, False), (0.01, False))
-)
-"""How large tokens are (where anything is clipped or counted, it shows), and whether all choose the same
-experts."""
-LEAST_TOKENS = 12
+SIZES = (100, 1, 0.01)
+"""How large tokens are: where anything is clipped or counted, it shows."""
+LEAST_ROWS = 12
+LONG_SEQUENCE = 1024
+"""Rows of a run in which all choose the same experts; more where the layer has a larger integer, which may be
+an expert's capacity."""
+LARGEST_RUN = 1 << 26
+"""Numbers in the inner rows of all experts, about; the long run may have four times as many."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +38,36 @@ class Run:
     """One run of a layer: T tokens, K choices each.
 
     Attributes:
+        said: What is special about it, for messages: `where tokens are 100 times as large`.
         x: The tokens, `[T, H]`.
         index: The experts that each chose, `[T, K]`.
-        outputs: What `Trial.outputs` were.
+        outputs: What `Trial.outputs` were, by position: all, or those that were asked for.
         others: What `Trial.others` were.
     """
 
+    said: str
     x: Float32
     index: NDArray[np.int64]
-    outputs: list[NDArray[Any]]
-    others: list[NDArray[Any]]
+    outputs: Mapping[int, NDArray[Any]]
+    others: Mapping[int, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A layer for tokens of one shape, and which positions of a trial's values it gives."""
+
+    runner: Runner
+    outputs: tuple[int, ...]
+    others: tuple[int, ...]
+
+    @property
+    def rows(self) -> int:
+        return self.runner.rows
+
+    def run(self, said: str, scores: Float32, size: float = 1) -> Run:
+        x, index, values = self.runner.run(scores, size)
+        outputs = dict(zip(self.outputs, values, strict=False))
+        return Run(said, x, index, outputs, dict(zip(self.others, values[len(outputs) :], strict=True)))
 
 
 class Trial:
@@ -54,6 +78,7 @@ class Trial:
         orders: The experts by index, in each order that they may have.
 
     Attributes:
+        found: The router and what depends on it.
         router: The TopK or ArgMax that chooses experts.
         region: What depends on the tokens and on the router's scores, its sources in this order.
         orders: The experts.
@@ -67,7 +92,7 @@ class Trial:
 
     def __init__(self, found: Routed, orders: Sequence[Sequence[ExpertProducts]]) -> None:
         region = found.region
-        self.router, self.region, self.orders = found.router, region, orders
+        self.found, self.router, self.region, self.orders = found, found.router, region, orders
         self.experts = len(orders[0])
         self._random = np.random.default_rng(0)
         self.products = {p.node: p for expert in orders[0] for p in (*expert.ups, expert.down)}
@@ -91,64 +116,68 @@ class Trial:
         )
 
     def runs(self) -> Iterator[Run]:
-        """Runs in which every expert is chosen, and some in which few are."""
-        tokens, scores = self.region.sources
-        shape, sizes = self._token_shape()
+        """Runs in which every expert is chosen, and one in which few are; with all values of the layer."""
+        outputs, others = range(len(self.outputs)), range(len(self.others))
+        layer = self._prepared(max(LEAST_ROWS, min(self.experts, self._affordable)), outputs, others)
+        for size in SIZES:
+            said = f"where tokens are {size:g} times as large"
+            for favoured in in_turn(range(self.experts), layer.rows, 1):
+                yield layer.run(said, favouring(self._random, self.experts, favoured), size)
+        yield layer.run("where all tokens choose the same experts", self._alike(layer.rows))
+
+    def harder_runs(self, outputs: Collection[int], others: Collection[int], top_k: int) -> Iterator[Run]:
+        """Runs in which some experts are never chosen, and a long one in which all tokens choose the same.
+
+        Args:
+            outputs: Which of `outputs` are looked at.
+            others: Which of `others`.
+            top_k: K.
+        """
+        layer = self._prepared(max(LEAST_ROWS, -(-self.experts // top_k)), outputs, others)
+        for left_out in sets_left_out(self.experts, top_k):
+            said = f"where nobody chooses experts {', '.join(map(str, left_out))}"
+            chosen = sorted(set(range(self.experts)) - set(left_out))
+            for favoured in in_turn(chosen, layer.rows, top_k):
+                yield layer.run(said, favouring(self._random, self.experts, favoured, left_out))
+        layer = self._prepared(self._long(), outputs, others, last=True)
+        said = f"where {layer.rows} tokens choose the same experts, as if each had room for so many"
+        yield layer.run(said, self._alike(layer.rows))
+
+    def _prepared(
+        self, rows: int, outputs: Collection[int], others: Collection[int], *, last: bool = False
+    ) -> _Prepared:
         pairs = {node: (self.products[node], self.stand_ins[node]) for node in self.products}
-        index = self.router.outputs[-1]
-        score = trial_function(Region(self.region.graph, [tokens]), [scores], {}, sizes, self.router)
-        layer = trial_function(self.region, [index, *self.outputs, *self.others], pairs, sizes, self.router)
-        score_shape = score(self._random_tokens(shape))[0].shape
-        if score_shape[-1] != self.experts:
-            reason = f"the router chooses among {score_shape[-1]}, but there are {self.experts} experts"
-            raise MismatchError(reason, self.router)
-        rows = math.prod(shape[:-1])
-        for first in range(0, self.experts, rows):
-            for size, alike in KINDS_OF_RUNS:
-                x = self._random_tokens(shape) * size
-                found, *values = layer(x, self._scores(rows, first, alike).reshape(score_shape))
-                split = len(self.outputs)
-                yield Run(x.reshape(rows, -1), found.reshape(rows, -1), values[:split], values[split:])
-
-    def _token_shape(self) -> tuple[list[int], dict[str, int]]:
-        """A shape for the tokens, and what the symbols in it stand for."""
-        tokens = self.region.sources[0]
+        values = [*(self.outputs[n] for n in outputs), *(self.others[n] for n in others)]
         hidden = self.orders[0][0].ups[0].matrix().shape[0]
-        if tokens.dtype not in (None, ir.DataType.FLOAT):
-            raise MismatchError(f"its tokens {tokens.name!r} are {tokens.dtype}, not float32", self.router)
-        dims = list(tokens.shape) if tokens.shape is not None else [ir.SymbolicDim("T"), hidden]
-        symbols = sorted({s for d in dims if not isinstance(d, int) for s in d.free_symbols()})
-        open_dims = len(symbols) + sum(not isinstance(d, int) and d.value is None for d in dims)
-        sizes, left = dict.fromkeys(symbols, 3), max(LEAST_TOKENS, self.experts)
-        for symbol in symbols[1:]:
-            sizes[symbol] = 5
-        if symbols:
-            sizes[symbols[0]] = -(-left // 5 ** (open_dims - 1))
-        shape = []
-        for dim in dims:
-            size = dim if isinstance(dim, int) else dim.evaluate(sizes)
-            shape.append(size if isinstance(size, int) else 4)
-        if shape[-1] != hidden and isinstance(dims[-1], int):
-            raise MismatchError(f"its tokens are {shape[-1]} wide, its experts {hidden}", self.router)
-        shape[-1] = hidden
-        return shape, sizes
+        runner = Runner(self.found, self.experts, hidden, values, pairs, self._random, rows, last=last)
+        return _Prepared(runner, tuple(outputs), tuple(others))
 
-    def _random_tokens(self, shape: list[int]) -> Float32:
-        return self._random.standard_normal(shape).astype(np.float32)
+    def _alike(self, rows: int) -> Float32:
+        """Scores by which all rows choose the same experts."""
+        return np.repeat(favouring(self._random, self.experts, np.array([[0]])), rows, axis=0)
 
-    def _scores(self, rows: int, first: int, alike: bool) -> Float32:
-        """Positive scores, no two of a row equal; the experts from `first` on are favoured in turn."""
-        scores = self._random.permuted(np.tile(np.linspace(0.01, 0.3, self.experts), (rows, 1)), axis=1)
-        favoured = (np.arange(rows) + first) % self.experts
-        if alike:
-            scores[:], favoured[:] = scores[0], favoured[0]
-        scores[np.arange(rows), favoured] += 0.4
-        return scores.astype(np.float32)
+    @property
+    def _affordable(self) -> int:
+        """How many rows of all experts a run may compute."""
+        widest = max(size for product in self.products.values() for size in product.matrix().shape)
+        return LARGEST_RUN // (widest * self.experts)
+
+    def _long(self) -> int:
+        """How many rows exceed what an expert may have room for, if each may have any."""
+        most = max(LONG_SEQUENCE // 2, 4 * self._affordable)
+        room = [0]
+        for node in self.region.every_node():
+            for value in node.inputs:
+                tensor = constant_tensor(value)
+                if tensor is not None and tensor.dtype.is_integer() and tensor.size <= 16:
+                    room += [int(number) for number in tensor_values(tensor).flat if number < most]
+        return min(max(LONG_SEQUENCE, 1 + max(room)), most)
 
     def tokens_like(self, run: Run, output: int) -> ir.Value | None:
         """The tokens in the shape of an output that depends on them."""
         nodes = self.region.ancestors(self.outputs[output])
-        for value, numbers in zip(self.others, run.others, strict=True):
+        for number, value in enumerate(self.others):
+            numbers = run.others[number]
             if value is self.region.sources[0] or value.producer() in nodes:
                 same = numbers.shape == run.outputs[output].shape and numbers.dtype == np.float32
                 if same and np.array_equal(numbers.reshape(run.x.shape), run.x):
