@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 
-__all__ = ["SEPARATE", "STACKED", "Layer", "spell"]
+__all__ = ["SEPARATE", "STACKED", "Layer", "spell", "spell_many"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Builder:
     """Writes nodes into a graph."""
 
     layer: Layer
+    prefix: str = "model.layers.7.mlp"
     graph: ir.Graph = field(
         default_factory=lambda: ir.Graph([], [], nodes=[], opset_imports={"": 18}, name="g")
     )
@@ -148,14 +149,14 @@ class Builder:
     def expert(self, index: int) -> dict[str, ir.Value]:
         """Separate weights of one expert."""
         return {
-            name: self.weight(f"model.layers.7.mlp.experts.{index}.{name}", *shape)
+            name: self.weight(f"{self.prefix}.experts.{index}.{name}", *shape)
             for name, shape in self.shapes().items()
         }
 
     def stacks(self) -> dict[str, ir.Value]:
         """The weights of all experts."""
         return {
-            name: self.weight(f"model.layers.7.mlp.experts.{name}", self.layer.experts, *shape)
+            name: self.weight(f"{self.prefix}.experts.{name}", self.layer.experts, *shape)
             for name, shape in self.shapes().items()
         }
 
@@ -382,6 +383,24 @@ def spell(
         change(model)
     feed = b.random.standard_normal((*(2 + n for n in range(len(layer.leading))), layer.hidden))
     return model, {"x": feed.astype(np.float32)}
+
+
+def spell_many(spelling: str, layer: Layer, layers: int) -> ir.Model:
+    """A model `x = x + moe(x)`, layer by layer, all of one spelling."""
+    b = Builder(layer)
+    x = ir.val("x", ir.DataType.FLOAT, ["tokens", layer.hidden])
+    b.graph.inputs.append(x)
+    for number in range(layers):
+        b.prefix = f"model.layers.{number}.mlp"
+        router = b.weight(f"{b.prefix}.gate.weight", layer.hidden, layer.experts)
+        scores = b.op("Softmax", b.op("MatMul", x, router), axis=-1)
+        scores.shape, scores.dtype = ir.Shape(["tokens", layer.experts]), ir.DataType.FLOAT
+        weight, index = b.op("TopK", scores, b.constant([layer.top_k]), outputs=2, axis=-1)
+        y = {**SEPARATE, **STACKED}[spelling](b, x, index, weight, scores)
+        shape, x = x.shape, b.op("Add", x, y)
+        x.shape, x.dtype = shape, ir.DataType.FLOAT
+    b.graph.outputs.append(x)
+    return ir.Model(b.graph, ir_version=10)
 
 
 BFLOAT16 = ml_dtypes.bfloat16

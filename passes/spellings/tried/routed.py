@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from hetc.passes.spellings.constants import constant_tensor
 from hetc.passes.spellings.products import Product, find_products
 from hetc.passes.spellings.spelling import MismatchError
 from hetc.passes.spellings.tried.region import CHOICES, Region
@@ -104,7 +105,10 @@ def _tokens(scores: ir.Value) -> Iterator[ir.Value]:
 
 
 def _backwards(value: ir.Value) -> Iterator[ir.Value]:
-    """The tokens before they were laid out in rows, then what a norm of the router's own was made of."""
+    """The tokens before they were laid out in rows, then what a norm of the router's own was made of.
+
+    Not further than a sum of what other layers have made.
+    """
     for _ in range(LONGEST_WAY):
         node = value.producer()
         while node is not None and node.op_type in SAME_ROWS and node.inputs[0] is not None:
@@ -112,5 +116,7 @@ def _backwards(value: ir.Value) -> Iterator[ir.Value]:
             node = value.producer()
         yield value
         if node is None or not node.inputs or node.inputs[0] is None:
+            return
+        if node.op_type in ("Add", "Sum") and all(constant_tensor(part) is None for part in node.inputs):
             return
         value = max((v for v in node.inputs if v is not None), key=lambda v: len(v.shape or ()))
