@@ -21,7 +21,7 @@ def run_passes(model: ir.Model, *passes: ir.passes.PassBase) -> bool:
 
     Raises:
         HetcError: What a pass raised.
-        InvalidInputError: A precondition that the model doesn't meet; the pass's own sentence.
+        InvalidInputError: A pre- or postcondition that the model doesn't meet; the pass's own sentence.
     """
     try:
         return ir.passes.Sequential(*passes)(model).modified
@@ -30,7 +30,8 @@ def run_passes(model: ir.Model, *passes: ir.passes.PassBase) -> bool:
         while cause is not None:
             if isinstance(cause, HetcError):
                 raise cause from error
-            if isinstance(cause, ir.passes.PreconditionError) and cause.__cause__ is None:
+            conditions = (ir.passes.PreconditionError, ir.passes.PostconditionError)
+            if isinstance(cause, conditions) and cause.__cause__ is None:
                 raise InvalidInputError(str(cause)) from error
             cause = cause.__cause__
         raise

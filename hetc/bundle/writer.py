@@ -16,7 +16,7 @@ import onnx_ir as ir
 from hetc.base.bring_files import bring_files
 from hetc.base.errors import InvalidInputError
 from hetc.base.reading import read_json
-from hetc.bundle.bundle import file_identity
+from hetc.bundle.bundle import file_identity, load_bundle
 from hetc.bundle.files import MANIFEST, MODEL, PLAN, PORTABLE_MODEL, WEIGHTS
 from hetc.model.external_tensors import data_file, external_tensors, tensor_at
 from hetc.model.load import sha256
@@ -100,7 +100,7 @@ def finish_bundle(
         baked: What `Bundle.baked` is to be.
 
     Raises:
-        InvalidInputError: A damaged genai_config.json.
+        InvalidInputError: A damaged genai_config.json, or a bundle that can't be opened.
     """
     if text_from is not None:
         copy_text_files(text_from, folder)
@@ -115,6 +115,11 @@ def finish_bundle(
     }
     record = {"files": files} if baked is None else {"files": files, "baked": baked}
     (folder / MANIFEST).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    try:
+        load_bundle(folder)
+    except InvalidInputError as error:
+        said = str(error).replace(f"{folder.absolute()}/", "")
+        raise InvalidInputError(f"the bundle can't be opened, so nothing was written: {said}") from error
 
 
 def _place_weights(model: ir.Model, folder: Path, *, link: bool) -> dict[Path, str]:
