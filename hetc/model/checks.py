@@ -153,7 +153,7 @@ def _check_declarations(model: ir.Model, where: str) -> None:
                     f"{where}: initializer {name!r} is {tensor.dtype} {tensor.shape}, but declared to be "
                     f"{value.dtype} {declared}; export the model again"
                 )
-            value.shape = ir.Shape(tensor.shape)
+            value.shape = ir.Shape(tensor.shape.numpy())
 
 
 def _texts(model: ir.Model) -> Iterator[tuple[str, object]]:
@@ -161,7 +161,7 @@ def _texts(model: ir.Model) -> Iterator[tuple[str, object]]:
     for name in ("producer_name", "producer_version", "domain", "doc_string"):
         yield name, getattr(model, name)
     yield from _pairs("metadata", model.metadata_props)
-    parts = [model.graph, *model.functions.values()]
+    parts: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
     for graph in model.graphs():
         yield "graph name", graph.name
         yield from _pairs("metadata", graph.metadata_props)

@@ -108,7 +108,7 @@ def _part(folder: Path, part: str) -> dict[str, Any]:
 
 def _token_ids(value: object, where: str) -> list[int]:
     """A token, or a list of tokens, of a configuration, as a list."""
-    tokens = value if isinstance(value, list) else [value]
+    tokens: list[Any] = value if isinstance(value, list) else [value]
     if not all(isinstance(token, int) and not isinstance(token, bool) for token in tokens):
         raise InvalidInputError(f"{where} {value!r} is neither a token nor a list of tokens")
     return tokens

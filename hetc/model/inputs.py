@@ -132,7 +132,7 @@ def _language_input(value: Any, tokens: np.ndarray, decoder: Mapping[str, Any]) 
         return np.zeros((batch, *_cache_sizes(value, decoder)), kind)
     if value.name in ALL_LOGITS:
         return np.zeros([1 for _ in value.shape], kind)
-    positions = np.arange(sequence, dtype=np.int64).astype(kind)
+    positions: np.ndarray = np.arange(sequence, dtype=np.int64).astype(kind)
     if value.name == "cache_position":
         return _fitting(value, positions)
     known = {

@@ -17,9 +17,19 @@ __all__ = ["find_outside"]
 
 logger = logging.getLogger(__name__)
 
-PRODUCTS = ("MatMul", "Gemm", "Einsum", "FusedMatMul", "FusedGemm", "GemmFastGelu", "Attention")
-QUANTISED = ("MatMulNBits", "MatMulBnb4", "MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat")
-QUANTISED += ("QLinearMatMul", "QGemm", "QAttention")
+PRODUCTS = frozenset(["Attention", "Einsum", "FusedGemm", "FusedMatMul", "Gemm", "GemmFastGelu", "MatMul"])
+QUANTISED = frozenset(
+    [
+        "DynamicQuantizeMatMul",
+        "MatMulBnb4",
+        "MatMulInteger",
+        "MatMulIntegerToFloat",
+        "MatMulNBits",
+        "QAttention",
+        "QGemm",
+        "QLinearMatMul",
+    ]
+)
 
 
 def find_outside(model: ir.Model) -> tuple[Finding, ...]:
@@ -30,7 +40,7 @@ def find_outside(model: ir.Model) -> tuple[Finding, ...]:
     held = {value for pairs in unit_weights(model).values() for _, value in pairs}
     outside: dict[ir.Value, ir.Node] = {}
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
-        if node.domain != DOMAIN and node.op_type in PRODUCTS + QUANTISED:
+        if node.domain != DOMAIN and node.op_type in PRODUCTS | QUANTISED:
             for value in _weights(node):
                 if value not in held:
                     outside.setdefault(value, node)

@@ -16,11 +16,42 @@ LEARNED_NOTHING = ("Shape", "Size")
 """What they give of a value says nothing of its numbers."""
 ADDITIONS = ("Add", "Sum", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization")
 """What the residual stream goes through."""
-KEEPS_SCORES = ("Add", "Cast", "Clip", "Concat", "Div", "Expand", "Identity", "Mul", "Reshape", "Squeeze")
-KEEPS_SCORES += ("Sub", "Tanh", "Transpose", "Unsqueeze", "Where", "Slice", "Dropout")
+KEEPS_SCORES = frozenset(
+    [
+        "Add",
+        "Cast",
+        "Clip",
+        "Concat",
+        "Div",
+        "Dropout",
+        "Expand",
+        "Identity",
+        "Mul",
+        "Reshape",
+        "Slice",
+        "Squeeze",
+        "Sub",
+        "Tanh",
+        "Transpose",
+        "Unsqueeze",
+        "Where",
+    ]
+)
 """What may lie between a Softmax and the products of an attention."""
-KEEPS_NUMBERS = ("Cast", "DequantizeLinear", "Expand", "Identity", "Reshape", "Slice", "Split", "Squeeze")
-KEEPS_NUMBERS += ("Transpose", "Unsqueeze")
+KEEPS_NUMBERS = frozenset(
+    [
+        "Cast",
+        "DequantizeLinear",
+        "Expand",
+        "Identity",
+        "Reshape",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    ]
+)
 """What may lie between a constant and its use."""
 SEARCHED = 64
 """How many nodes may lie between an attention and its products."""
@@ -54,19 +85,21 @@ class ProductFlow:
     def nearest(self, values: Iterable[ir.Value | None]) -> tuple[set[ir.Node], list[ir.Value]]:
         """The last products before values, of all that lead to them, and the graph inputs behind none."""
         products: set[ir.Node] = set()
-        inputs, seen, waiting = [], set(), deque(values)
+        inputs: list[ir.Value] = []
+        seen: set[ir.Value] = set()
+        waiting = deque(values)
         while waiting and len(seen) < SEARCHED:
             value = waiting.popleft()
             if value is None or value in seen:
                 continue
             seen.add(value)
             node = value.producer()
-            if node in self.products:
+            if node is None:
+                inputs += [] if value.is_initializer() else [value]
+            elif node in self.products:
                 products.add(node)
-            elif node is not None:
+            else:
                 waiting.extend(node.inputs)
-            elif not value.is_initializer():
-                inputs.append(value)
         return products, inputs
 
     def feeding(

@@ -148,7 +148,7 @@ class _Roles:
 
     def _expert_layers(self) -> dict[int, ir.Node]:
         """One expert of each canonical MoE layer."""
-        experts = {}
+        experts: dict[int, ir.Node] = {}
         for node in self.graph:
             match = EXPERT_NAME.match(node.name or "") if node.op_type in EXPERT_OPERATORS else None
             if match is not None and leads_to_concat(node):

@@ -148,3 +148,16 @@ def test_inspect_of_nothing_recognised_names_the_nearest(tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     assert "0 MoE layers" in done.stdout
     assert "layers.0: nearest is com.microsoft::MoE" in " ".join(done.stdout.split())
+
+
+def test_leaving_all_layers_is_no_advice(tmp_path: Path) -> None:
+    """Without a layer that hetc knows there is nothing to place."""
+    model = respell(moe_model())
+    for node in model.graph:
+        if node.op_type == "MoE":
+            node.attributes["use_sparse_mixer"] = ir.AttrInt64("use_sparse_mixer", 1)
+    ir.save(model, tmp_path / "unknown.onnx")
+    done = hetc("compile", tmp_path / "unknown.onnx", "-o", tmp_path / "out.hetc")
+    assert done.returncode == 3
+    assert "use_sparse_mixer is 1" in done.stderr and "hetc export" in done.stderr
+    assert "--allow-partial" not in done.stderr
