@@ -14,7 +14,7 @@ from hetc.runtimes.reference import Conversion, Crossbar, convert, program
 
 def conversion(values: list[float]) -> Conversion:
     value = np.array([values], np.float32)
-    return Conversion(value, np.full_like(value, 0.1), 127.0, np.abs(value))
+    return Conversion(value, np.full_like(value, 0.1), 127.0, np.abs(value), np.zeros_like(value))
 
 
 def test_a_code_may_differ_by_one_next_to_a_half_step_only() -> None:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from hetc.base.errors import InvalidInputError
 from hetc.runtimes.reference.noise import Float32
-from hetc.runtimes.reference.programming import TINY, program_slices, split
+from hetc.runtimes.reference.programming import TINY, ProgrammedSlice, program_slices, split
 from hetc.runtimes.reference.programming import weight_scale as largest_weights
-from hetc.runtimes.reference.reading import disturb, round_randomly
+from hetc.runtimes.reference.reading import disturb, open_share, round_randomly
 from hetc.runtimes.reference.settings import Crossbar
 
 __all__ = ["Conversion", "Crossbar", "analog_matmul", "convert"]
@@ -29,12 +29,15 @@ class Conversion:
         limit: the largest code; infinite without an ADC.
         magnitude: ``[M, N]`` float32, the sum behind ``value`` with every product made positive, and what
             programmed weights may differ by: 4 float32 roundings of it bound the error of ``value``.
+        step_error: ``[M, N]`` float32, the share of ``step`` that programmed weights leave open through their
+            drift compensation: a quotient of sums that noise may leave little of.
     """
 
     value: Float32
     step: Float32
     limit: float
     magnitude: Float32
+    step_error: Float32
 
     @property
     def code(self) -> Float32:
@@ -100,9 +103,19 @@ def convert(
                 step=np.broadcast_to(np.where(r < TINY, np.float32(0), step), value.shape),
                 limit=float(A) if crossbar.adc_bits else np.inf,
                 magnitude=magnitude,
+                step_error=np.broadcast_to(_compensation_error(slices[index], crossbar), value.shape),
             )
         )
     return conversions
+
+
+def _compensation_error(programmed: ProgrammedSlice, crossbar: Crossbar) -> Float32:
+    """``[N]``: relative error of a column's drift compensation whose weights err by 1e-6 of their scale."""
+    if not crossbar.drifts or crossbar.drift_compensation != "column":
+        return np.zeros(1, np.float32)
+    total = np.abs(programmed.conductances).sum(axis=0)
+    error_of_sums = np.float32(1e-6 * np.sqrt(len(programmed.conductances)))
+    return _divide(error_of_sums * (1 + _divide(np.float32(1), np.abs(programmed.compensation))), total)
 
 
 def _sums(
@@ -127,9 +140,15 @@ def _sums(
     a = q.astype(np.float64) @ weights.astype(np.float64)
     magnitude = np.abs(q).astype(np.float64) @ np.abs(weights).astype(np.float64)
     if noisy:
-        # Programmed weights agree to 1e-6 of the largest, 8 roundings of float32, each by itself.
-        magnitude += 2 * np.linalg.norm(q, axis=1, keepdims=True) * np.abs(weights).max(0, initial=0)
-        a = disturb(a, q, weights, alpha, first_row, L, crossbar, stream)
+        # Programmed weights agree to 1e-6 of the weight scale or of the largest, 8 roundings of float32,
+        # each by itself: noise may leave little of a weight, and then what it was made of counts.
+        largest = np.maximum(np.abs(weights).max(0, initial=0), alpha)
+        magnitude += 2 * np.linalg.norm(q, axis=1, keepdims=True) * largest
+        quiet, a = a, disturb(a, q, weights, alpha, first_row, L, crossbar, stream)
+        added = np.abs(a - quiet)
+        magnitude += added
+        if crossbar.weight_noise and crossbar.weight_noise_form == "pcm-read":
+            magnitude += added * open_share(q, weights, alpha) / (4 * np.finfo(np.float32).eps)
     return a.astype(np.float32), magnitude.astype(np.float32)
 
 

@@ -15,7 +15,14 @@ from hetc.runtimes.reference.noise import Float32, normals
 from hetc.runtimes.reference.philox import philox
 from hetc.runtimes.reference.settings import Crossbar
 
-__all__ = ["disturb", "hash_values", "product_normals", "round_randomly", "squared_products"]
+__all__ = [
+    "disturb",
+    "hash_values",
+    "open_share",
+    "product_normals",
+    "round_randomly",
+    "squared_products",
+]
 
 PURPOSE_PRODUCT, PURPOSE_DAC = 2, 4
 WIRE = 571428.57
@@ -74,6 +81,24 @@ def squared_products(q: Float32, weights: Float32) -> Float64:
     codes = q.astype(np.float64)
     sums: Float64 = (codes**2 @ np.rint(magnitudes * gain).astype(np.float64)) * (largest / np.float32(127))
     return sums
+
+
+def open_share(q: Float32, weights: Float32, alpha: Float32) -> Float64:
+    """``[M, N]``: the share of PCM read noise that rounding leaves open.
+
+    A |w| that lies next to the middle of two of the 127 levels, as closely as programmed weights agree, may
+    come out as either.
+    """
+    magnitudes = np.abs(weights).astype(np.float64)
+    largest = magnitudes.max(axis=0)
+    live = np.where(largest > 0, largest, 1.0)
+    levels = magnitudes * (127 / live)
+    closeness = 2e-6 * 127 * np.maximum(1.0, alpha / live)
+    undecided = np.abs(levels - np.floor(levels) - 0.5) < closeness
+    sums = squared_products(q, weights)
+    change = np.square(q.astype(np.float64)) @ undecided.astype(np.float64) * (largest / 127)
+    share: Float64 = np.divide(change, 2 * sums, out=np.zeros_like(sums), where=sums > 0)
+    return share
 
 
 def round_randomly(v: Float32, first_row: int, crossbar: Crossbar, stream: int) -> Float32:

@@ -30,7 +30,7 @@ def assert_adc_equal(
         conversions: from ``hetc.runtimes.reference.convert`` with the same arguments.
         dtype: type of the operator's output, if it isn't float32.
     """
-    lowest = highest = scale = np.zeros((), np.float64)
+    lowest = highest = slack = np.zeros((), np.float64)
     for conversion in conversions:
         rounding = 4 * FLOAT32_EPSILON * conversion.magnitude.astype(np.float64)
         if np.isinf(conversion.limit):
@@ -43,8 +43,8 @@ def assert_adc_equal(
             )
         lowest = lowest + below * conversion.step
         highest = highest + above * conversion.step
-        scale = scale + np.maximum(np.abs(below), np.abs(above)) * conversion.step
-    slack = 4 * FLOAT32_EPSILON * scale
+        share = 4 * FLOAT32_EPSILON + conversion.step_error.astype(np.float64)
+        slack = slack + np.maximum(np.abs(below), np.abs(above)) * conversion.step * share
     lowest, highest = lowest - slack, highest + slack
     if dtype != np.float32:
         lowest, highest = (

@@ -90,7 +90,7 @@ void DisturbedProducts::disturb(size_t slice, const Block& block, const ColumnSc
   std::copy(scales.stored, scales.stored + block.columns, stored);
   for (size_t n = 0; n < block.columns; ++n) alpha[n] = scales.alpha[n] < kTiny ? 0.0f : scales.alpha[n];
   std::vector<float> squares(squared_ ? block.rows * kGroupColumns : 0);
-  if (squared_) squared_->multiply(slice, block, squares.data());
+  if (squared_) squared_->multiply(slice, block, alpha, squares.data());
   for (size_t m = 0; m < block.rows; ++m) {
     float* target = values + m * kGroupColumns;
     const float* source = sums + m * kGroupColumns;

@@ -107,7 +107,7 @@ Panels SquaredProducts::magnitudes(size_t slice, const Part& part, const Block& 
   return made;
 }
 
-void SquaredProducts::multiply(size_t slice, const Block& block, float* sums) const {
+void SquaredProducts::multiply(size_t slice, const Block& block, const float* alpha, float* sums) const {
   const auto [row, rows, column, columns] = block;
   const ProgrammedMatrix* programmed = matrix_.programmed;
   std::fill_n(sums, rows * kGroupColumns, 0.0f);
@@ -130,7 +130,8 @@ void SquaredProducts::multiply(size_t slice, const Block& block, float* sums) co
   float unit[kGroupColumns] = {};
   for (size_t n = 0; n < columns; ++n) {
     const size_t entry = slice * padded(matrix_.weight.columns) + column + n;
-    unit[n] = largest_[entry] / 127.0f * (programmed ? programmed->column_scale[entry] : 1.0f);
+    const float largest = largest_[entry] * (programmed ? programmed->column_scale[entry] : 1.0f);
+    unit[n] = alpha[n] > 0 ? largest / alpha[n] / 127.0f : 0.0f;
   }
   for (size_t m = 0; m < rows; ++m)
     for (size_t n = 0; n < kGroupColumns; ++n) sums[m * kGroupColumns + n] *= unit[n];

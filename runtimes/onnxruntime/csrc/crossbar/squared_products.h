@@ -21,8 +21,8 @@ class SquaredProducts {
   SquaredProducts(const KernelContext& context, const MatrixView& matrix, const std::vector<float>& largest,
                   const Codes& codes);
 
-  // sums[rows][kGroupColumns] = sum |W| q^2 of one slice.
-  void multiply(size_t slice, const Block& block, float* sums) const;
+  // sums[rows][kGroupColumns] = sum |W| q^2 / alpha of one slice; 0 where alpha is.
+  void multiply(size_t slice, const Block& block, const float* alpha, float* sums) const;
 
  private:
   // A stretch of a slice whose sums of integers a float32 holds exactly.

@@ -94,8 +94,8 @@ struct ProductNoise {
   const float* column_scale;  // [kGroupColumns]; multiplies the sums of stored weights
   const float* alpha;         // [kGroupColumns], the weight scale; 0: no noise
   float fixed;                // variance over alpha^2
-  float read;                 // variance over alpha times squares
-  const float* squares;       // [kGroupColumns], sum |W| q^2; may be null
+  float read;                 // variance over alpha^2 and squares
+  const float* squares;       // [kGroupColumns], sum |W| q^2 over alpha; may be null
 };
 
 }  // namespace hetc
