@@ -18,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hetc.evaluation.results import OVER_MODEL, Result, group_results, mean_and_deviation, read_results
+from hetc.evaluation.results import OVER_MODEL, Result, group_results, mean_and_deviation
+from hetc.evaluation.results_file import read_results
 
 BASELINES = ("random", "maxnn", "router-norm", "activation-frequency", "activation-weight")
 COMPARED = (0.125, 0.25)

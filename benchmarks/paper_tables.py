@@ -20,7 +20,8 @@ from hetc.compiler.placement import Placement, make_plan
 from hetc.costing.cost import CostBasis
 from hetc.costing.profile import DEFAULT_COSTS, load_costs
 from hetc.costing.work import Workload
-from hetc.evaluation.results import Result, group_results, mean_and_deviation, read_results
+from hetc.evaluation.results import Result, group_results, mean_and_deviation
+from hetc.evaluation.results_file import read_results
 from hetc.hardware.profile import load_profile
 from hetc.plan.plan import Plan, PlannedUnit
 from hetc.plan.targets import targets_at

@@ -21,6 +21,8 @@ SCHEMAS = {
     "calibration": "hetc.plan",
     "manifest": "hetc.bundle",
     "tune": "hetc.tuning",
+    "results": "hetc.evaluation",
+    "sweep": "hetc.evaluation",
 }
 """Every schema by name, and the room whose folder holds it as `NAME.schema.json`."""
 

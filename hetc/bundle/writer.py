@@ -30,7 +30,7 @@ from hetc.plan.plan import Plan
 from hetc.runtimes.onnxruntime.library import library_path
 from hetc.runtimes.onnxruntime.session import require_opens
 
-__all__ = ["finish_bundle", "save_model", "write_bundle"]
+__all__ = ["INLINE", "finish_bundle", "save_model", "write_bundle"]
 
 GENAI_CONFIG = "genai_config.json"
 INLINE = "inline.bin"

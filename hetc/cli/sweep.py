@@ -15,15 +15,18 @@ __all__ = ["sweep_command"]
 @click.command("sweep")
 @click.argument("spec", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Table to write: .parquet or .csv.")
-@click.option("--jobs", type=int, default=-1, help="Processes on this machine.  [default: its cores]")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Processes on this machine.  [default: its cores; 1 with a checkpoint]",
+)
 @click.option("--scheduler", metavar="ADDRESS", help="A Dask scheduler instead, such as tcp://host:8786.")
 @click.option("--dry-run", is_flag=True, help="Only say how much there is to do, from one measurement.")
 @click.option("--force", is_flag=True, help="Replace an existing table.")
 def sweep_command(
-    spec: Path, output: Path | None, jobs: int, scheduler: str | None, dry_run: bool, force: bool
+    spec: Path, output: Path | None, jobs: int | None, scheduler: str | None, dry_run: bool, force: bool
 ) -> None:
     """Measure what SPEC, a TOML file, asks for. A sweep that was stopped goes on when it is started again."""
-    from hetc.evaluation.sweep import estimate_sweep, sweep
     from hetc.evaluation.sweep_spec import load_sweep
 
     asked = load_sweep(spec)
@@ -31,15 +34,19 @@ def sweep_command(
         quieten_lm_eval()
         with needs("evaluate", "hetc sweep"):
             import lm_eval  # noqa: F401
+    with needs("sweep", "hetc sweep"):
+        import joblib  # noqa: F401
+
+        from hetc.evaluation.sweep import sweep
+        from hetc.evaluation.sweep_estimate import estimate_sweep
     if dry_run:
-        click.echo(estimate_sweep(asked))
+        folder = None if output is None else output.parent
+        click.echo(estimate_sweep(asked, folder, workers=jobs or -1))
         return
     if output is None:
         raise click.UsageError("-o is missing: where to write the table")
-    with needs("sweep", "hetc sweep"):
-        import joblib  # noqa: F401
     try:
-        rows = sweep(asked, output, workers=jobs, scheduler=scheduler, force=force)
+        rows = sweep(asked, output, workers=jobs or -1, scheduler=scheduler, force=force)
     except KeyboardInterrupt:
         click.echo(f"stopped; what is finished is in {output}.partial, type the same to go on", err=True)
         raise

@@ -10,11 +10,17 @@ from typing import Any
 from hetc.base.errors import UsageError
 from hetc.base.output import whole_file
 from hetc.bundle.bundle import Bundle
+from hetc.bundle.files import WEIGHTS
+from hetc.bundle.writer import INLINE
 from hetc.compiler.loading import open_placed
-from hetc.evaluation.results import check_format, placement_of, write_results
+from hetc.evaluation.origin import digest, plan_digest, runtime_columns, tasks_digest
+from hetc.evaluation.results import Row, finite, placement_of
+from hetc.evaluation.results_file import check_format, write_results
 from hetc.evaluation.running import running
-from hetc.evaluation.tasks import LanguageModel, run_tasks, task_names
+from hetc.evaluation.tasks import LanguageModel, check_tasks, run_tasks, task_names
+from hetc.huggingface.checkpoint import resolve_source
 from hetc.model.load import LoadedModel
+from hetc.model.text_files import TEXT_FILES
 from hetc.operators.words import Mode
 from hetc.plan.fractions import FractionLike
 from hetc.plan.plan import Plan
@@ -38,7 +44,7 @@ def evaluate(
     include_path: Path | None = None,
     limit: int | None = None,
     force: bool = False,
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Asks a model the questions of tasks.
 
         >>> import hetc
@@ -64,23 +70,27 @@ def evaluate(
         force: Replace an existing table.
 
     Returns:
-        For each seed, task and metric a row of the table of results (`hetc.evaluation.results`).
+        For each seed, task and metric a row of the table of results (`results.schema.json`).
 
     Raises:
-        UsageError: A task that isn't known, a plan without a checkpoint, or the output exists.
+        UsageError: A task that isn't known, a plan without a checkpoint, or the output exists; before a
+            question is asked.
         InvalidInputError: A model without a tokenizer, or a checkpoint that isn't the plan's.
         RuntimeMissingError: A task's data can't be reached, or the library is missing.
     """
     if output is not None:
         check_format(Path(output))
-    opened = target if isinstance(target, (Bundle, Plan)) else open_placed(target)
-    if isinstance(opened, LoadedModel):
-        raise UsageError(f"{target} is a model; compile it, then evaluate the bundle")
-    plan = opened.plan if isinstance(opened, Bundle) else opened
     names = task_names(tasks if isinstance(tasks, str) else ",".join(tasks))
     include = None if include_path is None else Path(include_path)
-    rows: list[dict[str, Any]] = []
     with nullcontext() if output is None else whole_file(Path(output), force=force) as staging:
+        check_tasks(names, include)
+        opened = target if isinstance(target, (Bundle, Plan)) else open_placed(target)
+        if isinstance(opened, LoadedModel):
+            raise UsageError(f"{target} is a model; compile it, then evaluate the bundle")
+        folder = None if checkpoint is None else resolve_source(checkpoint)
+        origin = _origin(opened, folder, device, names)
+        hashes = {name: tasks_digest(name, include) for name in names}
+        rows: list[Row] = []
         for seed in range(seeds):
             choices: dict[str, Any] = {
                 "mode": mode,
@@ -89,10 +99,41 @@ def evaluate(
                 "drift_time": drift_time,
                 "digital_frac": digital_frac,
             }
-            with running(opened, checkpoint, device, **choices) as model:
+            with running(opened, folder, device, **choices) as model:
                 asked = LanguageModel(model.predict, model.generate, model.folder, batch=batch)
                 found = run_tasks(asked, names, include=include, limit=limit)
-            rows += [{**placement_of(plan, **choices), **row} for row in found]
+            for row in found:
+                what = {"tasks_sha256": hashes[row["task"]], "limit": limit or 0, **origin}
+                rows.append({**_placement(opened, choices), **row, "value": finite(row["value"]), **what})
         if staging is not None and output is not None:
             write_results(staging, rows, Path(output).suffix)
     return rows
+
+
+def _origin(opened: Bundle | Plan, checkpoint: Path | None, device: str, tasks: Sequence[str]) -> Row:
+    """The columns that say what was measured on and with."""
+    plan, files = (opened.plan, _files(opened)) if isinstance(opened, Bundle) else (opened, [])
+    return {
+        "model_sha256": plan.source["sha256"],
+        "files_sha256": digest(files) if files else "",
+        "plan_sha256": plan_digest(plan),
+        **runtime_columns(checkpoint, device, tasks),
+    }
+
+
+def _files(bundle: Bundle) -> list[str]:
+    """sha256 of the weights, tokenizer and configuration that the bundle's model had beside it."""
+    files = ((Path(name), entry["sha256"]) for name, entry in bundle.manifest.items())
+    return sorted(
+        each
+        for file, each in files
+        if str(file) in TEXT_FILES or (file.parts[0] == WEIGHTS and file.name != INLINE)
+    )
+
+
+def _placement(opened: Bundle | Plan, choices: dict[str, Any]) -> Row:
+    """The columns of what was placed and programmed; a baked bundle was programmed when it was made."""
+    if not isinstance(opened, Bundle) or opened.baked is None:
+        return placement_of(opened.plan if isinstance(opened, Bundle) else opened, **choices)
+    baked = {key: opened.baked[key] for key in ("seed", "noise_scale", "drift_time")}
+    return placement_of(opened.plan, **baked)

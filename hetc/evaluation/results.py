@@ -1,64 +1,64 @@
-"""The table of measured results that a sweep writes and a report reads: one row per measurement.
+"""Measured results: what a row of the table means, and how rows are grouped.
 
-| column | type | what |
-|---|---|---|
-| fraction | float, 0..1 | share of each group's experts that was digital |
-| score | text | what ranked the experts |
-| seed | int | programming seed |
-| noise_scale | float | factor c on the programming noise |
-| task | text | what was measured on |
-| metric | text | what was measured |
-| value | float | the measurement |
-| noise | text, optional | programming-noise model |
-| unit | text, optional | unit of value, such as nats/token |
-| higher_is_better | bool, optional | without it, a loss, perplexity, bits or error is better low |
-| kind | text, optional | the one unit kind that was analog, or `none`, for sensitivities; empty otherwise |
-
-Other columns record inputs, and are left alone. CSV and Parquet; Parquet needs pyarrow.
+The table's columns, with their types and units, are in `results.schema.json`; `hetc.evaluation.results_file`
+reads and writes it. Columns that the schema doesn't name are left alone.
 """
 
 from __future__ import annotations
 
-import csv
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from pathlib import Path
 from typing import Any, TypeVar
 
-from hetc.base.errors import InvalidInputError, RuntimeMissingError, UsageError
+from hetc.base.errors import InvalidInputError
+from hetc.base.schema import check_record
 from hetc.plan.fractions import DigitalFraction, FractionLike
 from hetc.plan.plan import Plan
 
 __all__ = [
+    "CONDITIONS",
     "OVER_MODEL",
     "Result",
-    "check_format",
+    "Row",
+    "finite",
     "group_results",
     "mean_and_deviation",
+    "merge_results",
     "placement_of",
-    "read_results",
     "score_label",
     "to_results",
-    "write_results",
 ]
 
-FORMATS = (".parquet", ".csv")
+Row = dict[str, Any]
+"""A row of the table by its columns."""
 
 OVER_MODEL = " over the model"
 """Ends the name of a score that ranks all experts together instead of layer by layer."""
 
 LOWER_IS_BETTER = ("loss", "perplexity", "bits", "error", "divergence")
 
+CONDITIONS = (
+    *("profile_sha256", "files_sha256", "data_sha256", "window", "tasks_sha256", "limit"),
+    *("checkpoint_sha256", "runtime", "store", "mode", "drift_time", "analog", "digital"),
+)
+"""Columns in which results that are compared with each other agree."""
+
 Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
 class Result:
-    """One measurement; attributes as in the table above."""
+    """One measurement.
+
+    Attributes:
+        fraction, score, seed, noise_scale, task, metric, value, noise, unit, higher_is_better, kind: As in
+            `results.schema.json`; the score's name says, too, if it ranked over the model.
+        model: sha256 of the model.
+        conditions: What `CONDITIONS` say, in their order, as text.
+    """
 
     fraction: float
     score: str
@@ -71,25 +71,52 @@ class Result:
     unit: str = ""
     higher_is_better: bool = True
     kind: str = ""
+    model: str = ""
+    conditions: tuple[str, ...] = ("",) * len(CONDITIONS)
 
 
-def read_results(path: Path) -> list[Result]:
-    """Reads a table of results.
+def to_results(rows: Iterable[Mapping[str, Any]], where: str = "results, ") -> list[Result]:
+    """Rows of the table as values, without those whose value was not finite.
+
+    Args:
+        rows: The table; None stands for no value.
+        where: What the rows are of; begins messages.
 
     Raises:
-        UsageError: No such file.
-        InvalidInputError: Not such a table; the message names row and column.
-        RuntimeMissingError: Parquet without pyarrow.
+        InvalidInputError: A row that the schema doesn't allow; the message names row and column.
     """
-    if not path.is_file():
-        raise UsageError(f"results {path}: no such file; `hetc sweep` writes one")
-    rows = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
-    return to_results(rows, f"results {path}, ")
+    results = []
+    for number, row in enumerate(rows, 1):
+        known = {key: value for key, value in row.items() if value is not None or key == "value"}
+        check_record(known, "results", f"{where}row {number}")
+        if known["value"] is not None:
+            results.append(_result(known))
+    return results
 
 
-def to_results(rows: Iterable[Mapping[str, Any]], where: str = "") -> list[Result]:
-    """Rows of the table above as values; errors as for `read_results`, which begin with `where`."""
-    return [_result(row, f"{where}row {number}") for number, row in enumerate(rows, 1)]
+def finite(value: Any) -> Any:
+    """None in place of a number that isn't finite: perplexities overflow, and no table can hold that."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def merge_results(tables: Iterable[Iterable[Result]]) -> list[Result]:
+    """All results of several tables; what several say alike counts once.
+
+    Raises:
+        InvalidInputError: Two differ about one measurement.
+    """
+    merged: dict[tuple[Any, ...], Result] = {}
+    for result in (result for table in tables for result in table):
+        what = tuple(value for key, value in vars(result).items() if key != "value")
+        known = merged.setdefault(what, result)
+        if known.value != result.value:
+            raise InvalidInputError(
+                f"results differ about one measurement: {result.metric} of {result.task} by {result.score} "
+                f"at fraction {result.fraction:g}, {result.noise} c = {result.noise_scale:g}, seed "
+                f"{result.seed} is {known.value:.6g} and {result.value:.6g}; they are of different plans or "
+                "versions, so give only one of them"
+            )
+    return list(merged.values())
 
 
 def score_label(score: str, ranking: str) -> str:
@@ -102,46 +129,24 @@ def placement_of(
     *,
     seed: int | None = None,
     noise_scale: float | None = None,
+    drift_time: float | None = None,
     digital_frac: FractionLike | None = None,
-    **other: Any,
-) -> dict[str, Any]:
-    """The columns that say what was measured; `other` is recorded as it is. None is what the plan says."""
-    profile = plan.profile
+    mode: str | None = None,
+) -> Row:
+    """The columns that say what a plan and the choices of a session make; None is what the plan says."""
+    profile = plan.profile.with_noise(None, noise_scale)
     return {
         "fraction": float(plan.digital_frac if digital_frac is None else DigitalFraction(digital_frac)),
         "score": score_label(plan.score, plan.ranking),
+        "ranking": plan.ranking,
         "seed": plan.seed if seed is None else seed,
         "noise": profile.noise.name,
-        "noise_scale": float(profile.noise_scale if noise_scale is None else noise_scale),
-        **other,
+        "noise_scale": float(profile.noise_scale),
+        "mode": mode or "noisy",
+        "drift_time": float(profile.drift_time if drift_time is None else drift_time),
+        "profile": profile.name,
+        "profile_sha256": profile.digest,
     }
-
-
-def check_format(path: Path) -> None:
-    """Raises `UsageError` for the name of a table that no format is known for."""
-    if path.suffix not in FORMATS:
-        raise UsageError(f"output {path}: the name must end in {' or '.join(FORMATS)}")
-
-
-def write_results(path: Path, rows: Sequence[Mapping[str, Any]], suffix: str) -> None:
-    """Writes a table of results.
-
-    Args:
-        path: The file, whatever it is called.
-        rows: Columns as in the table above, and any others; all rows have the same.
-        suffix: Which of `FORMATS` to write.
-
-    Raises:
-        RuntimeMissingError: Parquet without pyarrow.
-    """
-    if suffix == ".parquet":
-        pyarrow, parquet = _import_pyarrow(path)
-        parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path)
-        return
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else [])
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def group_results(results: Iterable[Result], key: Callable[[Result], Key]) -> dict[Key, list[Result]]:
@@ -158,61 +163,20 @@ def mean_and_deviation(results: Iterable[Result]) -> tuple[float, float]:
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 
 
-def _read_csv(path: Path) -> list[dict[str, Any]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InvalidInputError(f"results {path}: not a CSV file: {error}") from error
-
-
-def _read_parquet(path: Path) -> list[dict[str, Any]]:
-    pyarrow, parquet = _import_pyarrow(path)
-    try:
-        rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
-    except pyarrow.ArrowException as error:
-        raise InvalidInputError(f"results {path}: not a Parquet file: {error}") from error
-    return rows
-
-
-def _import_pyarrow(path: Path) -> tuple[Any, Any]:
-    try:
-        return import_module("pyarrow"), import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise RuntimeMissingError(
-            f"results {path}: Parquet needs pyarrow; run `pip install 'hetc[report]'`, or give CSV"
-        ) from error
-
-
-def _result(row: Mapping[str, Any], where: str) -> Result:
-    def number(column: str) -> float:
-        try:
-            value = float(row[column])
-        except (TypeError, ValueError):
-            value = math.nan
-        if not math.isfinite(value):
-            raise InvalidInputError(f"{where}: {column} is {row[column]!r}, not a finite number")
-        return value
-
-    for column in ("fraction", "score", "seed", "noise_scale", "task", "metric", "value"):
-        if row.get(column) is None:
-            raise InvalidInputError(f"{where}: column {column!r} is missing (hetc/evaluation/results.py)")
-    if not 0 <= number("fraction") <= 1:
-        raise InvalidInputError(f"{where}: fraction is {row['fraction']}; it must be between 0 and 1")
-    metric = str(row["metric"])
-    better = str(row.get("higher_is_better") or "").lower()
-    if not better and row.get("higher_is_better") is not False:
-        better = str(not any(word in metric.lower() for word in LOWER_IS_BETTER)).lower()
+def _result(row: Mapping[str, Any]) -> Result:
+    lower = any(word in row["metric"].lower() for word in LOWER_IS_BETTER)
     return Result(
-        fraction=number("fraction"),
-        score=str(row["score"]),
-        seed=int(number("seed")),
-        noise_scale=number("noise_scale"),
-        task=str(row["task"]),
-        metric=metric,
-        value=number("value"),
-        noise=str(row.get("noise") or ""),
-        unit=str(row.get("unit") or ""),
-        higher_is_better=better in ("true", "1", "yes"),
-        kind=str(row.get("kind") or ""),
+        fraction=float(row["fraction"]),
+        score=row["score"],
+        seed=row["seed"],
+        noise_scale=float(row["noise_scale"]),
+        task=row["task"],
+        metric=row["metric"],
+        value=float(row["value"]),
+        noise=row.get("noise", ""),
+        unit=row.get("unit", ""),
+        higher_is_better=row.get("higher_is_better", not lower),
+        kind=row.get("kind", ""),
+        model=row["model_sha256"],
+        conditions=tuple(str(row.get(name, "")) for name in CONDITIONS),
     )

@@ -5,38 +5,42 @@ Finished jobs are kept beside the output, so that a sweep that was stopped goes 
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
+import logging
 import shutil
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from hetc.base.errors import UsageError
 from hetc.base.output import whole_file
-from hetc.base.progress import progress
-from hetc.base.version import __version__
-from hetc.bundle.files import PLAN
-from hetc.compiler.compile import compile
 from hetc.compiler.loading import load_moe_model
-from hetc.compiler.placement import Placement, make_plan
-from hetc.evaluation.results import check_format, write_results
-from hetc.evaluation.sweep_jobs import Job, Placed, Row, jobs_of, measure_job, placements_of
+from hetc.evaluation.origin import digest, plan_digest, runtime_columns, tasks_digest, tokens_digest
+from hetc.evaluation.results import Row
+from hetc.evaluation.results_file import check_format, write_results
+from hetc.evaluation.sweep_jobs import Job, Work, jobs_of, placements_of
+from hetc.evaluation.sweep_plans import plans_of, write_plans
 from hetc.evaluation.sweep_spec import Sweep, load_sweep
-from hetc.hardware.profile import load_profile
-from hetc.model.load import LoadedModel
+from hetc.evaluation.sweep_workers import measure_all
+from hetc.model.generation_config import first_token
+from hetc.model.load import LoadedModel, sha256
+from hetc.model.text_files import TEXT_FILES, lies_in
+from hetc.model.tokenizer import load_tokenizer
 from hetc.model.tokens import token_windows
+from hetc.model.weights import measured_files
 from hetc.passes.analysis.find_units import find_units
-from hetc.plan.scores import Scores, load_scores
-from hetc.plan.units import DENSE
+from hetc.plan.plan import Plan
 
-__all__ = ["estimate_sweep", "sweep"]
+__all__ = ["Prepared", "job_files", "prepare", "sweep"]
+
+logger = logging.getLogger(__name__)
+
+PLANS = "plans-"
+"""Begins the name of the folder for plans and bundles, which only a sweep that runs has."""
 
 
 def sweep(
@@ -60,8 +64,9 @@ def sweep(
     Args:
         spec: What to measure, or the path of a TOML file that says it (`hetc.evaluation.sweep_spec`).
         output: `.parquet` or `.csv`. While the sweep is under way, finished jobs are in a folder of this name
-            with `.partial` at its end, which goes when the table is complete.
-        workers: Processes on this machine, -1 for its cores.
+            with `.partial` at its end, which goes when the table is complete. Those of a sweep of other
+            inputs stay there, for that sweep to go on.
+        workers: Processes on this machine; -1 for its cores, or for one where a checkpoint is measured.
         scheduler: Address of a Dask scheduler whose workers see the same files; None for this machine.
         force: Whether `output` may be replaced.
 
@@ -69,169 +74,145 @@ def sweep(
         How many rows were written.
 
     Raises:
-        UsageError: The output exists, or a score that isn't known or wasn't measured.
+        UsageError: The output exists or another sweep writes it, or a score that isn't known or wasn't
+            measured.
+        InvalidInputError: A value that its key can't have, or something that the model lacks.
+        RuntimeMissingError: A package or the library is missing.
     """
     asked, output = spec if isinstance(spec, Sweep) else load_sweep(Path(spec)), Path(output)
     check_format(output)
     partial = output.with_name(f"{output.name}.partial")
-    model = load_moe_model(asked.model)
-    windows = _windows(asked)
-    origin = _origin(asked, model, windows)
-    files = {job: partial / f"{_key(job, asked, origin)}.json" for job in jobs_of(asked)}
     with whole_file(output, force=force) as staging:
-        partial.mkdir(exist_ok=True)
+        prepared = prepare(asked)
+        files = job_files(prepared, partial)
+        _open_partial(partial)
         left = [job for job, file in files.items() if not file.is_file()]
-        with tempfile.TemporaryDirectory(dir=partial, prefix="plans-") as folder:
-            if left:
-                _compile(asked, model, left, placements_of(asked), Path(folder))
-            del model
-            for job, rows in _measure_all(asked, left, Path(folder), windows, workers, scheduler):
-                with whole_file(files[job]) as part:
-                    part.write_text(json.dumps(rows), "utf-8")
-        rows = [{**row, **origin} for file in files.values() for row in json.loads(file.read_text("utf-8"))]
+        if left:
+            _measure(prepared, left, files, workers, scheduler)
+        rows = [row for file in files.values() for row in json.loads(file.read_text("utf-8"))]
         write_results(staging, rows, output.suffix)
-    shutil.rmtree(partial)
+    for file in files.values():
+        file.unlink()
+    with suppress(OSError):
+        partial.rmdir()
+    if partial.is_dir():
+        logger.info("%s keeps the finished jobs of a sweep of other inputs", partial)
     return len(rows)
 
 
-def estimate_sweep(sweep: Sweep) -> str:
-    """How much there is to do, how long it takes here and what it writes, from one measurement made now."""
-    windows = _windows(sweep)
+@dataclass(frozen=True)
+class Prepared:
+    """A sweep of which all that can be known before measuring is known, and checked.
+
+    Attributes:
+        work: What its jobs share.
+        jobs: What to do.
+        model: The model.
+        plans: The plan of each placement, by the name of its folder.
+    """
+
+    work: Work
+    jobs: Sequence[Job]
+    model: LoadedModel
+    plans: Mapping[str, Plan]
+
+
+def prepare(sweep: Sweep) -> Prepared:
+    """Opens what a sweep names, makes its plans and hashes its inputs; errors as for `sweep`."""
     jobs, placements = jobs_of(sweep), placements_of(sweep)
-    one = replace(placements[0], fractions=placements[0].fractions[:1])
-    with tempfile.TemporaryDirectory(dir=sweep.model.parent, prefix=".sweep-") as folder:
-        _compile(sweep, load_moe_model(sweep.model), jobs[:1], [one], Path(folder))
-        start = time.perf_counter()
-        measure_job(sweep, jobs[0], [one], Path(folder), windows)
-        seconds = time.perf_counter() - start
-        files = [file.stat() for file in Path(folder).rglob("*") if file.is_file()]
-    most = len(jobs) * sum(len(placed.fractions) for placed in placements)
-    # A GPU takes one job at a time, and so does a torch that has every core.
-    cores = 1 if sweep.checkpoint else os.cpu_count() or 1
-    hours, minutes = divmod(round(most * seconds / cores / 60), 60)
-    folders = len({placed.folder(job) for job in jobs for placed in placements})
-    megabytes = folders * sum(file.st_size for file in files if file.st_nlink == 1) / 1e6
-    what = " and ".join([*([] if windows is None else [f"{windows.size:,} tokens"]), *sweep.tasks])
-    where = f"on {sweep.device}" if sweep.checkpoint else f"on {cores} cores"
-    return (
-        f"{len(jobs)} programmings of the weights, at most {most:,} measurements of {what}; "
-        f"one takes {seconds:.1f} s: at most {hours} h {minutes:02} min {where}, "
-        f"and {megabytes:,.0f} MB of disk while it runs"
+    model = load_moe_model(sweep.model)
+    windows = _windows(sweep, model)
+    tasks = _tasks(sweep)
+    plans = plans_of(sweep, model, jobs, placements)
+    files = [file.sha256 for file in measured_files(model.model).values()]
+    beside = sweep.model.parent
+    files += [sha256(beside / name) for name in TEXT_FILES if lies_in(beside, beside / name)]
+    origin: Row = {
+        "model_sha256": model.source["sha256"],
+        "files_sha256": digest(sorted(files)) if files else "",
+        "scores_files": " ".join(map(sha256, sweep.scores_files)),
+        "analog": " ".join(sweep.analog),
+        "digital": " ".join(sweep.digital),
+        **runtime_columns(sweep.checkpoint, sweep.device, tasks),
+    }
+    data: Row = {}
+    if windows is not None:
+        data = {"data_sha256": tokens_digest(windows), "tokens": windows.size, "window": windows.shape[1]}
+    work = Work(
+        sweep=sweep,
+        placements=placements,
+        plans={name: plan_digest(plan) for name, plan in plans.items()},
+        windows=windows,
+        origin=origin,
+        data=data,
+        tasks={
+            task: {"tasks_sha256": tasks_digest(task, sweep.include_path), "limit": sweep.limit}
+            for task in tasks
+        },
     )
+    return Prepared(work, jobs, model, plans)
 
 
-def _measure_all(
-    sweep: Sweep,
-    jobs: Sequence[Job],
-    plans: Path,
-    windows: np.ndarray | None,
-    workers: int,
-    scheduler: str | None,
-) -> Iterator[tuple[Job, list[Row]]]:
-    """Results of the jobs as they come."""
-    import joblib
+def job_files(prepared: Prepared, partial: Path) -> dict[Job, Path]:
+    """Where the rows of each job are kept; any input that changes them gives another name."""
+    work = prepared.work
+    name = "" if work.sweep.data is None else work.sweep.data.stem
+    genai = work.sweep.model.parent / "genai_config.json"
+    inputs = [work.origin, name, work.data, work.tasks, sha256(genai) if genai.is_file() else ""]
 
-    placements = placements_of(sweep)
-    with _executor(scheduler), progress("sweep", len(jobs)) as advance:
-        parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
-        for job, rows in parallel(
-            joblib.delayed(_measure)(sweep, job, placements, plans, windows) for job in jobs
-        ):
-            advance(1)
-            yield job, rows
+    def key(job: Job) -> str:
+        plans = [[asdict(placed), work.plans[placed.folder(job)]] for placed in work.placements]
+        return digest([job.profile.digest, job.seed, plans, inputs])[:16]
+
+    return {job: partial / f"{key(job)}.json" for job in prepared.jobs}
+
+
+def _windows(sweep: Sweep, model: LoadedModel) -> np.ndarray | None:
+    """The tokens to foretell, all of which the model knows, if the sweep has data."""
+    if sweep.data is None:
+        return None
+    heads = (unit for unit in find_units(model.model) if unit.kind == "lm_head" and unit.matrices)
+    vocabulary = next((head.matrices[0].outputs for head in heads), None)
+    return token_windows(sweep.data, sweep.window, sweep.windows, vocabulary=vocabulary)
+
+
+def _tasks(sweep: Sweep) -> tuple[str, ...]:
+    """The names of the sweep's tasks, all of which lm-eval knows, for a model with a tokenizer."""
+    if not sweep.tasks:
+        return ()
+    from hetc.evaluation.tasks import check_tasks, task_names
+
+    tasks = task_names(",".join(sweep.tasks))
+    check_tasks(tasks, sweep.include_path)
+    folder = sweep.checkpoint or sweep.model.parent
+    load_tokenizer(folder)
+    first_token(folder)
+    return tasks
+
+
+def _open_partial(partial: Path) -> None:
+    """Makes the folder of finished jobs; plans of a sweep that was killed go."""
+    if (partial.exists() or partial.is_symlink()) and not partial.is_dir():
+        raise UsageError(f"{partial} is in the way of the sweep's finished jobs; remove it")
+    partial.mkdir(exist_ok=True)
+    for leftover in partial.glob(f"{PLANS}*"):
+        shutil.rmtree(leftover)
 
 
 def _measure(
-    sweep: Sweep, job: Job, placements: Sequence[Placed], plans: Path, windows: np.ndarray | None
-) -> tuple[Job, list[Row]]:
-    return job, measure_job(sweep, job, placements, plans, windows)
-
-
-@contextmanager
-def _executor(scheduler: str | None) -> Iterator[None]:
-    if scheduler is None:
-        yield
-        return
-    import joblib
-    from distributed import Client
-
-    try:
-        client = Client(scheduler, timeout=10)  # type: ignore[no-untyped-call]
-    except (OSError, ValueError) as error:
-        raise UsageError(f"scheduler {scheduler}: {error}; start one with `dask scheduler`") from error
-    with client, joblib.parallel_config(backend="dask"):
-        yield
-
-
-def _compile(
-    sweep: Sweep,
-    model: LoadedModel,
+    prepared: Prepared,
     jobs: Sequence[Job],
-    placements: Sequence[Placed],
-    folder: Path,
+    files: Mapping[Job, Path],
+    workers: int,
+    scheduler: str | None,
 ) -> None:
-    """A plan, or a bundle, for each placement and noise, and for each seed where the order follows it."""
-    scores = _measured_scores(sweep)
-    units = find_units(model.model)
-    wanted = {placed.folder(job): (placed, job) for job in jobs for placed in placements}
-    # Hard links where the file system allows: a sweep of a large model would otherwise copy it many times.
-    link = sweep.model.stat().st_dev == folder.stat().st_dev
-    with progress("compiling", len(wanted)) as advance:
-        for name, (placed, job) in wanted.items():
-            alone = [unit.id for unit in units if unit.kind in DENSE and placed.kind in (unit.kind, "all")]
-            choices: Row = {
-                "digital_frac": placed.fractions[0],
-                "score": placed.score,
-                "scores": scores,
-                "ranking": placed.ranking,
-                "analog": (*sweep.analog, *alone),
-                "digital": sweep.digital,
-                "seed": job.seed,
-            }
-            profile = load_profile(sweep.profile).with_noise(job.noise, None)
-            if sweep.checkpoint is None:
-                compile(sweep.model, folder / name, profile=profile, link=link, **choices)
-            else:
-                (folder / name).mkdir()
-                make_plan(model, Placement(**choices), profile).save(folder / name / PLAN)
-            advance(1)
-
-
-def _windows(sweep: Sweep) -> np.ndarray | None:
-    """The tokens to foretell, if the sweep has data."""
-    return None if sweep.data is None else token_windows(sweep.data, sweep.window, sweep.windows)
-
-
-def _measured_scores(sweep: Sweep) -> Scores:
-    """All measured scores, whichever file they come from."""
-    files = [load_scores(file) for file in sweep.scores_files]
-    return Scores({name: values for file in files for name, values in file.values.items()})
-
-
-def _origin(sweep: Sweep, model: LoadedModel, windows: np.ndarray | None) -> Row:
-    """What every row was measured on and with."""
-    return {
-        "model": model.source["sha256"],
-        "data": "" if windows is None else hashlib.sha256(windows.tobytes()).hexdigest(),
-        "tokens": 0 if windows is None else windows.size,
-        "limit": sweep.limit,
-        "window": sweep.window,
-        "profile": sweep.profile,
-        "store": "bfloat16",
-        "runtime": "onnxruntime" if sweep.checkpoint is None else f"torch {sweep.device}",
-        "scores_files": " ".join(map(_sha256, sweep.scores_files)),
-        "analog": " ".join(sweep.analog),
-        "digital": " ".join(sweep.digital),
-        "hetc": __version__,
-    }
-
-
-def _key(job: Job, sweep: Sweep, origin: Row) -> str:
-    """Names the file of a job's rows: another input gives another name."""
-    inputs = [asdict(job), origin, sweep.tasks, [asdict(placed) for placed in placements_of(sweep)]]
-    profile = load_profile(sweep.profile).to_dict()
-    return hashlib.sha256(json.dumps([inputs, profile]).encode()).hexdigest()[:16]
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    """Does jobs, and writes each one's rows when it is done."""
+    work = prepared.work
+    needed = {placed.folder(job) for job in jobs for placed in work.placements}
+    with tempfile.TemporaryDirectory(dir=files[jobs[0]].parent, prefix=PLANS) as name:
+        folder = Path(name).absolute()
+        plans = {name: plan for name, plan in prepared.plans.items() if name in needed}
+        write_plans(work.sweep, prepared.model, plans, folder)
+        for job, rows in measure_all(work, jobs, folder, workers, scheduler):
+            with whole_file(files[job]) as part:
+                part.write_text(json.dumps(rows), "utf-8")

@@ -1,38 +1,42 @@
 """The parts of a sweep that can be done apart: jobs, and what one job measures.
 
-A job is one programming of the weights: one noise, one scale, one seed. All that shares programmed weights
-is measured in one job, and placements that put the same units digital are measured once.
+A job is one programming of the weights: one device with its noise and scale, one seed. All that shares
+programmed weights is measured in one job, and placements that put the same units digital are measured once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from hetc.bundle.bundle import Bundle, load_bundle
 from hetc.bundle.files import PLAN
-from hetc.evaluation.results import score_label
+from hetc.evaluation.results import Row, score_label
 from hetc.evaluation.running import Running, running
 from hetc.evaluation.sweep_spec import Sweep
-from hetc.hardware.profile import load_profile
+from hetc.hardware.profile import Profile
 from hetc.plan.plan import Plan
 from hetc.plan.targets import targets_at
 
-__all__ = ["Job", "Placed", "Row", "jobs_of", "measure_job", "placements_of"]
-
-Row = dict[str, Any]
+__all__ = ["Job", "Placed", "Work", "jobs_of", "measure_job", "placements_of"]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One programming of the weights."""
+    """One programming of the weights.
 
-    noise: str
-    noise_scale: float
+    Attributes:
+        profile: The hardware with the noise model and scale that are programmed: a value, since a name may
+            stand for another device elsewhere.
+        seed: Of the programming noise.
+    """
+
+    profile: Profile
     seed: int
 
 
@@ -55,8 +59,8 @@ class Placed:
 
     def folder(self, job: Job) -> str:
         """Name of its plan or bundle, which jobs share where the order doesn't follow the seed."""
-        seed = str(job.seed) if self.by_seed else ""
-        return "+".join([self.score, self.ranking, self.kind, job.noise, seed])
+        what = [asdict(self), asdict(job.profile.noise), job.seed if self.by_seed else 0]
+        return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 
     @property
     def label(self) -> str:
@@ -64,18 +68,52 @@ class Placed:
         return score_label(self.score, self.ranking)
 
 
+@dataclass(frozen=True)
+class Work:
+    """What all jobs of a sweep share.
+
+    Attributes:
+        sweep: What to measure.
+        placements: Its placements.
+        plans: sha256 of each plan, by the name of its folder.
+        windows: Token ids `[windows, window]` of the sweep's data, None if it has none.
+        origin: Columns of every row.
+        data: Further columns of what is measured on the data.
+        tasks: Further columns of what is measured on a task, by its name.
+    """
+
+    sweep: Sweep
+    placements: tuple[Placed, ...]
+    plans: Mapping[str, str]
+    windows: np.ndarray | None
+    origin: Row
+    data: Row
+    tasks: Mapping[str, Row]
+
+
 def jobs_of(sweep: Sweep) -> list[Job]:
-    """The jobs of a sweep, in the order of its results."""
-    noises = sweep.noises or (load_profile(sweep.profile).noise.name,)
+    """The jobs of a sweep, in the order of its results.
+
+    Raises:
+        UsageError: A noise model that isn't known.
+        InvalidInputError: One that knows no drift, on a profile that drifts.
+    """
+    own = sweep.profile
+    scales = sweep.noise_scales or (own.noise_scale,)
+    noises = [own if name == own.noise.name else own.with_noise(name, None) for name in sweep.noises]
+    profiles = [replace(one, noise_scale=float(scale)) for one in noises or [own] for scale in scales]
     return [
-        Job(noise, float(scale), seed)
-        for noise in noises
-        for scale in sweep.noise_scales
-        for seed in range(sweep.seeds if scale else 1)
+        Job(profile, seed) for profile in profiles for seed in range(sweep.seeds if _draws(profile) else 1)
     ]
 
 
-def placements_of(sweep: Sweep) -> list[Placed]:
+def _draws(profile: Profile) -> bool:
+    """Whether another seed programs other weights."""
+    drawn = (profile.noise_scale, profile.drift_time, profile.flicker_noise)
+    return profile.noise.form != "none" and max(drawn) > 0
+
+
+def placements_of(sweep: Sweep) -> tuple[Placed, ...]:
     """The placements of a sweep, in the order of its results."""
     fractions = tuple(sorted(sweep.fractions))
     ranked = [
@@ -88,78 +126,79 @@ def placements_of(sweep: Sweep) -> list[Placed]:
         Placed(sweep.scores[0], kind=kind, fractions=(float(kind not in ("expert", "all")),))
         for kind in sweep.kinds
     ]
-    return [*ranked, *by_kind]
+    return (*ranked, *by_kind)
 
 
-def measure_job(
-    sweep: Sweep, job: Job, placements: Sequence[Placed], plans: Path, windows: np.ndarray | None
-) -> list[Row]:
+def measure_job(work: Work, job: Job, folder: Path) -> list[Row]:
     """What every placement gives under one programming, as rows of the table.
 
     Args:
-        sweep: What to measure.
+        work: What to measure.
         job: The programming.
-        placements: The placements.
-        plans: Where each has its folder, with a bundle or a plan in it.
-        windows: Token ids `[windows, window]` of the sweep's data, None if it has none.
+        folder: Where each placement has its folder, with a bundle or a plan in it.
     """
+    sweep = work.sweep
     measured: dict[frozenset[str], list[Row]] = {}
     keep = None
     rows = []
-    for placed in placements:
-        folder = plans / placed.folder(job)
-        plan = Plan.load(folder / PLAN)
+    for placed in work.placements:
+        own = folder / placed.folder(job)
+        plan = Plan.load(own / PLAN)
         for fraction in placed.fractions:
             units = targets_at(plan, fraction)
             analog = frozenset(unit.id for unit in units if unit.target == "analog")
             if analog not in measured:
-                target: Bundle | Plan = load_bundle(folder) if sweep.checkpoint is None else plan
-                choices: Row = {"seed": job.seed, "noise_scale": job.noise_scale, "digital_frac": fraction}
-                with running(target, sweep.checkpoint, sweep.device, threads=1, **choices) as model:
-                    measured[analog] = [*_predictions(sweep, model, windows), *_answers(sweep, model)]
-                    keep = keep or model  # sessions that come later share what is programmed while it lives
-            rows += [
-                {
-                    "fraction": float(fraction),
-                    "score": placed.label,
-                    "ranking": placed.ranking,
+                target: Bundle | Plan = load_bundle(own) if sweep.checkpoint is None else plan
+                choices: Row = {
                     "seed": job.seed,
-                    "noise": job.noise,
-                    "noise_scale": job.noise_scale,
-                    "kind": placed.kind,
-                    **found,
+                    "noise_scale": job.profile.noise_scale,
+                    "digital_frac": fraction,
                 }
-                for found in measured[analog]
-            ]
+                with running(target, sweep.checkpoint, sweep.device, threads=1, **choices) as model:
+                    measured[analog] = [*_predictions(work, model), *_answers(work, model)]
+                    keep = keep or model  # sessions that come later share what is programmed while it lives
+            where: Row = {
+                "fraction": float(fraction),
+                "score": placed.label,
+                "ranking": placed.ranking,
+                "seed": job.seed,
+                "noise": job.profile.noise.name,
+                "noise_scale": job.profile.noise_scale,
+                "kind": placed.kind,
+                "plan_sha256": work.plans[own.name],
+                "profile": job.profile.name,
+                "profile_sha256": job.profile.digest,
+            }
+            rows += [{**where, **found, **work.origin} for found in measured[analog]]
     return rows
 
 
-def _predictions(sweep: Sweep, model: Running, windows: np.ndarray | None) -> list[Row]:
+def _predictions(work: Work, model: Running) -> list[Row]:
     """Loss and accuracy of the next token on the sweep's data."""
-    if sweep.data is None or windows is None:
+    if work.sweep.data is None or work.windows is None:
         return []
-    losses, hits = model.predict(windows)
+    losses, hits = model.predict(work.windows)
     found = (("loss", losses.mean(), "nats/token", False), ("accuracy", hits.mean(), "", True))
     return [
         {
-            "task": sweep.data.stem,
+            "task": work.sweep.data.stem,
             "metric": metric,
             "value": float(value),
             "unit": unit,
             "higher_is_better": better,
+            **work.data,
         }
         for metric, value, unit, better in found
     ]
 
 
-def _answers(sweep: Sweep, model: Running) -> list[Row]:
+def _answers(work: Work, model: Running) -> list[Row]:
     """What the sweep's tasks of lm-eval give."""
-    if not sweep.tasks:
+    if not work.tasks:
         return []
-    from hetc.evaluation.tasks import LanguageModel, run_tasks, task_names
+    from hetc.evaluation.tasks import LanguageModel, run_tasks
 
+    sweep = work.sweep
     asked = LanguageModel(model.predict, model.generate, model.folder)
-    found = run_tasks(
-        asked, task_names(",".join(sweep.tasks)), include=sweep.include_path, limit=sweep.limit or None
-    )
-    return [{**row, "unit": ""} for row in found]
+    found = run_tasks(asked, list(work.tasks), include=sweep.include_path, limit=sweep.limit or None)
+    return [{**row, "unit": "", **work.tasks[row["task"]]} for row in found]

@@ -2,7 +2,7 @@
 
 | key | what | default |
 |---|---|---|
-| model | the ONNX model, relative to the file | required |
+| model | the ONNX model | required |
 | data | .npz file with an array `tokens` | required, unless there are tasks |
 | window, windows | tokens in a row, and how many rows at most | 256, 32 |
 | tasks | tasks of lm-eval; `paper` for those of arXiv 2603.02633 | [] |
@@ -14,34 +14,39 @@
 | fractions | share of the experts that is digital | [0, 0.125, 0.25, 0.5, 1] |
 | kinds | unit kinds that are analog alone, each by itself; `none` for none, `all` for all together | [] |
 | analog, digital | patterns of units that are pinned | [] |
-| profile | hardware | pcm-512 |
-| noises | programming-noise models | the profile's |
-| noise_scales | factors c; at 0 nothing is drawn, so one seed is measured | [1] |
+| profile | hardware: a TOML file, else the name of a built-in profile | pcm-512 |
+| noises | programming-noise models: the profile's own by its name, or built-in ones | the profile's |
+| noise_scales | factors c instead of the profile's; one seed where nothing is drawn | the profile's |
 | seeds | how many programming seeds, from 0 on | 8 |
 | checkpoint | folder that the model was exported from, to measure in torch instead of ONNX Runtime | |
-| device | where torch computes | cpu |
+| device | where torch computes a checkpoint | cpu |
 
-Score `random` takes another order with every seed.
+Paths are relative to the file. Values are checked against `sweep.schema.json`; what only the model can say
+(which kinds, scores, units it has), before anything is measured. Score `random` takes another order with
+every seed.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from hetc.base.errors import InvalidInputError, UsageError
-from hetc.base.toml import tomllib
-from hetc.hardware.profile import DEFAULT_PROFILE
+from hetc.base.reading import read_toml
+from hetc.base.schema import check_record
+from hetc.hardware.profile import Profile, built_in_profiles, load_profile
 from hetc.plan.fractions import DigitalFraction
-from hetc.plan.words import RANKINGS
 
 __all__ = ["Sweep", "load_sweep"]
+
+PATHS = ("model", "data", "include_path", "scores_files", "checkpoint")
+"""Keys that name files and folders."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """The table above; paths are absolute."""
+    """The table above; paths are absolute, and the profile is what its file says."""
 
     model: Path
     data: Path | None = None
@@ -57,12 +62,31 @@ class Sweep:
     kinds: tuple[str, ...] = ()
     analog: tuple[str, ...] = ()
     digital: tuple[str, ...] = ()
-    profile: str = DEFAULT_PROFILE
+    profile: Profile = field(default_factory=load_profile)
     noises: tuple[str, ...] = ()
-    noise_scales: tuple[float, ...] = (1,)
+    noise_scales: tuple[float, ...] = ()
     seeds: int = 8
     checkpoint: Path | None = None
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        """Raises as `load_sweep` does, for values that come from Python."""
+        given = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "profile"}
+        defaults = {each.name: each.default for each in fields(self)}
+        record = {key: _plain(value) for key, value in given.items() if value != defaults[key]}
+        check_record(record, "sweep", "sweep")
+        if "data" not in record and "tasks" not in record:
+            raise InvalidInputError("sweep: data or tasks is missing: on what to measure")
+        for fraction in self.fractions:
+            DigitalFraction(fraction)
+        if not self.fractions and not self.kinds:
+            raise InvalidInputError("sweep: neither fractions nor kinds say what to measure")
+        for file in (self.model, self.data, *self.scores_files):
+            if file is not None and not file.is_file():
+                raise UsageError(f"sweep: {file} is not there")
+        for folder in (self.checkpoint, self.include_path):
+            if folder is not None and not folder.is_dir():
+                raise UsageError(f"sweep: {folder} is not a folder")
 
 
 def load_sweep(path: Path) -> Sweep:
@@ -70,46 +94,32 @@ def load_sweep(path: Path) -> Sweep:
 
     Raises:
         UsageError: No such file, or a file that it names isn't there.
-        InvalidInputError: Not TOML, an unknown key, or a value of another type; the message names the key.
+        InvalidInputError: Not TOML, an unknown key, or a value that its key can't have; the message names the
+            key and what is allowed.
     """
-    try:
-        table = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise UsageError(f"sweep {path}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidInputError(f"sweep {path} is not TOML: {error}") from error
-    known = {field.name: str(field.type) for field in fields(Sweep)}
-    for key in table:
-        if key not in known:
-            raise InvalidInputError(f"sweep {path}: unknown key {key!r}; known are {', '.join(known)}")
-    for keys in (("model",), ("data", "tasks")):
-        if not any(key in table for key in keys):
-            raise InvalidInputError(f"sweep {path}: {' or '.join(keys)} is missing")
-    sweep = Sweep(
-        **{key: _read(value, known[key], f"sweep {path}: {key}", path) for key, value in table.items()}
-    )
-    for ranking in sweep.rankings:
-        if ranking not in RANKINGS:
-            raise InvalidInputError(
-                f"sweep {path}: rankings has {ranking!r}; known are {', '.join(RANKINGS)}"
-            )
-    for fraction in sweep.fractions:
-        DigitalFraction(fraction)
-    for file in (sweep.model, sweep.data, *sweep.scores_files):
-        if file is not None and not file.is_file():
-            raise UsageError(f"sweep {path}: {file} is not there")
-    for folder in (sweep.checkpoint, sweep.include_path):
-        if folder is not None and not folder.is_dir():
-            raise UsageError(f"sweep {path}: {folder} is not a folder")
-    return sweep
+    table = read_toml(path, "sweep")
+    check_record(table, "sweep", f"sweep {path}")
+    return Sweep(**{key: _read(key, value, path.parent) for key, value in table.items()})
 
 
-def _read(value: Any, kind: str, where: str, path: Path) -> Any:
-    if kind.startswith("tuple["):
-        if not isinstance(value, list):
-            raise InvalidInputError(f"{where} is {value!r}, not a list")
-        return tuple(_read(one, kind.removeprefix("tuple[").partition(",")[0], where, path) for one in value)
-    accepted: Any = {"int": int, "float": (int, float)}.get(kind, str)
-    if not isinstance(value, accepted) or isinstance(value, bool):
-        raise InvalidInputError(f"{where} has {value!r}, not a {kind.lower()}")
-    return (path.parent / value).resolve() if kind.startswith("Path") else value
+def _read(key: str, value: Any, folder: Path) -> Any:
+    if isinstance(value, list):
+        return tuple(_read(key, each, folder) for each in value)
+    if key == "profile":
+        return _profile(value, folder)
+    return (folder / value).resolve() if key in PATHS else value
+
+
+def _profile(name: str, folder: Path) -> Profile:
+    """The profile of a file relative to the sweep's folder, or else the built-in one of that name."""
+    file = folder / name
+    if file.is_file() or name not in built_in_profiles():
+        return load_profile(file)
+    return load_profile(name)
+
+
+def _plain(value: Any) -> Any:
+    """As TOML would have it."""
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return str(value) if isinstance(value, Path) else value

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from datasets.exceptions import DatasetsError
-from lm_eval import simple_evaluate
+from lm_eval import evaluator, simple_evaluate
 from lm_eval.api.model import TemplateLM
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
@@ -20,7 +20,7 @@ from hetc.model.generation_config import context_length, first_token
 from hetc.model.prediction import Generate, Predict
 from hetc.model.tokenizer import load_tokenizer
 
-__all__ = ["PAPER_TASKS", "LanguageModel", "run_tasks", "task_names"]
+__all__ = ["PAPER_TASKS", "LanguageModel", "check_tasks", "run_tasks", "task_names"]
 
 PAPER_TASKS = ("piqa", "arc_easy", "arc_challenge", "boolq", "hellaswag", "winogrande", "mathqa", "mmlu")
 """The tasks of arXiv 2603.02633, by lm-eval's names."""
@@ -29,6 +29,11 @@ WINDOW = 2048
 MOST_GENERATED = 256
 MOST_GENERATED_NAMES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 """What tasks call the number of tokens to generate; lm-eval takes the first that is given."""
+
+# lm-eval notes what git says of the current folder, and git's complaint that it is no repository reaches the
+# user; and what the machine is like, which takes seconds. Rows say what they were measured with themselves.
+evaluator.get_git_commit_hash = lambda: None
+evaluator.add_env_info = lambda storage: None
 
 Request = tuple[tuple[str, str], list[int], list[int]]
 
@@ -134,6 +139,11 @@ def _generation_options(options: Mapping[str, Any]) -> tuple[int, list[str]]:
             f"a task asks for {most!r} tokens until {until!r}; these are a number and texts"
         )
     return int(most), stops
+
+
+def check_tasks(tasks: Sequence[str], include: Path | None) -> None:
+    """Raises `UsageError` for a task that neither lm-eval nor the files in a folder know."""
+    _manager(tuple(tasks), include)
 
 
 def task_names(text: str) -> tuple[str, ...]:

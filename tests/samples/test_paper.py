@@ -17,7 +17,7 @@ pytest.importorskip("lm_eval")
 
 from places import ROOT  # noqa: E402
 
-from hetc.evaluation.results import read_results  # noqa: E402
+from hetc.evaluation.results_file import read_results  # noqa: E402
 
 SMALL = {
     "olmoe": {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,19 @@ import pytest
 
 pytest.importorskip("lm_eval")
 
-from command_line import SAMPLE, hetc
+from command_line import SAMPLE, hetc, hetc_process
 
-from hetc.base.errors import InvalidInputError, UsageError
+from hetc.base.errors import InvalidInputError, OutputError, UsageError
+from hetc.base.schema import read_schema
+from hetc.bundle.bake import bake_bundle
 from hetc.bundle.bundle import Bundle
 from hetc.compiler.compile import compile
+from hetc.evaluation import evaluate as evaluating
+from hetc.evaluation.evaluate import evaluate
 from hetc.evaluation.generate import generate_tokens
 from hetc.evaluation.likelihood import session_predict
-from hetc.evaluation.results import read_results
+from hetc.evaluation.origin import plan_digest
+from hetc.evaluation.results_file import read_results
 from hetc.evaluation.running import running
 from hetc.evaluation.tasks import PAPER_TASKS, LanguageModel, _manager, run_tasks, task_names
 from hetc.model.generation_config import end_tokens
@@ -158,6 +163,45 @@ def test_command(bundle: Bundle, tmp_path: Path) -> None:
     ]
 
 
+def test_rows_say_what_was_measured(bundle: Bundle) -> None:
+    (row, *_) = evaluate(bundle, "stdlib_next_line", include_path=TASKS, limit=1, noise_scale=2.0)
+    assert row["model_sha256"] == bundle.plan.source["sha256"]
+    assert row["profile_sha256"] == replace(bundle.plan.profile, noise_scale=2.0).digest
+    assert row["plan_sha256"] == plan_digest(bundle.plan)
+    assert all(len(row[f"{name}_sha256"]) == 64 for name in ("model", "files", "plan", "profile", "tasks"))
+    assert "lm_eval" in row["versions"]
+    assert set(row) <= set(read_schema("results")["properties"])
+
+
+def test_a_baked_bundle_has_the_seed_that_was_baked(bundle: Bundle, tmp_path: Path) -> None:
+    baked = bake_bundle(bundle, tmp_path / "baked", seed=7, noise_scale=3.0)
+    rows = evaluate(baked, "stdlib_next_line", include_path=TASKS, limit=1)
+    assert {(row["seed"], row["noise_scale"]) for row in rows} == {(7, 3.0)}
+
+
+def test_outputs_are_checked_before_work(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluating, "running", lambda *_, **__: pytest.fail("work was done"))
+    (tmp_path / "there.csv").write_text("kept")
+    for output, error in [
+        (tmp_path / "there.csv", UsageError),
+        (tmp_path / "there.csv" / "under.csv", OutputError),
+        (tmp_path / "none" / "there.csv", OutputError),
+        (tmp_path / "there.txt", UsageError),
+    ]:
+        with pytest.raises(error):
+            evaluate(bundle, "stdlib_next_line", output, include_path=TASKS)
+    assert [path.name for path in tmp_path.iterdir()] == ["there.csv"]
+
+
+def test_command_outside_of_a_repository(bundle: Bundle, tmp_path: Path) -> None:
+    """lm-eval asks git, whose complaint is nothing for the user."""
+    local = ("--tasks", "stdlib_next_line", "--include-path", TASKS, "--limit", "1")
+    done = hetc_process("evaluate", bundle.path, *local, cwd=tmp_path)
+    assert (done.returncode, "fatal" in done.stderr) == (0, False), done.stderr
+
+
 @pytest.mark.slow
 def test_tasks_that_cannot_be_had(bundle: Bundle) -> None:
     """lm-eval takes many seconds to list its own tasks."""
@@ -185,4 +229,8 @@ def test_command_with_a_checkpoint(bundle: Bundle) -> None:
     ours = hetc("evaluate", bundle.path, *local)
     torchs = hetc("evaluate", bundle.path / "plan.json", "--checkpoint", SAMPLE, *local)
     assert torchs.returncode == 0, torchs.stderr
-    assert json.loads(ours.stdout) == json.loads(torchs.stdout)
+    found = [json.loads(done.stdout) for done in (ours, torchs)]
+    measured = [[(row["metric"], row["value"], row["tasks_sha256"]) for row in rows] for rows in found]
+    assert measured[0] == measured[1]
+    assert [rows[0]["runtime"] for rows in found] == ["onnxruntime", "torch cpu"]
+    assert [len(rows[0]["checkpoint_sha256"]) for rows in found] == [0, 64]
