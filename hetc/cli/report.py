@@ -15,7 +15,12 @@ __all__ = ["report_command"]
 
 @click.command("report")
 @click.argument("path", metavar="X", type=click.Path(path_type=Path))
-@click.option("--results", type=click.Path(path_type=Path), help="Results of a sweep, Parquet or CSV.")
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Results of sweep and evaluate, Parquet or CSV; repeatable.",
+)
 @click.option("--costs", help="Cost profile: a name or a TOML file.  [default: a100+pcm-3d]")
 @click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Sequences.")
 @click.option(
@@ -29,7 +34,7 @@ __all__ = ["report_command"]
 @click.option("--force", is_flag=True, help="Replace what exists.")
 def report_command(
     path: Path,
-    results: Path | None,
+    results: tuple[Path, ...],
     costs: str | None,
     batch: int,
     context: int,

@@ -24,6 +24,7 @@ __all__ = [
     "Frame",
     "Scale",
     "chart_style",
+    "printable",
     "standalone",
     "text_width",
 ]
@@ -61,6 +62,8 @@ DARK = {
 """Blue and orange differ for the colour-blind, too; what colours say, sizes, shapes or labels say as well."""
 
 MARKERS = ("circle", "square", "triangle", "diamond", "cross", "bar")
+LARGEST = 1e300
+"""What scales hold at most, so that the distance of two values is finite."""
 LINE = 15
 """Height of a line of chart text in pixels."""
 
@@ -86,6 +89,11 @@ class Figure:
     note: str = ""
 
 
+def printable(text: str) -> str:
+    """The text with a mark in place of every character that XML and terminals can't show as one."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def text_width(text: str) -> float:
     """About how wide a line of chart text is, in pixels."""
     return 7.3 * len(text)
@@ -103,7 +111,9 @@ class Canvas:
 
     def __init__(self, width: float, height: float, label: str, role: str = "img") -> None:
         size = {"viewBox": f"0 0 {width:g} {height:g}", "width": f"{width:g}", "height": f"{height:g}"}
-        self.root = ElementTree.Element("svg", {"class": "chart", "role": role, "aria-label": label, **size})
+        self.root = ElementTree.Element(
+            "svg", {"class": "chart", "role": role, "aria-label": printable(label), **size}
+        )
 
     def add(
         self, tag: str, text: str = "", *, parent: ElementTree.Element | None = None, **attributes: object
@@ -112,8 +122,8 @@ class Canvas:
         element = ElementTree.SubElement(self.root if parent is None else parent, tag)
         for key, value in attributes.items():
             shown = f"{value:.5g}" if isinstance(value, float) else str(value)
-            element.set(key.rstrip("_").replace("_", "-"), shown)
-        element.text = text or None
+            element.set(key.rstrip("_").replace("_", "-"), printable(shown))
+        element.text = printable(text) or None
         return element
 
     def marker(self, shape: str, x: float, y: float, class_: str, label: str = "") -> None:
@@ -156,7 +166,7 @@ class Scale:
     @classmethod
     def around(cls, values: Iterable[float], start: float, end: float) -> Scale:
         """One that holds all values, with a margin of a twentieth."""
-        known = list(values)
+        known = [min(max(value, -LARGEST), LARGEST) for value in values]
         low, high = min(known), max(known)
         margin = 0.05 * (high - low) or abs(high) * 0.05 or 1.0
         return cls(low - margin, high + margin, start, end)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
+from html import escape as escape_markup
 from importlib import resources
 
-from hetc.reporting.drawing import DARK, LIGHT, Figure, chart_style
+from hetc.reporting.drawing import DARK, LIGHT, Figure, chart_style, printable
 
 __all__ = ["Section", "build_page"]
 
@@ -30,6 +30,11 @@ class Section:
     title: str
     text: str
     figures: Sequence[Figure]
+
+
+def escape(text: str) -> str:
+    """Text from anywhere as HTML that shows it, and nothing else."""
+    return escape_markup(printable(text))
 
 
 def build_page(
@@ -95,7 +100,7 @@ def _terms(terms: Mapping[str, str], *, boxed: bool = False) -> str:
 def _section(section: Section) -> str:
     text = f"<p>{escape(section.text)}</p>" if section.text else ""
     figures = "".join(map(_figure, section.figures))
-    wide = any('role="grid"' in figure.svg for figure in section.figures)
+    wide = any(map(_is_grid, section.figures))
     return f"""<section aria-labelledby="{section.id}">
 <h2 id="{section.id}">{escape(section.title)}</h2>{text}
 <div{"" if wide else ' class="figures"'}>{figures}</div>
@@ -103,9 +108,14 @@ def _section(section: Section) -> str:
 """
 
 
+def _is_grid(figure: Figure) -> bool:
+    """Whether a figure's cells take the focus: in an attribute, no name can look like another one."""
+    return 'role="grid"' in figure.svg.partition(">")[0]
+
+
 def _figure(figure: Figure) -> str:
     title, note = escape(figure.title), f"<p>{escape(figure.note)}</p>" if figure.note else ""
-    if 'role="grid"' in figure.svg:
+    if _is_grid(figure):
         chart = f'<div class="scroll">{figure.svg}</div><p class="detail" id="detail">No unit chosen yet.</p>'
     else:
         chart = figure.svg

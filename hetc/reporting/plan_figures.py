@@ -17,7 +17,6 @@ __all__ = ["cost_figures", "placement_figure", "score_figures"]
 
 BESIDE = ("attention", "shared_expert", "dense_mlp", "router")
 """Kinds of which a layer has one; they stand left of its experts."""
-ABOVE, BELOW = ("embedding",), ("lm_head",)
 ABBREVIATIONS = {"attention": "attn", "shared_expert": "shared", "dense_mlp": "mlp", "router": "router"}
 WIDE, NARROW = 26, 14
 """Side of a cell: wide with few experts, narrow with many, then the figure scrolls."""
@@ -30,13 +29,15 @@ def placement_figure(plan: Plan, system: CostProfile, workload: Workload, accoun
     """Layers x experts: colour and size say the target, strength the score, each cell reason and cost."""
     layers = sorted({unit.layer for unit in plan.units if unit.layer is not None})
     beside = [kind for kind in BESIDE if any(unit.kind == kind for unit in plan.units)]
-    experts = 1 + max(unit.expert for unit in plan.units if unit.expert is not None)
-    cell = WIDE if experts <= FEW_EXPERTS else NARROW
+    # By their order, not their numbers: a plan may call an expert twenty million.
+    experts = sorted({unit.expert for unit in plan.units if unit.expert is not None})
+    column_of = {expert: number for number, expert in enumerate(experts)}
+    cell = WIDE if len(experts) <= FEW_EXPERTS else NARROW
     beside_width = 46
     left = 62
     grid_left = left + beside_width * len(beside) + 10
-    top, width = 34, grid_left + cell * experts + 12
-    tail = [unit for unit in plan.units if unit.kind in ABOVE + BELOW]
+    top, width = 34, grid_left + cell * len(experts) + 12
+    tail = [unit for unit in plan.units if not _in_grid(unit)]
     canvas = Canvas(
         max(width, 330),
         top + cell * len(layers) + (cell + 8) * bool(tail) + 40,
@@ -54,8 +55,8 @@ def placement_figure(plan: Plan, system: CostProfile, workload: Workload, accoun
             class_="faint",
             aria_hidden="true",
         )
-    for expert in range(0, experts, 8 if cell == NARROW else 4):
-        x = grid_left + cell * expert + cell / 2
+    for expert in experts[:: 8 if cell == NARROW else 4]:
+        x = grid_left + cell * column_of[expert] + cell / 2
         canvas.add(
             "text", str(expert), x=x, y=top - 8, text_anchor="middle", class_="faint", aria_hidden="true"
         )
@@ -77,16 +78,18 @@ def placement_figure(plan: Plan, system: CostProfile, workload: Workload, accoun
             text_anchor="end",
         )
     entry = 0  # the one cell that Tab reaches
+    in_tail = 0
     for unit in sorted(plan.units, key=lambda unit: -1 if unit.expert is None else unit.expert):
-        if unit.kind == "expert" and unit.layer is not None and unit.expert is not None:
-            number, column = row_of[unit.layer], len(beside) + unit.expert
-            x, size = grid_left + cell * unit.expert, float(cell)
-        elif unit.kind in beside and unit.layer is not None:
+        if not _in_grid(unit):
+            number, column = len(layers), in_tail
+            x, size = left + 130 * column, beside_width - 6
+            in_tail += 1
+        elif unit.expert is None:
             number, column = row_of[unit.layer], beside.index(unit.kind)
             x, size = left + beside_width * column, beside_width - 6
         else:
-            number, column = len(layers), tail.index(unit)
-            x, size = left + 130 * column, beside_width - 6
+            number, place = row_of[unit.layer], column_of[unit.expert]
+            column, x, size = len(beside) + place, grid_left + cell * place, float(cell)
         y = top + cell * number + 8 * (number == len(layers))
         # Analog cells are smaller: nobody needs the colours to tell them apart.
         inset = 1.0 if unit.target == "digital" else cell / 5
@@ -129,6 +132,12 @@ def placement_figure(plan: Plan, system: CostProfile, workload: Workload, accoun
     )
     note = f"Stronger colours are higher scores ({plan.score}). Point at a unit, or move with the arrow keys."
     return Figure("placement", "Placement", canvas.to_svg(), columns, table, note)
+
+
+def _in_grid(unit: PlannedUnit) -> bool:
+    """Whether a unit stands in its layer's row; others, such as the LM head, stand below the layers."""
+    known = unit.expert is not None if unit.kind == "expert" else unit.kind in BESIDE and unit.expert is None
+    return known and unit.layer is not None
 
 
 def score_figures(plan: Plan) -> list[Figure]:

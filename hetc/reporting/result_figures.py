@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import chain
 
-from hetc.evaluation.results import OVER_MODEL, Result, group_results, mean_and_deviation
+from hetc.evaluation.results import CONDITIONS, OVER_MODEL, Result, group_results, mean_and_deviation
 from hetc.reporting.drawing import MARKERS, Canvas, Figure, Frame, Scale, text_width
 
 __all__ = ["energy_figures", "fraction_figures", "pareto_front", "sensitivity_figures"]
@@ -20,12 +21,45 @@ Point = tuple[float, float, float, int]
 """Fraction, mean, standard deviation, number of seeds."""
 
 
+@dataclass(frozen=True)
+class Panel:
+    """Results that are drawn into one figure: they differ in score, fraction, kind and seed alone.
+
+    Attributes:
+        results: At least one.
+        apart: How the conditions of these differ from those of other panels of the same thing; mostly empty.
+    """
+
+    results: Sequence[Result]
+    apart: str = ""
+
+    @property
+    def first(self) -> Result:
+        """One that says what all have in common."""
+        return self.results[0]
+
+    @property
+    def title(self) -> str:
+        """What was measured, under which noise."""
+        first = self.first
+        noise = f"{first.noise}, " if first.noise else ""
+        ranking = ", ranked over the model" if _over_model(first) else ""
+        apart = f", {self.apart}" if self.apart else ""
+        return f"{first.task}, {first.metric} ({noise}c = {first.noise_scale:g}{ranking}{apart})"
+
+    def name(self, start: str) -> str:
+        """The figure's name."""
+        first, ranking = self.first, "model" if _over_model(self.first) else ""
+        words = (start, first.task, first.metric, first.noise, f"c{first.noise_scale:g}", ranking, self.apart)
+        return "-".join(filter(None, words))
+
+
 def fraction_figures(results: Sequence[Result]) -> list[Figure]:
     """Mean and standard deviation over seeds against the digital fraction, a line per score.
 
-    Scores that rank over the model have figures of their own.
+    Scores that rank over the model have figures of their own, and so have other profiles, data and the like.
     """
-    return [_fraction_figure(panel) for panel in _panels(results)]
+    return [_fraction_figure(panel) for panel in _panels(result for result in results if not result.kind)]
 
 
 def energy_figures(results: Sequence[Result], energy: Callable[[float], float]) -> list[Figure]:
@@ -35,13 +69,13 @@ def energy_figures(results: Sequence[Result], energy: Callable[[float], float]) 
         results: The measurements.
         energy: Joules per token at a digital fraction.
     """
-    return [_energy_figure(panel, energy) for panel in _panels(results)]
+    ranked = (result for result in results if not result.kind)
+    return [_energy_figure(panel, energy) for panel in _panels(ranked)]
 
 
 def sensitivity_figures(results: Sequence[Result]) -> list[Figure]:
     """What it does to put one kind of unit alone on analog tiles."""
-    panels = group_results((result for result in results if result.kind), _panel_of)
-    return [_sensitivity_figure(panel) for panel in panels.values()]
+    return [_sensitivity_figure(panel) for panel in _panels(result for result in results if result.kind)]
 
 
 def pareto_front(
@@ -56,7 +90,7 @@ def pareto_front(
     return front
 
 
-def _panel_of(result: Result) -> tuple[str, str, str, float, bool]:
+def _subject(result: Result) -> tuple[str, str, str, float, bool]:
     return (result.task, result.metric, result.noise, result.noise_scale, _over_model(result))
 
 
@@ -64,8 +98,16 @@ def _over_model(result: Result) -> bool:
     return result.score.endswith(OVER_MODEL)
 
 
-def _panels(results: Sequence[Result]) -> list[list[Result]]:
-    return list(group_results((result for result in results if not result.kind), _panel_of).values())
+def _panels(results: Iterable[Result]) -> list[Panel]:
+    panels = []
+    for same in group_results(results, _subject).values():
+        groups = group_results(same, lambda result: result.conditions)
+        values = list(zip(*groups, strict=True))
+        varied = [number for number, column in enumerate(values) if len(set(column)) > 1]
+        for conditions, own in groups.items():
+            apart = (f"{CONDITIONS[number]} {conditions[number][:8] or 'none'}" for number in varied)
+            panels.append(Panel(own, ", ".join(apart)))
+    return panels
 
 
 def _series(panel: Sequence[Result]) -> dict[str, list[Point]]:
@@ -101,25 +143,13 @@ def _axis_title(result: Result) -> str:
     return f"{result.metric}{unit} ({'higher' if result.higher_is_better else 'lower'} is better)"
 
 
-def _title(result: Result) -> str:
-    noise = f"{result.noise}, " if result.noise else ""
-    ranking = ", ranked over the model" if _over_model(result) else ""
-    return f"{result.task}, {result.metric} ({noise}c = {result.noise_scale:g}{ranking})"
-
-
-def _file_name(start: str, result: Result) -> str:
-    ranking = "model" if _over_model(result) else ""
-    words = (start, result.task, result.metric, result.noise, f"c{result.noise_scale:g}", ranking)
-    return "-".join("".join(c if c.isalnum() or c in "._" else "_" for c in word) for word in words if word)
-
-
-def _fraction_figure(panel: Sequence[Result]) -> Figure:
-    first, series = panel[0], _series(panel)
+def _fraction_figure(panel: Panel) -> Figure:
+    first, series = panel.first, _series(panel.results)
     style = _style(series)
     points = list(chain.from_iterable(series.values()))
     edges = chain.from_iterable((mean - deviation, mean + deviation) for _, mean, deviation, _ in points)
     fractions = sorted({fraction for fraction, *_ in points})
-    frame = _frame(f"{_title(first)} against the digital fraction", series, fractions, edges)
+    frame = _frame(f"{panel.title} against the digital fraction", series, fractions, edges)
     canvas = frame.canvas
     frame.draw_y_axis(_axis_title(first))
     frame.draw_x_axis("share of experts that is digital", _apart(fractions, frame.x), percent=True)
@@ -137,7 +167,7 @@ def _fraction_figure(panel: Sequence[Result]) -> Figure:
     columns = ("score", "fraction", "mean", "standard deviation", "seeds")
     rows = tuple((score, *point) for score, own in series.items() for point in own)
     note = "Mean and standard deviation over seeds."
-    return Figure(_file_name("fraction", first), _title(first), canvas.to_svg(), columns, rows, note)
+    return Figure(panel.name("fraction"), panel.title, canvas.to_svg(), columns, rows, note)
 
 
 def _draw_error(frame: Frame, x: float, mean: float, deviation: float, class_: str) -> None:
@@ -156,8 +186,8 @@ def _apart(values: Sequence[float], scale: Scale) -> list[float]:
     return kept
 
 
-def _energy_figure(panel: Sequence[Result], energy: Callable[[float], float]) -> Figure:
-    first, series = panel[0], _series(panel)
+def _energy_figure(panel: Panel, energy: Callable[[float], float]) -> Figure:
+    first, series = panel.first, _series(panel.results)
     style = _style(series)
     rows = tuple(
         (score, fraction, 1e3 * energy(fraction), mean)
@@ -166,7 +196,7 @@ def _energy_figure(panel: Sequence[Result], energy: Callable[[float], float]) ->
     )
     front = pareto_front(((x, y) for _, _, x, y in rows), higher_is_better=first.higher_is_better)
     frame = _frame(
-        f"{_title(first)} against energy, with the Pareto front",
+        f"{panel.title} against energy, with the Pareto front",
         series,
         [x for _, _, x, _ in rows],
         (y for *_, y in rows),
@@ -190,20 +220,20 @@ def _energy_figure(panel: Sequence[Result], energy: Callable[[float], float]) ->
     columns = ("score", "fraction", "mJ per token", "mean", "on the Pareto front")
     table = tuple((*row, "yes" if row[2:] in front else "no") for row in rows)
     note = "Dashed: Pareto front, nothing is better at less energy. On top: digital share of experts."
-    title = f"{_title(first)} by energy"
-    return Figure(_file_name("energy", first), title, canvas.to_svg(), columns, table, note)
+    title = f"{panel.title} by energy"
+    return Figure(panel.name("energy"), title, canvas.to_svg(), columns, table, note)
 
 
-def _sensitivity_figure(panel: Sequence[Result]) -> Figure:
-    first = panel[0]
+def _sensitivity_figure(panel: Panel) -> Figure:
+    first = panel.first
     found = {
         kind: (*mean_and_deviation(own), len(own))
-        for kind, own in group_results(panel, lambda result: result.kind).items()
+        for kind, own in group_results(panel.results, lambda result: result.kind).items()
     }
     order = sorted(found, key=lambda kind: (kind != "none", found[kind][0]))
     row, left, top = 26, 24 + max(map(text_width, order)), 10
     bottom = top + row * len(order)
-    canvas = Canvas(WIDTH, bottom + 46, f"{_title(first)} with one kind of unit analog")
+    canvas = Canvas(WIDTH, bottom + 46, f"{panel.title} with one kind of unit analog")
     edges = chain.from_iterable((mean - deviation, mean + deviation) for mean, deviation, _ in found.values())
     frame = Frame(canvas, Scale.around(edges, left, WIDTH - 60), Scale(0, len(order), top, bottom))
     for number, kind in enumerate(order):
@@ -220,5 +250,5 @@ def _sensitivity_figure(panel: Sequence[Result]) -> Figure:
     columns = ("analog kind", "mean", "standard deviation", "seeds")
     rows = tuple((kind, *found[kind]) for kind in order)
     note = "Each kind of unit analog alone; none is all digital."
-    title = f"{_title(first)} by kind"
-    return Figure(_file_name("sensitivity", first), title, canvas.to_svg(), columns, rows, note)
+    title = f"{panel.title} by kind"
+    return Figure(panel.name("sensitivity"), title, canvas.to_svg(), columns, rows, note)

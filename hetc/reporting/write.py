@@ -14,7 +14,8 @@ from hetc.compiler.costs import open_plan
 from hetc.costing.cost import plan_cost
 from hetc.costing.profile import DEFAULT_COSTS, CostProfile, load_costs
 from hetc.costing.work import ACCOUNTINGS, PHASES, Accounting, Workload
-from hetc.evaluation.results import Result, read_results
+from hetc.evaluation.results import Result
+from hetc.evaluation.results_file import read_results
 from hetc.plan.plan import Plan
 from hetc.plan.targets import targets_at
 from hetc.reporting.drawing import Figure, standalone
@@ -22,14 +23,17 @@ from hetc.reporting.page import Section, build_page
 from hetc.reporting.plan_figures import cost_figures, placement_figure, score_figures
 from hetc.reporting.result_figures import energy_figures, fraction_figures, sensitivity_figures
 
-__all__ = ["build_report", "report", "write_figures"]
+__all__ = ["build_report", "file_names", "report", "write_figures"]
+
+LONGEST_NAME = 120
+"""Characters of a figure's file name; file systems take 255 bytes."""
 
 
 def report(
     target: str | Path | Bundle | Plan,
     output: str | Path | None = None,
     *,
-    results: str | Path | None = None,
+    results: str | Path | Sequence[str | Path] = (),
     costs: CostProfile | str | Path = DEFAULT_COSTS,
     batch: int = 32,
     context: int = 1024,
@@ -48,7 +52,8 @@ def report(
         target: A bundle, a plan, or the path of one or of a model, which is placed as `hetc compile` does by
             default.
         output: The page; None for `NAME.html` in the current folder.
-        results: Results of a sweep, Parquet or CSV.
+        results: Results of the same model, Parquet or CSV, of `hetc sweep` and `hetc evaluate`; several files
+            are taken together.
         costs: A cost profile, the name of a built-in one, or the path of a TOML file.
         batch: Sequences of a step.
         context: Tokens of each.
@@ -61,26 +66,31 @@ def report(
 
     Raises:
         UsageError: Nothing is there, an output exists, or a workload or accounting that makes no sense.
-        InvalidInputError: A file that cannot be used.
+        InvalidInputError: A file that cannot be used, or results of another model.
     """
     name = _name(target)
     file = Path(output) if output is not None else Path(f"{Path(name).stem}.html")
-    page, drawn = build_report(
-        open_plan(target),
-        costs if isinstance(costs, CostProfile) else load_costs(costs),
-        title=f"hetc report: {name}",
-        batch=batch,
-        context=context,
-        accounting=accounting,
-        results=read_results(Path(results)) if results else (),
-        results_from=str(results or ""),
-    )
+    tables = [Path(results)] if isinstance(results, (str, Path)) else list(map(Path, results))
+    system = costs if isinstance(costs, CostProfile) else load_costs(costs)
     with ExitStack() as outputs:
+        folder = None
         if figures is not None:
-            marker = "placement.svg"
-            folder = outputs.enter_context(whole_folder(Path(figures), marker=marker, force=force))
+            folder = outputs.enter_context(whole_folder(Path(figures), marker="placement.svg", force=force))
+        staging = outputs.enter_context(whole_file(file, force=force))
+        plan = open_plan(target)
+        page, drawn = build_report(
+            plan,
+            system,
+            title=f"hetc report: {name}",
+            batch=batch,
+            context=context,
+            accounting=accounting,
+            results=read_results(*tables, model=plan.source["sha256"]),
+            results_from=", ".join(map(str, tables)),
+        )
+        staging.write_text(page, "utf-8")
+        if folder is not None:
             write_figures(drawn, folder)
-        outputs.enter_context(whole_file(file, force=force)).write_text(page, "utf-8")
     return drawn
 
 
@@ -149,14 +159,28 @@ def build_report(
     return page, [figure for section in sections for figure in section.figures]
 
 
-def write_figures(figures: Iterable[Figure], folder: Path) -> None:
+def write_figures(figures: Sequence[Figure], folder: Path) -> None:
     """Writes each figure as NAME.svg and the table behind it as NAME.csv."""
-    for figure in figures:
-        (folder / f"{figure.name}.svg").write_text(standalone(figure.svg), "utf-8")
-        with (folder / f"{figure.name}.csv").open("w", newline="", encoding="utf-8") as file:
+    for name, figure in zip(file_names(figure.name for figure in figures), figures, strict=True):
+        (folder / f"{name}.svg").write_text(standalone(figure.svg), "utf-8")
+        with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8", errors="replace") as file:
             writer = csv.writer(file)
             writer.writerow(figure.columns)
             writer.writerows(figure.rows)
+
+
+def file_names(names: Iterable[str]) -> list[str]:
+    """Names of figures as names of files: short, of harmless characters, and no two alike anywhere."""
+    found: list[str] = []
+    for name in names:
+        safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)
+        safe = safe.lstrip(".")[:LONGEST_NAME] or "figure"
+        number, chosen = 1, safe
+        # Some file systems don't tell capitals from small letters.
+        while chosen.lower() in map(str.lower, found):
+            number, chosen = number + 1, f"{safe}-{number + 1}"
+        found.append(chosen)
+    return found
 
 
 def _provenance(

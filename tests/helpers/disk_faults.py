@@ -45,7 +45,8 @@ COMMANDS = {
     "calibrate": "calibrate LANGUAGE --data TOKENS --window 16 -o out",
     "calibrate --force": "calibrate LANGUAGE --data TOKENS --window 16 -o calibration --force",
     "mitigate": "mitigate LANGUAGE --data TOKENS --window 16 --smooth 0.5 -o out",
-    "report": "report BUNDLE -o out.html --figures figures",
+    # With --figures it has two outputs: each is whole, but a kill may come between them.
+    "report": "report BUNDLE -o out.html",
     "profiles": "profiles from-aihwkit AIHWKIT -o out.toml",
     "tokens": "tokens TEXT --tokenizer TOKENIZER -o out.npz",
 }

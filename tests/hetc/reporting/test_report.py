@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,8 +15,12 @@ from chromium import Browser, find_chromium
 from command_line import SAMPLE, hetc
 from report_data import PLAN, RESULTS
 
+from hetc.base.errors import OutputError, UsageError
 from hetc.costing.profile import load_costs
-from hetc.reporting.write import build_report, write_figures
+from hetc.evaluation.results_file import write_results
+from hetc.model.load import sha256
+from hetc.reporting import write
+from hetc.reporting.write import build_report, file_names, report, write_figures
 
 needs_chromium = pytest.mark.skipif(find_chromium() is None, reason="Chromium is not installed")
 
@@ -75,6 +81,156 @@ def test_command(tmp_path: Path) -> None:
         "report", SAMPLE / "model.onnx", "--results", tmp_path / "none.csv", "-o", tmp_path / "n.html"
     )
     assert (missing.returncode, (tmp_path / "n.html").exists()) == (2, False)
+
+
+def swept(folder: Path, **changes: object) -> Path:
+    """A table of results of the sample, as a sweep writes it."""
+    row = {
+        "fraction": 0.5,
+        "score": "maxnn",
+        "seed": 0,
+        "noise_scale": 8.0,
+        "task": "heldout",
+        "metric": "loss",
+        "value": 3.0,
+        "noise": "pcm",
+        "model_sha256": sha256(SAMPLE / "model.onnx"),
+        **changes,
+    }
+    path = folder / f"{len(list(folder.iterdir()))}.csv"
+    write_results(path, [row], ".csv")
+    return path
+
+
+def test_results_of_several_tables_are_one_figure(tmp_path: Path) -> None:
+    one, two = swept(tmp_path), swept(tmp_path, seed=1, value=4.0)
+    figures = report(SAMPLE / "model.onnx", tmp_path / "r.html", results=[one, two])
+    (figure,) = (figure for figure in figures if figure.name.startswith("fraction"))
+    assert figure.rows == (("maxnn", 0.5, 3.5, pytest.approx(0.5**0.5), 2),)
+    options = ("--results", one, "--results", two, "-o", tmp_path / "c.html")
+    assert hetc("report", SAMPLE / "model.onnx", *options).returncode == 0
+    assert "2 measurements, 2 seeds" in (tmp_path / "c.html").read_text("utf-8")
+
+
+def test_other_conditions_are_figures_of_their_own(tmp_path: Path) -> None:
+    profiles = [{"profile_sha256": letter * 64} for letter in "ab"]
+    tables = [swept(tmp_path, value=3.0 + number, **each) for number, each in enumerate(profiles)]
+    figures = report(SAMPLE / "model.onnx", tmp_path / "r.html", results=tables)
+    found = [figure for figure in figures if figure.name.startswith("fraction")]
+    assert [figure.rows[0][2] for figure in found] == [3.0, 4.0]
+    assert [figure.title for figure in found] == [
+        f"heldout, loss (pcm, c = 8, profile_sha256 {letter * 8})" for letter in "ab"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_sha256": "0" * 64}, "of another model: its sha256 is 000000000000"),
+        ({"value": "high"}, 'value is "high"; it must be a number'),
+    ],
+)
+def test_results_that_do_not_fit_are_refused(tmp_path: Path, change: dict[str, str], message: str) -> None:
+    results = swept(tmp_path, **change)
+    done = hetc("report", SAMPLE / "model.onnx", "--results", results, "-o", tmp_path / "r.html")
+    assert (done.returncode, message in done.stderr) == (3, True), done.stderr
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".csv"]
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "a/b\0c",
+    "x" * 240,
+    "\x1b[2J",
+    '"><svg onload=x role="grid">',
+    "\ud800",
+    "..",
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+def test_names_from_anywhere_are_text(tmp_path: Path, name: str) -> None:
+    units = tuple(
+        replace(
+            unit,
+            id=f"{unit.id}{name}",
+            reason=name,
+            score=dict.fromkeys([name] if unit.score else [], 0.5),
+            nodes=(name,),
+        )
+        for unit in PLAN.units
+    )
+    plan = replace(PLAN, units=units, score=name, source={"file": name, "sha256": name, "producer": name})
+    results = [replace(one, score=name, task=name, metric=name, unit=name, noise=name) for one in RESULTS]
+    page, figures = build_report(
+        plan, load_costs(), title=name, results=[*results, *RESULTS], results_from=name
+    )
+    parser = Tags()
+    parser.feed(page)
+    plain, _ = build_report(PLAN, load_costs(), title="plain", results=RESULTS)
+    expected = Tags()
+    expected.feed(plain)
+    assert set(parser.seen) == set(expected.seen), "no tag or attribute that isn't ours"
+    assert page.count("<script>") == 1
+    assert all(c.isprintable() or c == "\n" for c in page)
+    page.encode("utf-8")
+    write_figures(figures, tmp_path)
+    files = list(tmp_path.rglob("*"))
+    assert len(files) == 2 * len(figures)
+    assert {file.parent for file in files} == {tmp_path}
+    for file in tmp_path.glob("*.svg"):
+        ElementTree.parse(file)
+
+
+class Tags(HTMLParser):
+    """Which tags a page has, with the names of their attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, frozenset[str]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, frozenset(name for name, _ in attrs)))
+
+
+def test_names_of_files_are_safe_and_differ() -> None:
+    names = file_names(["a/b", "a_b", "A_B", "", "..", "x" * 300, "x" * 301, "scores-maxnn", "µ"])
+    assert names[:3] == ["a_b", "a_b-2", "A_B-3"]
+    assert names[7] == "scores-maxnn"
+    assert len({name.lower() for name in names}) == len(names)
+    assert all(re.fullmatch(r"[\w-][\w.-]{0,124}", name, re.ASCII) for name in names), names
+
+
+def test_a_plan_with_odd_numbers_makes_a_page_of_ordinary_size() -> None:
+    """Experts are drawn in their order, whatever numbers they have; units without a layer stand below."""
+    odd = tuple(
+        replace(
+            unit,
+            layer=None if unit.kind == "attention" else unit.layer,
+            expert=None if unit.expert is None else unit.expert * 20_000_000,
+        )
+        for unit in PLAN.units
+    )
+    page, _ = build_report(replace(PLAN, units=odd), load_costs(), title="odd")
+    plain, _ = build_report(PLAN, load_costs(), title="odd")
+    assert len(page) < 2 * len(plain)
+    cell = '<rect role="gridcell"'
+    assert page.count(cell) == plain.count(cell) == len(PLAN.units)
+    dense = tuple(unit for unit in PLAN.units if unit.kind != "expert")
+    build_report(replace(PLAN, units=dense), load_costs(), title="no experts")
+
+
+def test_outputs_are_checked_before_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write, "open_plan", lambda target: pytest.fail("work was done"))
+    (tmp_path / "r.html").write_text("kept")
+    with pytest.raises(UsageError, match="exists"):
+        report(SAMPLE / "model.onnx", tmp_path / "r.html")
+    with pytest.raises(OutputError):
+        report(SAMPLE / "model.onnx", tmp_path / "none" / "r.html")
+    (tmp_path / "figures").mkdir()
+    with pytest.raises(UsageError, match="exists"):
+        report(SAMPLE / "model.onnx", tmp_path / "new.html", figures=tmp_path / "figures")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figures", "r.html"]
 
 
 @needs_chromium
