@@ -102,8 +102,9 @@ def main() -> None:
         click.echo("interrupted", err=True)
         sys.exit(130)
     except click.ClickException as error:
-        error.message = as_lines(error.message)
-        error.show()
+        said = io.StringIO()
+        error.show(said)
+        click.echo(as_lines(said.getvalue()), err=True, nl=False)
         sys.exit(error.exit_code)
     except SystemExit as end:
         sys.exit(READER_LEFT if end.code == 1 else end.code)  # click ends with 1 on a broken pipe, alone

@@ -54,7 +54,7 @@ def new_console() -> Console:
     class TextConsole(Console):
         """Every string that rich renders, in tables too, comes through here."""
 
-        def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+        def render_str(self, text: str, **options: Any) -> Text:
             return super().render_str(as_text(text), **options)
 
     console = TextConsole(highlight=False, markup=False, emoji=False, soft_wrap=True)

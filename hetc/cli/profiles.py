@@ -47,12 +47,15 @@ def show_profile(profile: str, as_json: bool) -> None:
     from hetc.hardware.profile import load_profile
     from hetc.hardware.profile_toml import to_toml
 
-    costs = is_cost_profile(profile)
-    loaded = load_costs(profile) if costs else load_profile(profile)
-    if as_json:
-        print_json(loaded.to_dict())
+    if is_cost_profile(profile):
+        record, text = load_costs(profile).to_dict(), cost_file_text(profile)
     else:
-        click.echo(as_lines(cost_file_text(profile) if costs else to_toml(loaded)), nl=False)
+        loaded = load_profile(profile)
+        record, text = loaded.to_dict(), to_toml(loaded)
+    if as_json:
+        print_json(record)
+    else:
+        click.echo(as_lines(text), nl=False)
 
 
 @profiles_command.command("from-aihwkit")

@@ -80,7 +80,8 @@ def placement_figure(plan: Plan, system: CostProfile, workload: Workload, accoun
     entry = 0  # the one cell that Tab reaches
     in_tail = 0
     for unit in sorted(plan.units, key=lambda unit: -1 if unit.expert is None else unit.expert):
-        if not _in_grid(unit):
+        x: float
+        if unit.layer is None or not _in_grid(unit):
             number, column = len(layers), in_tail
             x, size = left + 130 * column, beside_width - 6
             in_tail += 1

@@ -257,7 +257,7 @@ def _require_shapes(number: int, expert: ExpertWeights, found: FoundLayer, ancho
     shapes = {name: _shape(value) for name, value in tensors.items() if value is not None}
     inner = shapes["up"][0 if found.transpose_weight else -1] if len(shapes["up"]) == 2 else -1
     wide = (inner, found.hidden_size) if found.transpose_weight else (found.hidden_size, inner)
-    expected = {"gate": wide, "up": wide, "down": wide[::-1]}
+    expected: dict[str, tuple[int, ...]] = {"gate": wide, "up": wide, "down": wide[::-1]}
     expected |= {"gate_bias": (inner,), "up_bias": (inner,), "down_bias": (found.hidden_size,)}
     for name, shape in shapes.items():
         if shape != expected[name]:

@@ -122,7 +122,7 @@ def _open(model: Path | bytes, options: onnxruntime.SessionOptions) -> onnxrunti
         message = str(error)
         if "session entry hetc." in message:
             raise UsageError(message[message.index("session entry") :]) from error
-        where = "in memory" if isinstance(model, bytes) else given
+        where = given if isinstance(given, str) else "in memory"
         raise InvalidInputError(f"model {where}: ONNX Runtime refused it: {message}") from error
 
 

@@ -159,7 +159,7 @@ class Trial:
     @property
     def _affordable(self) -> int:
         """How many rows of all experts a run may compute."""
-        widest = max(size for product in self.products.values() for size in product.matrix().shape)
+        widest: int = max(size for product in self.products.values() for size in product.matrix().shape)
         return LARGEST_RUN // (widest * self.experts)
 
     def _long(self) -> int:
