@@ -45,7 +45,7 @@ def placement_figure(plan: Plan, system: CostProfile, workload: Workload, accoun
         role="grid",
     )
     for index, kind in enumerate(beside):
-        x = left + beside_width * index + (beside_width - 6) / 2
+        x: float = left + beside_width * index + (beside_width - 6) / 2
         canvas.add(
             "text",
             ABBREVIATIONS[kind],
@@ -80,7 +80,6 @@ def placement_figure(plan: Plan, system: CostProfile, workload: Workload, accoun
     entry = 0  # the one cell that Tab reaches
     in_tail = 0
     for unit in sorted(plan.units, key=lambda unit: -1 if unit.expert is None else unit.expert):
-        x: float
         if unit.layer is None or not _in_grid(unit):
             number, column = len(layers), in_tail
             x, size = left + 130 * column, beside_width - 6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -68,7 +69,7 @@ def token_shape(
         rows: How many rows there are at least, if the shape leaves it open.
         last: Whether the last dimension that is open becomes long, the sequence; else the first one.
     """
-    dims = [ir.SymbolicDim("T"), hidden] if tokens.shape is None else [*tokens.shape]
+    dims: list[Any] = [ir.SymbolicDim("T"), hidden] if tokens.shape is None else [*tokens.shape]
     named = [dim if isinstance(dim, int) else _symbol(dim, place) for place, dim in enumerate(dims)]
     symbols = [sorted(dim.free_symbols()) for dim in named if not isinstance(dim, int)]
     names = list(dict.fromkeys(name for of_dim in symbols for name in of_dim))
