@@ -80,13 +80,14 @@ def placement_figure(plan: Plan, system: CostProfile, workload: Workload, accoun
     entry = 0  # the one cell that Tab reaches
     in_tail = 0
     for unit in sorted(plan.units, key=lambda unit: -1 if unit.expert is None else unit.expert):
+        size = float(beside_width - 6)
         if unit.layer is None or not _in_grid(unit):
             number, column = len(layers), in_tail
-            x, size = left + 130 * column, beside_width - 6
+            x = left + 130 * column
             in_tail += 1
         elif unit.expert is None:
             number, column = row_of[unit.layer], beside.index(unit.kind)
-            x, size = left + beside_width * column, beside_width - 6
+            x = left + beside_width * column
         else:
             number, place = row_of[unit.layer], column_of[unit.expert]
             column, x, size = len(beside) + place, grid_left + cell * place, float(cell)
