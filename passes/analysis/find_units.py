@@ -115,6 +115,8 @@ def _expert_unit(node: ir.Node, layer: int | None, expert: int | None, streams: 
     for projection, value in present:
         if value is not None and not value.is_initializer():
             raise InvalidInputError(f"node {node.name!r}: {projection} is not an initializer")
+        if value is not None and value.dtype not in FLOATS:
+            raise InvalidInputError(f"node {node.name!r}: {projection} {value.name!r} is {value.dtype}")
         if value is not None and len(_dimensions(value)) != 2:
             raise InvalidInputError(
                 f"node {node.name!r}: {projection} {value.name!r} is {value.shape}, but is to be a matrix"
