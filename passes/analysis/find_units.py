@@ -52,10 +52,11 @@ def find_units(model: ir.Model) -> tuple[Unit, ...]:
     streams = iter(range(2**31))
     size = Counter(layer for _, layer, _ in experts)
     cached = cache_widths(model.graph)
+    held: set[ir.Value] = set()
     units: list[Unit] = []
     for kind, layer, expert in sorted([*((*key, None) for key in weights), *experts], key=_model_order):
         if kind == "expert":
-            unit = _expert_unit(experts[kind, layer, expert], layer, expert, streams)
+            unit = _expert_unit(experts[kind, layer, expert], layer, expert, streams, held)
             chosen = chosen_experts(experts[kind, layer, expert]) or size[layer]
             if not 0 < chosen <= size[layer]:
                 raise InvalidInputError(
@@ -63,7 +64,7 @@ def find_units(model: ir.Model) -> tuple[Unit, ...]:
                 )
             units.append(replace(unit, load=chosen / size[layer]))
         else:
-            unit = _named_unit(kind, layer, weights[kind, layer], streams)
+            unit = _named_unit(kind, layer, weights[kind, layer], streams, held)
             width = cached.get(layer, 0) if kind == "attention" and layer is not None else 0
             units.append(replace(unit, cache_width=width))
     logger.info("found %s units", len(units))
@@ -87,7 +88,11 @@ def _model_order(key: _Key) -> tuple[float, int, int]:
 
 
 def _named_unit(
-    kind: Kind, layer: int | None, weights: list[tuple[str, ir.Value]], streams: Iterable[int]
+    kind: Kind,
+    layer: int | None,
+    weights: list[tuple[str, ir.Value]],
+    streams: Iterable[int],
+    held: set[ir.Value],
 ) -> Unit:
     matrices, nodes, unsupported = [], [], ""
     for projection, value in weights:
@@ -101,13 +106,15 @@ def _named_unit(
             unsupported = f"weight {value.name!r} is not the right operand of a MatMul or Gemm"
     if not matrices:
         unsupported = unsupported or "it has no matrix that is the right operand of a MatMul or Gemm"
-    parameters = sum(_size(value) for _, value in weights)
+    parameters = _count(held, [value for _, value in weights])
     return Unit(
         unit_id(kind, layer), kind, layer, None, tuple(matrices), tuple(nodes), parameters, unsupported
     )
 
 
-def _expert_unit(node: ir.Node, layer: int | None, expert: int | None, streams: Iterable[int]) -> Unit:
+def _expert_unit(
+    node: ir.Node, layer: int | None, expert: int | None, streams: Iterable[int], held: set[ir.Value]
+) -> Unit:
     transposed = bool(node.attributes["transpose_weight"].as_int())
     present = [
         (projection, value) for projection, value in zip(EXPERT_PROJECTIONS, node.inputs[1:4], strict=True)
@@ -129,7 +136,7 @@ def _expert_unit(node: ir.Node, layer: int | None, expert: int | None, streams: 
         raise InvalidInputError(f"node {node.name!r}: nothing reads what this expert gives")
     activation = node.attributes["activation"].as_string()
     unsupported = "" if activation in ACTIVATIONS else f"activation {activation!r} has no analog kernel"
-    parameters = sum(_size(value) for value in node.inputs[1:] if value is not None)
+    parameters = _count(held, [value for value in node.inputs[1:] if value is not None])
     return Unit(
         f"layers.{layer}.experts.{expert}",
         "expert",
@@ -163,6 +170,13 @@ def _expert_id(node: ir.Node) -> _Key:
             f"node {node.name!r}: an {node.op_type} must be named layers.<layer>.experts.<expert>"
         )
     return ("expert", int(match[1]), int(match[2]))
+
+
+def _count(held: set[ir.Value], values: Iterable[ir.Value]) -> int:
+    """Numbers in the values that no unit has held yet: what two units share counts once."""
+    new = set(values) - held
+    held |= new
+    return sum(map(_size, new))
 
 
 def _size(value: ir.Value) -> int:

@@ -106,3 +106,15 @@ def test_expert_weights_that_are_no_matrices(numbers: np.ndarray, message: str) 
     weight.shape = weight.const_value.shape
     with pytest.raises(InvalidInputError, match=message):
         find_units(model)
+
+
+def test_a_weight_that_two_experts_share_counts_once() -> None:
+    model = moe_model(hidden=8, inter=6)
+    first, second = (
+        node for node in model.graph if node.name in ("layers.0.experts.0", "layers.0.experts.1")
+    )
+    second.replace_input_with(1, first.inputs[1])
+    del model.graph.initializers["model.layers.0.mlp.experts.1.gate_proj.weight"]
+    units = find_units(model)
+    assert sum(unit.parameters for unit in units) == model_parameters(model)
+    assert [unit.parameters for unit in units if unit.layer == 0 and unit.kind == "expert"][:2] == [144, 96]
