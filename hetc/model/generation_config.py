@@ -91,12 +91,10 @@ def context_length(folder: Path) -> int | None:
 
 
 def _tokens(folder: Path, key: str, parts: Sequence[str]) -> list[int]:
-    """What the first of a folder's configurations that has a key says."""
-    for part in parts:
-        value = _part(folder, part).get(key)
-        if value is not None:
-            return _token_ids(value, f"{folder / part}: {key}")
-    return []
+    """What the first of a folder's configurations that has a key says; damaged ones are refused, too."""
+    given = [(part, _part(folder, part).get(key)) for part in parts]
+    said = [_token_ids(value, f"{folder / part}: {key}") for part, value in given if value is not None]
+    return said[0] if said else []
 
 
 def _part(folder: Path, part: str) -> dict[str, Any]:

@@ -46,7 +46,7 @@ COMMANDS = {
     "calibrate --force": "calibrate LANGUAGE --data TOKENS --window 16 -o calibration --force",
     "mitigate": "mitigate LANGUAGE --data TOKENS --window 16 --smooth 0.5 -o out",
     # With --figures it has two outputs: each is whole, but a kill may come between them.
-    "report": "report BUNDLE -o out.html",
+    "report": "report BUNDLE -o out.html --figures figures",
     "profiles": "profiles from-aihwkit AIHWKIT -o out.toml",
     "tokens": "tokens TEXT --tokenizer TOKENIZER -o out.npz",
 }

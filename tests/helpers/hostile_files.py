@@ -113,7 +113,8 @@ def whole_files(folder: Path) -> None:
                 recorded.statistics[unit.id, site] = [Statistics(2, 3, 7, 9, Counter({0x3F80: 3}))]
     recorded.save(folder / "calibration.safetensors")
     (folder / "results.csv").write_text(
-        "fraction,score,seed,noise_scale,task,metric,value\n0.25,maxnn,0,1,held,loss,2.5\n"
+        "fraction,score,seed,noise_scale,task,metric,value,model_sha256\n"
+        f"0.25,maxnn,0,1,held,loss,2.5,{sha256(folder / 'model' / 'model.onnx')}\n"
     )
     forward = {"is_perfect": False, "inp_res": 254, "out_res": 254, "out_bound": 12.0, "out_noise": 0.06}
     device = {"class": "PCMLikeNoiseModel", "prog_coeff": [0.2, 1]}

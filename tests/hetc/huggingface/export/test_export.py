@@ -21,7 +21,7 @@ pytest.importorskip("transformers")
 from families import EXPERTS, FAMILIES, VOCABULARY, olmoe, save_random_model  # noqa: E402
 from model_types import tiny_config  # noqa: E402
 
-from hetc.base.errors import InvalidInputError, UsageError  # noqa: E402
+from hetc.base.errors import InvalidInputError, OutputError, UsageError  # noqa: E402
 from hetc.huggingface.export.export import export  # noqa: E402
 
 exporting = sys.modules[export.__module__]
@@ -285,7 +285,7 @@ def test_interleaved_gate_and_up_are_written_apart(dtype: Any, tmp_path: Path) -
 
 def test_output_that_cannot_be_written(exported: tuple[Any, Path, Path], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UsageError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         export(exported[1], tmp_path / "file" / "exported")
 
 
