@@ -29,6 +29,7 @@ from hetc.evaluation.sweep_workers import measure_all
 from hetc.model.generation_config import first_token
 from hetc.model.load import LoadedModel, sha256
 from hetc.model.text_files import TEXT_FILES, lies_in
+from hetc.model.token_files import read_tokens
 from hetc.model.tokenizer import load_tokenizer
 from hetc.model.tokens import token_windows
 from hetc.model.weights import measured_files
@@ -173,7 +174,8 @@ def _windows(sweep: Sweep, model: LoadedModel) -> np.ndarray | None:
         return None
     heads = (unit for unit in find_units(model.model) if unit.kind == "lm_head" and unit.matrices)
     vocabulary = next((head.matrices[0].outputs for head in heads), None)
-    return token_windows(sweep.data, sweep.window, sweep.windows, vocabulary=vocabulary)
+    tokens = read_tokens(sweep.data, sweep.tokenizer)
+    return token_windows(tokens, sweep.window, sweep.windows, vocabulary=vocabulary)
 
 
 def _tasks(sweep: Sweep) -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 | key | what | default |
 |---|---|---|
 | model | the ONNX model | required |
-| data | .npz file with an array `tokens` | required, unless there are tasks |
+| data | tokens: .npz, .npy, .parquet, or text (docs/formats.md) | required, unless there are tasks |
+| tokenizer | for text: folder with a tokenizer.json | |
 | window, windows | tokens in a row, and how many rows at most | 256, 32 |
 | tasks | tasks of lm-eval; `paper` for those of arXiv 2603.02633 | [] |
 | include_path | folder with task files of your own | |
@@ -40,7 +41,7 @@ from hetc.plan.fractions import DigitalFraction
 
 __all__ = ["Sweep", "load_sweep"]
 
-PATHS = ("model", "data", "include_path", "scores_files", "checkpoint")
+PATHS = ("model", "data", "tokenizer", "include_path", "scores_files", "checkpoint")
 """Keys that name files and folders."""
 
 
@@ -68,6 +69,7 @@ class Sweep:
     seeds: int = 8
     checkpoint: Path | None = None
     device: str = "cpu"
+    tokenizer: Path | None = None
 
     def __post_init__(self) -> None:
         """Raises as `load_sweep` does, for values that come from Python."""
@@ -84,7 +86,7 @@ class Sweep:
         for file in (self.model, self.data, *self.scores_files):
             if file is not None and not file.is_file():
                 raise UsageError(f"sweep: {file} is not there")
-        for folder in (self.checkpoint, self.include_path):
+        for folder in (self.checkpoint, self.include_path, self.tokenizer):
             if folder is not None and not folder.is_dir():
                 raise UsageError(f"sweep: {folder} is not a folder")
 

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 import hetc.huggingface.deepseek  # noqa: F401 - registers the family
-from hetc.base.errors import InvalidInputError
+from hetc.base.errors import InvalidInputError, UsageError
 from hetc.huggingface.checkpoint import resolve_source
 from hetc.huggingface.checkpoint_kind import require_checkpoint
 from hetc.huggingface.experts import experts_modules
@@ -28,9 +28,10 @@ def open_model(
         dtype: Type of its weights; `auto` for the checkpoint's.
 
     Raises:
-        UsageError: No such checkpoint.
+        UsageError: No such checkpoint, or a device that torch doesn't have here.
         InvalidInputError: Not a causal language model with experts behind transformers' interface.
     """
+    where = _device(device)
     folder = resolve_source(source)
     require_checkpoint(folder)
     load: Any = AutoModelForCausalLM.from_pretrained
@@ -41,5 +42,16 @@ def open_model(
         raise InvalidInputError(f"{folder}: transformers cannot open the model: {error}") from error
     if not any(True for _ in experts_modules(model)):
         raise InvalidInputError(f"{folder}: {model.config.model_type} has no experts that hetc knows")
-    opened: PreTrainedModel = model.to(device).eval()
+    opened: PreTrainedModel = model.to(where).eval()
     return opened
+
+
+def _device(name: str) -> torch.device:
+    """The device of that name, on which a number has been put once."""
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+    except Exception as error:  # torch asserts, and raises errors of other libraries
+        reason = str(error).partition("\n")[0]
+        raise UsageError(f"device {name!r} can't be used here: {reason}") from error
+    return device

@@ -163,3 +163,15 @@ def test_sweeps_of_the_samples_are_ones_that_load(file: Path) -> None:
         pytest.skip("names files that `make evidence` makes")
     sweep = load_sweep(file)
     assert jobs_of(sweep) and placements_of(sweep)
+
+
+def test_text_is_read_with_a_tokenizer(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("import os\n" * 40)
+    spec = tmp_path / "sweep.toml"
+    lines = [f'model = "{SAMPLE / "model.onnx"}"', 'data = "text.txt"', "window = 32", "seeds = 1"]
+    spec.write_text("\n".join(lines))
+    with pytest.raises(UsageError, match="needs a tokenizer"):
+        prepare(load_sweep(spec))
+    spec.write_text("\n".join([*lines, f'tokenizer = "{SAMPLE}"']))
+    windows = prepare(load_sweep(spec)).work.windows
+    assert windows is not None and windows.shape[1] == 32
