@@ -23,6 +23,7 @@ import numpy as np
 
 from hetc.base.errors import InvalidInputError
 from hetc.model.generation_config import GENAI_CONFIG, genai_decoder
+from hetc.model.tokens import check_vocabulary
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -82,8 +83,7 @@ def first_step(
             value.name: random.standard_normal(_sizes(value.shape, free)).astype(TYPES[value.type])
             for value in inputs
         }
-    if tokens.min(initial=0) < 0:
-        raise InvalidInputError(f"token {tokens.min()} is below 0; tokens count from 0")
+    check_vocabulary(tokens, _vocabulary(session), "the data")
     decoder = genai_decoder(folder)
     longest = decoder.get("context_length")
     if isinstance(longest, int) and tokens.shape[1] > longest:
@@ -123,6 +123,12 @@ def next_step(
         elif not name.startswith(CACHE):
             step[name] = value[..., :1] if name == "token_type_ids" else value
     return step
+
+
+def _vocabulary(session: onnxruntime.InferenceSession) -> int | None:
+    """How many tokens a model makes logits for; None where it doesn't say."""
+    sizes = (value.shape[-1] for value in session.get_outputs() if value.name == "logits" and value.shape)
+    return next((size for size in sizes if isinstance(size, int)), None)
 
 
 def _language_input(value: Any, tokens: np.ndarray, decoder: Mapping[str, Any]) -> np.ndarray:

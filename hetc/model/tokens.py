@@ -56,7 +56,7 @@ def token_windows(
 
 def check_vocabulary(tokens: NDArray[np.int64], vocabulary: int | None, where: str) -> None:
     """Raises `InvalidInputError` for a token below 0, or from `vocabulary` on, if that is known."""
-    lowest, highest = int(tokens.min()), int(tokens.max())
+    lowest, highest = int(tokens.min(initial=0)), int(tokens.max(initial=0))
     if lowest < 0:
         raise InvalidInputError(f"{where} has token {lowest}; tokens count from 0")
     if vocabulary is not None and highest >= vocabulary:

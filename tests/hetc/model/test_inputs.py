@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import hetc
+from command_line import SAMPLE, hetc
 from models import saved_moe_model
 
 from hetc.base.errors import InvalidInputError
@@ -33,6 +33,9 @@ class Session:
 
     def get_inputs(self) -> list[Input]:
         return self.inputs
+
+    def get_outputs(self) -> list[Input]:
+        return [Input("logits", ["batch", "sequence", 10])]
 
 
 def cache(*shape: Any) -> Session:
@@ -129,3 +132,19 @@ def test_a_model_of_one_sequence_is_verified_and_calibrated(tmp_path: Path) -> N
     assert hetc("calibrate", path, *options, cwd=tmp_path).returncode == 0
     tuned = hetc("tune", "out.hetc", "--data", "tokens.npz", "--window", "11", cwd=tmp_path)
     assert "Traceback" not in tuned.stderr, tuned.stderr
+
+
+def test_a_token_that_the_model_lacks_is_refused_by_every_command(tmp_path: Path) -> None:
+    np.savez(tmp_path / "tokens.npz", tokens=np.full(64, 10**6))
+    bundle = tmp_path / "bundle"
+    assert hetc("compile", SAMPLE / "model.onnx", "-o", bundle).returncode == 0
+    data = ("--data", tmp_path / "tokens.npz", "--window", 32)
+    for command in (
+        ("calibrate", SAMPLE / "model.onnx", *data, "-o", tmp_path / "out"),
+        ("mitigate", SAMPLE / "model.onnx", *data, "--smooth", 0.5, "-o", tmp_path / "out"),
+        ("tune", bundle, *data),
+    ):
+        done = hetc(*command)
+        assert done.returncode == 3, done.stderr
+        assert "has token 1000000, but the model knows" in done.stderr
+    assert {entry.name for entry in tmp_path.iterdir()} == {"tokens.npz", "bundle"}
