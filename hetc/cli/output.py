@@ -7,6 +7,7 @@ control sequences, no markup, no emoji.
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = ["as_lines", "as_text", "counted", "json_option", "new_console", "print_json"]
+
+LONGEST = 1000
+"""Characters of a name that a message shows."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -37,8 +41,9 @@ def as_text(name: object) -> str:
 
 
 def as_lines(message: object) -> str:
-    """The same for a text of several lines, with tabs."""
-    return "\n".join("\t".join(map(as_text, line.split("\t"))) for line in str(message).split("\n"))
+    """The same for a text of several lines, with tabs; names without end are cut."""
+    text = "\n".join("\t".join(map(as_text, line.split("\t"))) for line in str(message).split("\n"))
+    return re.sub(rf"(\S{{{LONGEST}}})\S+", r"\1...", text)
 
 
 def counted(number: int, noun: str) -> str:

@@ -88,7 +88,7 @@ def tune(
 
     def measure(**choices: object) -> float:
         session = bundle.session(threads=threads, **choices)  # type: ignore[arg-type]
-        losses, hits = session_predict(session)(tokens)
+        losses, hits = session_predict(session, bundle.path)(tokens)
         if not np.isfinite(losses).all():
             raise InvalidInputError(
                 f"bundle {bundle.path}: its logits are infinite or no numbers; see hetc verify"

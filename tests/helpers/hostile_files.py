@@ -155,7 +155,7 @@ def damage(folder: Path, name: str, seeds: range) -> Counter[int]:
     """Runs the commands of a kind on one mutant after the other.
 
     Args:
-        folder: From `whole_files`; its file of that kind is overwritten.
+        folder: From `whole_files`; its file of that kind is damaged, and whole again afterwards.
         name: One of `KINDS`.
         seeds: One mutant each.
 
@@ -170,19 +170,22 @@ def damage(folder: Path, name: str, seeds: range) -> Counter[int]:
     file = folder / kind.file
     whole = file.read_bytes()
     entries = sorted(folder.rglob("*"))
-    for seed in seeds:
-        file.write_bytes(kind.mutate(whole, random.Random(f"{name} {seed}")))
-        for command in kind.commands:
-            with in_time():
-                done = hetc(*command.split(), cwd=folder)
-            said = f"{name}, seed {seed}, hetc {command}: {done.stderr[-2000:]}"
-            _check(done.returncode, said)
-            if done.returncode == 0:
-                remove_outputs(folder)
-            assert sorted(folder.rglob("*")) == entries, said
-            if done.returncode:
-                break
-        codes[done.returncode] += 1
+    try:
+        for seed in seeds:
+            file.write_bytes(kind.mutate(whole, random.Random(f"{name} {seed}")))
+            for command in kind.commands:
+                with in_time():
+                    done = hetc(*command.split(), cwd=folder)
+                said = f"{name}, seed {seed}, hetc {command}: {done.stderr[-5000:]}"
+                _check(done.returncode, said)
+                if done.returncode == 0:
+                    remove_outputs(folder)
+                assert sorted(folder.rglob("*")) == entries, said
+                if done.returncode:
+                    break
+            codes[done.returncode] += 1
+    finally:
+        file.write_bytes(whole)
     return codes
 
 

@@ -106,3 +106,7 @@ def test_names_of_a_refused_model(tmp_path: Path) -> None:
         assert done.returncode in (0, 2, 3)
         for line in (done.stdout + done.stderr).splitlines():
             assert line.isprintable(), line
+
+
+def test_a_name_without_end_is_cut() -> None:
+    assert as_lines("unit " + "x" * 5000 + " is not there") == "unit " + "x" * 1000 + "... is not there"
