@@ -180,7 +180,7 @@ def _bits(resolution: float) -> int:
     """Converter bits of a resolution: a step over the full range if below 1, else a number of steps."""
     if resolution <= 0:
         return 0
-    steps = resolution if resolution > 1 else 1 / resolution
+    steps = max(resolution, min(1 / resolution, LARGEST))
     bits = round(math.log2(steps + 2))
     if abs(2**bits - 2 - steps) > 1e-3 * steps:
         raise InvalidInputError(f"a resolution of {resolution} is no whole number of bits: 2^bits - 2 steps")
@@ -191,6 +191,8 @@ def _device(model: Any) -> tuple[dict[str, Any], list[str]]:
     """Noise model, scale and 1/f factor for `Profile`, and what has no counterpart."""
     if model is None:
         return {"noise": NOISE_MODELS["none"]}, []
+    if not isinstance(model, Mapping):
+        raise InvalidInputError(f"noise_model is {shown(model)}; it must be a table")
     kind = _class_of(model)
     known = NOISE_MODELS["pcm"] if kind == "PCMLikeNoiseModel" else None
     if kind == "HermesNoiseModel":

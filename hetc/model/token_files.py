@@ -82,7 +82,8 @@ def _read_npz(path: Path, where: str) -> NDArray[Any]:
         array: NDArray[Any] = np.load(path, allow_pickle=False)["tokens"]
     except (*DAMAGED, zipfile.BadZipFile, zlib.error) as error:
         raise InvalidInputError(
-            f"{where} is not an .npz file with an array named tokens, which numpy.savez writes: {error}"
+            f"{where} is not an .npz file with an array named tokens, which numpy.savez writes: "
+            f"{str(error)[:200]}"
         ) from error
     return array
 
@@ -93,7 +94,9 @@ def _read_npy(path: Path, where: str) -> NDArray[Any]:
             _check_header(file, path.stat().st_size, where)
         array: NDArray[Any] = np.load(path, allow_pickle=False)
     except DAMAGED as error:
-        raise InvalidInputError(f"{where} is not an .npy file, which numpy.save writes: {error}") from error
+        raise InvalidInputError(
+            f"{where} is not an .npy file, which numpy.save writes: {str(error)[:200]}"
+        ) from error
     return array
 
 

@@ -15,7 +15,7 @@ from contextlib import nullcontext
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
-from hetc.base.errors import HetcError
+from hetc.base.errors import HetcError, InvalidInputError
 from hetc.operators.schemas import DOMAIN, EXPERT_OPERATORS
 from hetc.passes.canonical.canonical_layer import ExpertWeights, build_canonical_layer, expert_operator
 from hetc.passes.canonical.named_tape import NamedTape
@@ -52,8 +52,8 @@ class RaiseExperts(ir.passes.InPlacePass):
         findings: After `call`, what was raised and what was declined, in graph order.
 
     Raises:
-        InvalidInputError: For a plugin that is no spelling. From `call`, for experts of two forms: one
-            function body serves one form.
+        InvalidInputError: For a plugin that is no spelling. From `call`, for a graph that can't be searched,
+            and for experts of two forms: one function body serves one form.
     """
 
     def __init__(self, spellings: Sequence[Spelling] | None = None) -> None:
@@ -63,7 +63,7 @@ class RaiseExperts(ir.passes.InPlacePass):
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         inlined = _inline_layers(model, self.spellings)
-        lacking = lacks_shapes(model) and any(True for s in self.spellings for _ in s.anchors(model.graph))
+        lacking = lacks_shapes(model) and any(_anchors(spelling, model.graph) for spelling in self.spellings)
         with inferred_shapes(model) if lacking else nullcontext():
             raised, mismatches = self._raise_all(model.graph)
         mismatches += _inside_subgraphs(model.graph, self.spellings)
@@ -83,7 +83,7 @@ class RaiseExperts(ir.passes.InPlacePass):
         mismatches: list[tuple[str, ir.Node, MismatchError]] = []
         taken = numbers_of_layers(graph)
         for spelling in self.spellings:
-            for anchor in list(spelling.anchors(graph)):
+            for anchor in _anchors(spelling, graph):
                 if anchor.graph is None:  # removed with a layer that was raised meanwhile
                     continue
                 try:
@@ -120,14 +120,35 @@ def _inline_layers(model: ir.Model, spellings: Iterable[Spelling]) -> bool:
     """Inlines the functions that hold something like a layer: weights are constants in the graph only."""
 
     def holds_layer(function: ir.Function) -> bool:
-        return function.domain != DOMAIN and any(
-            True for spelling in spellings for _ in spelling.anchors(function.graph)
-        )
+        return function.domain != DOMAIN and any(_anchors(spelling, function.graph) for spelling in spellings)
 
     if not any(holds_layer(function) for function in model.functions.values()):
         return False
     InlinePass(criteria=holds_layer)(model)
     return True
+
+
+def _anchors(spelling: Spelling, graph: ir.Graph) -> list[ir.Node]:
+    """The nodes that suggest a layer of the spelling.
+
+    Raises:
+        InvalidInputError: The graph is wrong in a way that keeps it from being searched.
+    """
+    try:
+        return list(spelling.anchors(graph))
+    except HetcError:
+        raise
+    except Exception as error:
+        logger.debug("searching for %s", spelling.NAME, exc_info=True)
+        raise InvalidInputError(
+            f"graph {graph.name!r} can't be searched for MoE layers ({spelling.NAME}): {_said(error)}; "
+            "onnx.checker may say which node is wrong"
+        ) from error
+
+
+def _said(error: Exception) -> str:
+    """The first line of what an error says, or its kind."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _recognise(spelling: Spelling, anchor: ir.Node) -> FoundLayer:
@@ -143,8 +164,7 @@ def _recognise(spelling: Spelling, anchor: ir.Node) -> FoundLayer:
         raise
     except Exception as error:
         logger.debug("%s at node %r", spelling.NAME, anchor.name, exc_info=True)
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        raise MismatchError(f"it can't be read: {said[0]}", anchor) from error
+        raise MismatchError(f"it can't be read: {_said(error)}", anchor) from error
 
 
 def _inside_subgraphs(
@@ -153,7 +173,7 @@ def _inside_subgraphs(
     """What looks like a layer inside of an If, Loop or Scan, where nothing can be placed."""
     for subgraph in graph.subgraphs():
         for spelling in spellings:
-            for anchor in spelling.anchors(subgraph):
+            for anchor in _anchors(spelling, subgraph):
                 yield (
                     spelling.NAME,
                     anchor,

@@ -34,6 +34,10 @@ TOLERANCE_16 = 1e-3
 """The same beside 16-bit weights, where the constants are rounded too; the nearest activation counts."""
 
 
+MOST_NUMBERS = 8
+"""How many different constants a clamped swish may have: with more, they are no alpha, beta and limit."""
+
+
 @dataclass(frozen=True, order=True)
 class ActivationReading:
     """One activation that nodes may be.
@@ -119,12 +123,14 @@ def _as_model(
 def _nearest_activation(model: bytes, products: int) -> ActivationReading | None:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    grids = list(_grids(products))
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        (result,) = session.run(None, {f"input{index}": grid for index, grid in enumerate(grids)})
     except Exception:  # ONNX Runtime has many kinds, and all mean that it cannot run these nodes
         return None
-    grids = list(_grids(products))
-    (result,) = session.run(None, {f"input{index}": grid for index, grid in enumerate(grids)})
+    if not isinstance(result, np.ndarray) or result.shape != grids[0].shape or result.dtype != np.float32:
+        return None
 
     def error(expected: NDArray[np.float32]) -> float:
         return float(np.max(np.abs(result - expected) / (1 + np.abs(expected))))
@@ -151,6 +157,8 @@ def _clamps(model: bytes) -> Iterator[tuple[np.float32, np.float32, np.float32]]
     """Every alpha, beta and limit that `clamped_swish` may have with the constants of the model."""
     constants = [onnx.numpy_helper.to_array(part) for part in onnx.load_from_string(model).graph.initializer]
     found = {np.float32(abs(part.item())) for part in constants if part.dtype == np.float32 and part != 0}
+    if len(found) > MOST_NUMBERS:
+        return
     for limit in sorted(found):
         for alpha in sorted(found | {np.float32(1)}):
             for beta in sorted(found | {np.float32(0)}):

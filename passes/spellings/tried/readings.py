@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ ACTIVATIONS = (("silu",), ("relu",), ("relu2",), ("gelu", "gelu_tanh"))
 """In the order in which they are tried; those so alike that the nearer one is taken stand together."""
 TOLERANCE = 1e-4
 """Largest error relative to the mean term: float32 sums of a few thousand random numbers."""
+MOST_NUMBERS = 8
+"""How many constants may be alpha, beta and limit of a clamped swish: all arrangements of them are tried."""
 HARDER = 3
 """How many parts of a layer have matched that fails harder runs only, or on its true weights."""
 
@@ -128,14 +131,14 @@ def _still_fitting(trial: Trial, fits: dict[Reading, float], top_k: int) -> dict
 
 
 def _numbers(trial: Trial) -> set[float]:
-    """The magnitudes of what follows products."""
-    found = set()
+    """The magnitudes of what follows products: those that follow most, since all experts share theirs."""
+    found: Counter[float] = Counter()
     for value in trial.outputs:
         for source in value.producer().inputs:  # type: ignore[union-attr]
             number = small_constant(source)
             if number is not None and number.size == 1 and number.dtype == np.float32:
-                found.add(abs(float(number.item())))
-    return found
+                found[abs(float(number.item()))] += 1
+    return {number for number, _ in found.most_common(MOST_NUMBERS)}
 
 
 def _terms(trial: Trial, run: Run, order: int, form: Form) -> Float32:
