@@ -202,6 +202,8 @@ def _device(model: Any) -> tuple[dict[str, Any], list[str]]:
     unsupported = []
     if coefficients := model.get("prog_coeff"):
         reference = _number(model, "prog_coeff_g_max_reference", G_MAX[kind])
+        if reference <= 0:
+            raise InvalidInputError(f"prog_coeff_g_max_reference is {reference:g}; it must be above 0")
         numbers = coefficients if isinstance(coefficients, list) else [coefficients]
         sigma = tuple(_number({"prog_coeff": value}, "prog_coeff", 0.0) / reference for value in numbers)
         if sigma != known.sigma:
