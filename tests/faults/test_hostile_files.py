@@ -19,7 +19,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", KINDS)
 def test_some_mutants(given: Path, tmp_path: Path, name: str) -> None:
     shutil.copytree(given, tmp_path / "given")
-    damage(tmp_path / "given", name, range(40))
+    damage(tmp_path / "given", name, range(20))
 
 
 @pytest.mark.slow
@@ -27,4 +27,4 @@ def test_some_mutants(given: Path, tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_ten_thousand_mutants(given: Path, tmp_path: Path, name: str) -> None:
     shutil.copytree(given, tmp_path / "given")
-    damage(tmp_path / "given", name, range(40, 10_000))
+    damage(tmp_path / "given", name, range(20, 10_000))
