@@ -39,7 +39,13 @@ def calibrate_command(
     from hetc.hardware.profile import DEFAULT_PROFILE
 
     recorded = calibrate(
-        model, data, output, window=window, profile=profile or DEFAULT_PROFILE, merge=merge, force=force
+        model,
+        data,
+        output,
+        window=window,
+        profile=DEFAULT_PROFILE if profile is None else profile,
+        merge=merge,
+        force=force,
     )
     used = sum(use.tokens > 0 for use in recorded.routing.values())
     click.echo(f"{recorded.tokens:,} tokens; {used} of {len(recorded.routing)} experts were chosen", err=True)

@@ -106,7 +106,9 @@ def compile_command(
         if plan is not None:
             option = "noise" if noise is not None else "noise-scale"
             raise click.UsageError(f"--plan already says --{option}; give one of the two")
-        asked["profile"] = load_profile(profile or DEFAULT_PROFILE).with_noise(noise, noise_scale)
+        asked["profile"] = load_profile(DEFAULT_PROFILE if profile is None else profile).with_noise(
+            noise, noise_scale
+        )
     given = {name: value for name, value in asked.items() if value is not None}
     if dry_run:
         _, placed = plan_model(model, plan=plan, allow_partial=allow_partial, **given)

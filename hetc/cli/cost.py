@@ -46,7 +46,7 @@ def cost_command(
     from hetc.plan.fractions import DigitalFraction
 
     plan = open_plan(path)
-    system = load_costs(costs or DEFAULT_COSTS)
+    system = load_costs(DEFAULT_COSTS if costs is None else costs)
     found = cost(
         plan,
         costs=system,

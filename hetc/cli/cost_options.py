@@ -52,4 +52,6 @@ def cost_basis(costs: str | None, batch: int, context: int, accounting: Accounti
     from hetc.costing.profile import DEFAULT_COSTS, load_costs
     from hetc.costing.work import Workload
 
-    return CostBasis(load_costs(costs or DEFAULT_COSTS), Workload("decode", batch, context), accounting)
+    return CostBasis(
+        load_costs(DEFAULT_COSTS if costs is None else costs), Workload("decode", batch, context), accounting
+    )

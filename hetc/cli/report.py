@@ -52,7 +52,7 @@ def report_command(
         path,
         target,
         results=results,
-        costs=costs or DEFAULT_COSTS,
+        costs=DEFAULT_COSTS if costs is None else costs,
         batch=batch,
         context=context,
         accounting=accounting,

@@ -51,7 +51,7 @@ def score_command(
         checkpoint,
         data,
         output,
-        profile=load_profile(profile or DEFAULT_PROFILE).with_noise(noise, noise_scale),
+        profile=load_profile(DEFAULT_PROFILE if profile is None else profile).with_noise(noise, noise_scale),
         window=window,
         windows=windows,
         seed=seed,

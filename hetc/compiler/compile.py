@@ -99,7 +99,8 @@ def plan_model(
         made = plan if isinstance(plan, Plan) else Plan.load(Path(plan))
         return load_moe_model(model, allow_partial=allow_partial), made
     asked = placement or Placement(**_tuples(choices))
-    hardware_profile = profile if isinstance(profile, Profile) else load_profile(profile or DEFAULT_PROFILE)
+    named = DEFAULT_PROFILE if profile is None else profile
+    hardware_profile = named if isinstance(named, Profile) else load_profile(named)
     loaded = load_moe_model(model, allow_partial=allow_partial)
     return loaded, make_plan(loaded, asked, hardware_profile)
 
@@ -129,8 +130,14 @@ def default_output(model: ModelLike) -> Path:
 
 
 def _tuples(choices: dict[str, Any]) -> dict[str, Any]:
-    """Patterns may come as any iterable."""
-    return {name: tuple(value) if name in ("digital", "analog") else value for name, value in choices.items()}
+    """Patterns may come as any iterable, or as one."""
+
+    def patterns(value: Any) -> tuple[str, ...]:
+        return (value,) if isinstance(value, str) else tuple(value)
+
+    return {
+        name: patterns(value) if name in ("digital", "analog") else value for name, value in choices.items()
+    }
 
 
 def _check_plan(plan: Plan, units: tuple[Unit, ...]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hetc.base.choices import choose
 from hetc.base.errors import InvalidInputError, UsageError
+from hetc.base.seeds import check_seed
 from hetc.base.version import __version__
 from hetc.costing.budget import Budget, fill_budget, parse_budget
 from hetc.costing.cost import CostBasis
@@ -74,8 +75,7 @@ class Placement:
         _ranking(self)
         if self.digital_frac is not None:
             DigitalFraction(self.digital_frac)
-        if not 0 <= self.seed < 2**63:
-            raise UsageError(f"seed {self.seed} is not in 0 .. 2^63 - 1")
+        check_seed(self.seed)
         if self.calibration is None and self.range_rule is not None:
             raise UsageError("--range needs --calibration")
         if self.calibration is None and self.adc_bound_rule is not None:

@@ -46,6 +46,10 @@ PARALLEL = {"up_proj": "gate_proj", "w3": "w1", "k_proj": "q_proj", "v_proj": "q
 """Projections that read the input of another one at the same time."""
 
 
+MOST_SEQUENCES = 1 << 20
+MOST_CONTEXT = 1 << 24
+
+
 @dataclass(frozen=True)
 class Workload:
     """One step.
@@ -61,12 +65,17 @@ class Workload:
     context: int = 1024
 
     def __post_init__(self) -> None:
-        """Raises `UsageError` for a step without tokens."""
+        """Raises `UsageError` for a step without tokens, or with more than any system has."""
         least = 1 if self.phase == "prefill" else 0
         if self.phase not in PHASES or self.batch < 1 or self.context < least:
             raise UsageError(
                 f"a {self.phase} of batch {self.batch} and context {self.context} has no tokens; phases are "
                 f"{' and '.join(PHASES)}"
+            )
+        if self.batch > MOST_SEQUENCES or self.context > MOST_CONTEXT:
+            raise UsageError(
+                f"batch {self.batch} and context {self.context}: at most {MOST_SEQUENCES} sequences of "
+                f"{MOST_CONTEXT} tokens are calculated"
             )
 
     @property

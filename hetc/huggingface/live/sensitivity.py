@@ -27,6 +27,7 @@ from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS, grouped_mm_expe
 
 from hetc.base.errors import InvalidInputError
 from hetc.base.output import whole_file
+from hetc.base.seeds import check_seed
 from hetc.hardware.profile import DEFAULT_PROFILE, Profile, load_profile
 from hetc.huggingface.experts import experts_modules
 from hetc.huggingface.live.live_model import open_model
@@ -83,6 +84,7 @@ def score(
         UsageError: No such checkpoint, a profile with drift, or the output exists.
         InvalidInputError: Not a model with experts behind transformers' interface, or tokens it doesn't know.
     """
+    check_seed(seed)
     hardware = profile if isinstance(profile, Profile) else load_profile(profile)
     with nullcontext() if output is None else whole_file(Path(output), force=force) as staging:
         tokens = token_windows(data, window, windows)
