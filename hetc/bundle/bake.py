@@ -21,7 +21,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from hetc.base.errors import UsageError
 from hetc.base.output import whole_folder
 from hetc.base.progress import progress
-from hetc.bundle.bundle import Bundle, BundleLike, load_bundle, opened_bundle
+from hetc.bundle.bundle import Bundle, BundleLike, opened_bundle
 from hetc.bundle.files import MANIFEST, MODEL, PLAN, WEIGHTS
 from hetc.bundle.programming import programmed_weight
 from hetc.bundle.writer import finish_bundle, save_model
@@ -107,8 +107,8 @@ def bake_bundle(
         require_opens(folder / MODEL, f"bundle {bundle.path}")
         profile = replace(plan.profile, noise_scale=record["noise_scale"], drift_time=record["drift_time"])
         replace(plan, seed=record["seed"], profile=profile).save(folder / PLAN)
-        finish_bundle(folder, text_from=bundle.path, baked=record)
-    return load_bundle(output)
+        baked = finish_bundle(folder, text_from=bundle.path, baked=record)
+    return replace(baked, path=output.absolute())
 
 
 def _check(bundle: Bundle, *, approximate: bool) -> None:

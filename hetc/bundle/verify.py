@@ -11,6 +11,7 @@ import onnxruntime
 
 from hetc.base.errors import InvalidInputError, UsageError
 from hetc.base.progress import progress
+from hetc.base.seeds import SEEDS
 from hetc.bundle.bundle import Bundle, BundleLike, opened_bundle
 from hetc.bundle.checks import Check
 from hetc.bundle.files import MODEL
@@ -19,6 +20,7 @@ from hetc.model.load import sha256
 from hetc.operators.words import Mode
 from hetc.passes.analysis.cut_partitions import ANALOG_OPERATORS
 from hetc.plan.finding import TRUE_WEIGHTS_TOLERANCE
+from hetc.plan.units import vocabulary_of
 from hetc.runtimes.onnxruntime.run_model import run_model
 from hetc.runtimes.onnxruntime.session import open_session, placed_operators
 
@@ -33,8 +35,6 @@ STEPS_ALLOWED = 8
 BATCH, SEQUENCE = 2, 64
 OTHER_LENGTHS = (1, 512)
 """Other lengths at which exact mode is compared with the source: what drops tokens does so in long ones."""
-SEEDS = 2**63
-"""After the last seed comes the first."""
 
 
 def verify(bundle: BundleLike, source: str | Path | None = None, *, seeds: int = 4) -> list[Check]:
@@ -79,8 +79,7 @@ class _Outputs:
 
 def _tokens(bundle: Bundle, session: onnxruntime.InferenceSession, length: int = SEQUENCE) -> np.ndarray:
     """Uniform token ids `[BATCH, length]`, or as the model declares; the vocabulary is the LM head's."""
-    head = [unit for unit in bundle.plan.units if unit.kind == "lm_head" and unit.matrices]
-    vocabulary = head[0].matrices[0].outputs if head else 2
+    vocabulary = vocabulary_of(bundle.plan.units) or 2
     return np.random.default_rng(0).integers(vocabulary, size=prompt_shape(session, BATCH, length))
 
 

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from hetc.base.bring_files import bring_files
 from hetc.base.errors import InvalidInputError
 from hetc.base.reading import read_json
-from hetc.bundle.bundle import file_identity, load_bundle
+from hetc.bundle.bundle import Bundle, file_identity, load_bundle
 from hetc.bundle.files import MANIFEST, MODEL, PLAN, PORTABLE_MODEL, WEIGHTS
 from hetc.model.external_tensors import data_file, external_tensors, tensor_at
 from hetc.model.load import sha256
@@ -37,8 +37,8 @@ INLINE = "inline.bin"
 """Where tensors go that the model held itself."""
 
 
-def write_bundle(model: ir.Model, plan: Plan, folder: Path, *, link: bool = False) -> None:
-    """Writes a lowered model and its plan as a bundle; consumes the model.
+def write_bundle(model: ir.Model, plan: Plan, folder: Path, *, link: bool = False) -> Bundle:
+    """Writes a lowered model and its plan as a bundle, and opens it; consumes the model.
 
     Args:
         model: The lowered and stamped model, without the guard.
@@ -64,7 +64,8 @@ def write_bundle(model: ir.Model, plan: Plan, folder: Path, *, link: bool = Fals
     own.parent.mkdir(parents=True)
     shutil.copyfile(library, own)
     text_from = Path(source).parent if source else None
-    finish_bundle(folder, text_from=text_from, library=own.relative_to(folder), hashes=hashes, linked=link)
+    own = own.relative_to(folder)
+    return finish_bundle(folder, text_from=text_from, library=own, hashes=hashes, linked=link)
 
 
 def save_model(model: ir.Model, path: Path) -> None:
@@ -88,8 +89,8 @@ def finish_bundle(
     hashes: Mapping[Path, str] | None = None,
     linked: bool = False,
     baked: Mapping[str, Any] | None = None,
-) -> None:
-    """Adds the text files and the manifest to a folder that holds everything else.
+) -> Bundle:
+    """Adds the text files and the manifest to a folder that holds everything else, and opens the bundle.
 
     Args:
         folder: The bundle in the making.
@@ -116,7 +117,7 @@ def finish_bundle(
     record = {"files": files} if baked is None else {"files": files, "baked": baked}
     (folder / MANIFEST).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     try:
-        load_bundle(folder)
+        return load_bundle(folder)
     except InvalidInputError as error:
         said = str(error).replace(f"{folder.absolute()}/", "")
         raise InvalidInputError(f"the bundle can't be opened, so nothing was written: {said}") from error

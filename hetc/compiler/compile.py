@@ -8,7 +8,7 @@ from typing import Any
 
 from hetc.base.errors import InvalidInputError, UsageError
 from hetc.base.output import whole_folder
-from hetc.bundle.bundle import Bundle, load_bundle
+from hetc.bundle.bundle import Bundle
 from hetc.bundle.files import MANIFEST
 from hetc.bundle.writer import write_bundle
 from hetc.compiler.loading import ModelLike, find_model, load_moe_model
@@ -74,8 +74,8 @@ def compile(
         loaded, made = plan_model(
             model, placement, plan=plan, profile=profile, allow_partial=allow_partial, **choices
         )
-        write_bundle(loaded.model, lower_model(loaded, made), folder, link=link)
-    return load_bundle(target)
+        bundle = write_bundle(loaded.model, lower_model(loaded, made), folder, link=link)
+    return replace(bundle, path=target.absolute())
 
 
 def plan_model(

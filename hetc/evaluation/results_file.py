@@ -9,7 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from hetc.base.errors import InvalidInputError, RuntimeMissingError, UsageError
+from hetc.base.errors import InvalidInputError, UsageError
+from hetc.base.extras import needs
 from hetc.base.reading import read_text, require_file
 from hetc.base.schema import read_schema
 from hetc.evaluation.results import Result, Row, finite, merge_results, to_results
@@ -178,12 +179,8 @@ def _write_parquet(path: Path, table: Sequence[Row], columns: Sequence[str]) -> 
 
 
 def _import_pyarrow(path: Path) -> tuple[Any, Any]:
-    try:
+    with needs("report", f"results {path}: Parquet"):
         return import_module("pyarrow"), import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise RuntimeMissingError(
-            f"results {path}: Parquet needs pyarrow; run `pip install 'hetc[report]'`, or give CSV"
-        ) from error
 
 
 def _short(digest: str | None) -> str:

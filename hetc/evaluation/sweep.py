@@ -35,6 +35,7 @@ from hetc.model.tokens import token_windows
 from hetc.model.weights import measured_files
 from hetc.passes.analysis.find_units import find_units
 from hetc.plan.plan import Plan
+from hetc.plan.units import vocabulary_of
 
 __all__ = ["Prepared", "job_files", "prepare", "sweep"]
 
@@ -172,8 +173,7 @@ def _windows(sweep: Sweep, model: LoadedModel) -> np.ndarray | None:
     """The tokens to foretell, all of which the model knows, if the sweep has data."""
     if sweep.data is None:
         return None
-    heads = (unit for unit in find_units(model.model) if unit.kind == "lm_head" and unit.matrices)
-    vocabulary = next((head.matrices[0].outputs for head in heads), None)
+    vocabulary = vocabulary_of(find_units(model.model))
     tokens = read_tokens(sweep.data, sweep.tokenizer)
     return token_windows(tokens, sweep.window, sweep.windows, vocabulary=vocabulary)
 

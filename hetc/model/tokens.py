@@ -61,6 +61,6 @@ def check_vocabulary(tokens: NDArray[np.int64], vocabulary: int | None, where: s
         raise InvalidInputError(f"{where} has token {lowest}; tokens count from 0")
     if vocabulary is not None and highest >= vocabulary:
         raise InvalidInputError(
-            f"{where} has token {highest}, but the model knows {vocabulary} tokens (0 to {vocabulary - 1}); "
-            "were they made with another tokenizer?"
+            f"{where} has token {highest}, but the model knows {vocabulary} tokens (0 to {vocabulary - 1}): "
+            "it is not in the vocabulary; were they made with another tokenizer?"
         )

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hetc.plan.words import Kind
 
-__all__ = ["ALWAYS_DIGITAL", "DENSE", "Matrix", "Unit"]
+if TYPE_CHECKING:
+    from hetc.plan.plan import PlannedUnit
+
+__all__ = ["ALWAYS_DIGITAL", "DENSE", "Matrix", "Unit", "vocabulary_of"]
 
 DENSE: tuple[Kind, ...] = ("attention", "shared_expert", "dense_mlp", "lm_head")
 """Kinds that every token passes through: digital by default, and counted as digital parameters."""
@@ -69,3 +74,9 @@ class Unit:
     def counted(self) -> bool:
         """Whether the unit's parameters enter the digital or analog share."""
         return self.kind not in ALWAYS_DIGITAL
+
+
+def vocabulary_of(units: Iterable[Unit | PlannedUnit]) -> int | None:
+    """How many tokens the LM head knows; None without one that has a matrix."""
+    heads = (unit for unit in units if unit.kind == "lm_head" and unit.matrices)
+    return next((head.matrices[0].outputs for head in heads), None)

@@ -32,7 +32,7 @@ from hetc.hardware.profile import DEFAULT_PROFILE, Profile, load_profile
 from hetc.huggingface.experts import experts_modules
 from hetc.huggingface.live.live_model import open_model
 from hetc.huggingface.live.weight_noise import draw_weights, mean_square_error
-from hetc.model.tokens import TokensLike, token_windows
+from hetc.model.tokens import TokensLike, check_vocabulary, token_windows
 from hetc.plan.scores import Scores
 from hetc.plan.units import DENSE
 from hetc.plan.weight_roles import layer_name, unit_of_weight
@@ -122,8 +122,7 @@ def measure_scores(
     """
     model = open_model(source, device)
     embeddings: Any = model.get_input_embeddings()
-    if windows.max() >= embeddings.num_embeddings:
-        raise InvalidInputError(f"token {windows.max()} is not in the vocabulary of {source}")
+    check_vocabulary(windows, embeddings.num_embeddings, "the data")
     tokens = torch.from_numpy(windows).to(device)
     steps = len(tokens) + min(GAIN_WINDOWS, len(tokens))
     gain = _noise_gain(model, tokens[:GAIN_WINDOWS], profile, seed, lambda done: report(done, steps))
