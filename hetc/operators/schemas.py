@@ -99,10 +99,16 @@ SCALES = ("gate_weight_scale", "up_weight_scale", "down_weight_scale")
 
 #: Operator -> input -> type variable, with a question mark if the input is optional.
 INPUTS: dict[str, dict[str, str]] = {
-    "AnalogMatMul": {"x": "T", "w": "W", "input_range": "F?", "adc_bound": "F?", "weight_scale": "F?"},
+    "AnalogMatMul": {
+        "x": "T",
+        "w": "W",
+        **dict.fromkeys(("input_range", "adc_bound", "weight_scale"), "F?"),
+        **dict.fromkeys(("input_rank", "output_rank"), "I?"),
+    },
     "AnalogExpert": {
         **EXPERT_INPUTS,
         **dict.fromkeys(("in_range", "mid_range", *CONVERTERS, *SCALES), "F?"),
+        "neuron_rank": "I?",
     },
     "Expert": EXPERT_INPUTS,
     "Expert16": EXPERT_INPUTS,
@@ -111,7 +117,11 @@ INPUTS: dict[str, dict[str, str]] = {
 
 FLOAT32 = ["tensor(float)"]
 FLOAT16 = ["tensor(float16)", "tensor(bfloat16)"]
-ANALOG_TYPES = {"T": FLOAT32 + FLOAT16, "W": FLOAT32 + FLOAT16, "B": FLOAT32 + FLOAT16, "F": FLOAT32}
+ANALOG_TYPES = {
+    **dict.fromkeys(("T", "W", "B"), FLOAT32 + FLOAT16),
+    "F": FLOAT32,
+    "I": ["tensor(int32)"],
+}
 
 
 def attribute_types(operator: str, activation: str = "") -> dict[str, str]:
