@@ -39,7 +39,7 @@ from hetc.passes.analysis.analog_matrices import (
 from hetc.passes.rewrite.add_analog_bodies import AddAnalogBodies
 from hetc.passes.run_passes import run_passes
 from hetc.runtimes.onnxruntime.session import require_opens
-from hetc.runtimes.reference.programming import split
+from hetc.runtimes.reference.layout import split
 
 __all__ = ["bake_bundle"]
 

@@ -26,7 +26,7 @@ from hetc.base.tensors import save_tensors
 from hetc.bundle.bundle import Bundle
 from hetc.model.weights import read_tensor
 from hetc.passes.analysis.analog_matrices import AnalogMatrix, distinct_matrices, weight_scale
-from hetc.runtimes.reference.programming import split
+from hetc.runtimes.reference.layout import split
 
 __all__ = ["TILE_MAP", "write_conductances"]
 

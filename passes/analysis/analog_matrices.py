@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hetc.model.weights import read_tensor
 from hetc.operators.schemas import INPUTS
 from hetc.passes.analysis.cut_partitions import target_of
-from hetc.runtimes.reference.programming import split
+from hetc.runtimes.reference.layout import split
 
 __all__ = [
     "AnalogMatrix",

@@ -52,7 +52,7 @@ def add_flicker(g: Any, programmed: Any, z: Any, crossbar: Crossbar) -> Any:
     return library(g).clip(g + (g + offset) * relative * z, -offset, None)
 
 
-def compensation(programmed: Any, now: Any, crossbar: Crossbar, columns: list[slice]) -> Any:
+def compensation(programmed: Any, now: Any, crossbar: Crossbar, columns: Sequence[slice]) -> Any:
     """``[N]``: the digital factor that undoes the mean drift of one K-slice.
 
     Args:

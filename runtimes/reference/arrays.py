@@ -8,7 +8,7 @@ from typing import Any
 import ml_dtypes  # noqa: F401  # registers bfloat16 with NumPy
 import numpy as np
 
-__all__ = ["cast", "library", "numbers"]
+__all__ = ["cast", "library"]
 
 
 def library(array: Any) -> Any:
@@ -19,8 +19,3 @@ def library(array: Any) -> Any:
 def cast(array: Any, dtype: str) -> Any:
     """The array as another type, by its name."""
     return array.astype(dtype) if isinstance(array, np.ndarray) else array.to(getattr(library(array), dtype))
-
-
-def numbers(part: slice, like: Any) -> Any:
-    """The integers of a slice, as an array of the same kind and on the same device."""
-    return library(like).arange(part.start, part.stop, device=like.device)

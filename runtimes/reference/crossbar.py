@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hetc.base.errors import InvalidInputError
+from hetc.runtimes.reference.layout import Mask, lay_out
 from hetc.runtimes.reference.noise import Float32
-from hetc.runtimes.reference.programming import TINY, ProgrammedSlice, program_slices, split
+from hetc.runtimes.reference.programming import TINY, ProgrammedSlice, program_slices
 from hetc.runtimes.reference.programming import weight_scale as largest_weights
 from hetc.runtimes.reference.reading import disturb, open_share, round_randomly
 from hetc.runtimes.reference.settings import Crossbar
@@ -63,24 +64,37 @@ def convert(
     adc_bound: Float32 | None = None,
     weight_scale: Float32 | None = None,
     dac_stream: int | None = None,
+    digital_inputs: Mask | None = None,
+    digital_outputs: Mask | None = None,
 ) -> list[Conversion]:
-    """Convert x ``[M, K]`` slice by slice in mode converters or noisy; arguments as for `analog_matmul`."""
+    """Convert x ``[M, K]`` slice by slice in mode converters or noisy; arguments as for `analog_matmul`.
+
+    The conversions are of the analog outputs, one for each slice with analog inputs.
+    """
     x = x.astype(np.float32)
     clean = (w.T if transpose_weight else w).astype(np.float32)
-    slices = program_slices(clean, crossbar, stream, weight_scale)
+    layout = lay_out(*clean.shape, crossbar.tile_rows, crossbar.tile_columns, digital_inputs, digital_outputs)
+    columns = layout.columns
+    slices = program_slices(clean, crossbar, stream, weight_scale, layout)
     L, A = levels(crossbar.dac_bits), levels(crossbar.adc_bits)
     conversions = []
-    for index, rows in enumerate(split(len(clean), crossbar.tile_rows)):
+    for index, rows in enumerate(layout.rows):
+        if not len(rows):
+            continue
         finite = np.isfinite(x[:, rows]).all(axis=1, keepdims=True)
         part = np.where(finite, x[:, rows], np.float32(0))
         r = np.abs(part).max(axis=1, keepdims=True)
         if input_range is not None:
             r = np.full_like(r, input_range[index])
-        alpha = largest_weights(clean[rows], crossbar) if weight_scale is None else weight_scale[index]
-        b = np.float32(crossbar.out_bound) * alpha if adc_bound is None else adc_bound[index]
+        if weight_scale is None:
+            alpha = largest_weights(clean[np.ix_(rows, columns)], crossbar, layout.tiles)
+        else:
+            alpha = _of_columns(weight_scale[index], columns)
+        bound = None if adc_bound is None else _of_columns(adc_bound[index], columns)
+        b = np.float32(crossbar.out_bound) * alpha if bound is None else bound
         gain = _divide(A, L * b) if crossbar.adc_bits else np.ones(1, np.float32)
         dac = stream if dac_stream is None else dac_stream
-        tile = slices[index].weights, alpha, rows.start, crossbar, stream, dac
+        tile = slices[index].weights, alpha, (rows, columns), crossbar, stream, dac
         value, magnitude = (sums * gain for sums in _sums(part, r, *tile))
         if crossbar.bound_management == "iterative" and crossbar.adc_bits:
             factor, most = 2.0, min(1000.0, float(L) / 4) if crossbar.dac_bits else 1000.0
@@ -123,7 +137,7 @@ def _sums(
     r: Float32,
     weights: Float32,
     alpha: Float32,
-    first_row: int,
+    numbers: tuple[NDArray[np.int64], NDArray[np.int64]],
     crossbar: Crossbar,
     stream: int,
     dac_stream: int,
@@ -133,7 +147,7 @@ def _sums(
     q = np.clip(x, -r, r) * _divide(L, r)
     noisy = crossbar.mode == "noisy"
     if crossbar.dac_bits and crossbar.dac_rounding == "stochastic" and noisy:
-        q = round_randomly(q, first_row, crossbar, dac_stream)
+        q = round_randomly(q, numbers[0], crossbar, dac_stream)
     elif crossbar.dac_bits:
         q = np.rint(q)
     # Sums in float64: they stand for every order in which an implementation may add.
@@ -144,7 +158,7 @@ def _sums(
         # each by itself: noise may leave little of a weight, and then what it was made of counts.
         largest = np.maximum(np.abs(weights).max(0, initial=0), alpha)
         magnitude += 2 * np.linalg.norm(q, axis=1, keepdims=True) * largest
-        quiet, a = a, disturb(a, q, weights, alpha, first_row, L, crossbar, stream)
+        quiet, a = a, disturb(a, q, weights, alpha, numbers, L, crossbar, stream)
         added = np.abs(a - quiet)
         magnitude += added
         if crossbar.weight_noise and crossbar.weight_noise_form == "pcm-read":
@@ -163,6 +177,8 @@ def analog_matmul(
     adc_bound: Float32 | None = None,
     weight_scale: Float32 | None = None,
     dac_stream: int | None = None,
+    digital_inputs: Mask | None = None,
+    digital_outputs: Mask | None = None,
 ) -> NDArray[Any]:
     """Operator `AnalogMatMul`: x w on crossbars, as `docs/operators.md` defines it.
 
@@ -176,6 +192,7 @@ def analog_matmul(
         adc_bound: ``[S, N]`` or ``[S, 1]`` in units of the input range; out_bound * weight scale if None.
         weight_scale: ``[S, N]`` or ``[S, 1]``; see ``program``.
         dac_stream: stream of the matrix whose DAC this one shares; its own if None.
+        digital_inputs, digital_outputs: ``[K]`` and ``[N]``, what is computed digitally; nothing if None.
 
     Returns:
         ``[..., N]`` of x's type.
@@ -187,10 +204,11 @@ def analog_matmul(
         raise InvalidInputError(f"mode is {crossbar.mode!r}; known are exact, converters and noisy")
     rows = x.reshape(-1, x.shape[-1]) if x.size else np.zeros((0, x.shape[-1]), x.dtype)
     outputs = w.shape[0 if transpose_weight else 1]
+    clean = (w.T if transpose_weight else w).astype(np.float64)
     if crossbar.mode == "exact":
-        clean = w.T if transpose_weight else w
-        y = (rows.astype(np.float64) @ clean.astype(np.float64)).astype(np.float32)
+        y = (rows.astype(np.float64) @ clean).astype(np.float32)
     else:
+        analog = np.ones(outputs, bool) if digital_outputs is None else ~digital_outputs
         y = np.zeros((len(rows), outputs), np.float32)
         for conversion in convert(
             rows,
@@ -202,9 +220,21 @@ def analog_matmul(
             adc_bound=adc_bound,
             weight_scale=weight_scale,
             dac_stream=dac_stream,
+            digital_inputs=digital_inputs,
+            digital_outputs=digital_outputs,
         ):
-            y = y + conversion.code * conversion.step
+            y[:, analog] += conversion.code * conversion.step
+        wide = rows.astype(np.float64)
+        y[:, ~analog] = wide @ clean[:, ~analog]
+        if digital_inputs is not None:
+            y[:, analog] += (wide[:, digital_inputs] @ clean[digital_inputs][:, analog]).astype(np.float32)
+        y[~np.isfinite(wide).all(axis=1)] = np.nan
     return y.reshape(*x.shape[:-1], outputs).astype(x.dtype)
+
+
+def _of_columns(values: Float32, columns: NDArray[np.int64]) -> Float32:
+    """Those of ``[N]`` that belong to the columns; ``[1]`` belongs to all."""
+    return values if len(values) == 1 else values[columns]
 
 
 def _divide(numerator: Float32 | np.float32, denominator: Float32) -> Float32:

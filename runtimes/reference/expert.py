@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hetc.base.errors import InvalidInputError
 from hetc.operators.activations import CLAMPED_SWISH
 from hetc.runtimes.reference.crossbar import Crossbar, analog_matmul
+from hetc.runtimes.reference.layout import Mask
 from hetc.runtimes.reference.noise import Float32
 
 __all__ = ["activate", "analog_expert", "expert"]
@@ -64,6 +65,7 @@ def analog_expert(
     gate_weight_scale: Float32 | None = None,
     up_weight_scale: Float32 | None = None,
     down_weight_scale: Float32 | None = None,
+    digital_neurons: Mask | None = None,
     activation_alpha: float = 1.0,
     activation_beta: float = 0.0,
     activation_limit: float = np.inf,
@@ -82,6 +84,7 @@ def analog_expert(
         in_range, mid_range: input ranges of gate and up, and of down, per K-slice.
         gate_adc_bound, up_adc_bound, down_adc_bound: see `analog_matmul`.
         gate_weight_scale, up_weight_scale, down_weight_scale: see `analog_matmul`.
+        digital_neurons: ``[I]``, digital outputs of gate and up and digital inputs of down; none if None.
         activation_alpha, activation_beta, activation_limit: of ``clamped_swish`` alone.
 
     Returns:
@@ -110,6 +113,8 @@ def analog_expert(
             adc_bound=adc_bound,
             weight_scale=weight_scale,
             dac_stream=streams[1] if weight is gate else stream,
+            digital_inputs=digital_neurons if weight is down else None,
+            digital_outputs=None if weight is down else digital_neurons,
         )
         return product if bias is None else product + bias.astype(np.float32)
 

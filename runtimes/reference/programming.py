@@ -5,17 +5,18 @@ Arrays are NumPy's or PyTorch's throughout.
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hetc.base.errors import InvalidInputError
 from hetc.runtimes.reference.aging import add_flicker, compensation, drift
-from hetc.runtimes.reference.arrays import cast, library, numbers
+from hetc.runtimes.reference.arrays import cast, library
+from hetc.runtimes.reference.layout import Layout, lay_out, split
 from hetc.runtimes.reference.noise import add_noise, program_pair, standard_normals, store
 from hetc.runtimes.reference.settings import Crossbar
 
-__all__ = ["TINY", "ProgrammedSlice", "program", "program_slices", "split", "weight_scale"]
+__all__ = ["TINY", "ProgrammedSlice", "program", "program_slices", "weight_scale"]
 
 TINY = 1e-30
 """A scale or range below it counts as 0: what lies there contributes nothing."""
@@ -41,31 +42,30 @@ class ProgrammedSlice:
         return self.scale * self.conductances
 
 
-def split(rows: int, tile_rows: int) -> list[slice]:
-    """Cut ``rows`` into the fewest K-slices of at most ``tile_rows``, sizes differing by at most 1."""
-    count = -(-rows // tile_rows)
-    base, extra = divmod(rows, count)
-    starts = [index * base + min(index, extra) for index in range(count + 1)]
-    return [slice(start, end) for start, end in itertools.pairwise(starts)]
-
-
-def weight_scale(clean: Any, crossbar: Crossbar) -> Any:
+def weight_scale(clean: Any, crossbar: Crossbar, tiles: Sequence[slice] | None = None) -> Any:
     """``[N]``: the largest weight of each column of ``clean [rows, N]``, or of its tile, by ``scale_mode``.
+
+    Args:
+        clean: one K-slice; without rows the scale is 0.
+        crossbar: the settings.
+        tiles: the columns of each tile; None where all N of the matrix are there.
 
     Raises:
         InvalidInputError: for an unknown ``scale_mode``.
     """
-    largest = library(clean).amax(abs(clean), 0)
+    xp = library(clean)
+    largest = xp.amax(abs(clean), 0) if len(clean) else xp.zeros_like(clean.sum(0))
     if crossbar.scale_mode == "tile":
-        for tile in split(len(largest), crossbar.tile_columns):
-            largest[tile] = largest[tile].max()
+        for tile in split(len(largest), crossbar.tile_columns) if tiles is None else tiles:
+            if tile.stop > tile.start:
+                largest[tile] = largest[tile].max()
     elif crossbar.scale_mode != "column":
         raise InvalidInputError(f"scale_mode is {crossbar.scale_mode!r}; known are column and tile")
     return largest
 
 
 def program_slices(
-    clean: Any, crossbar: Crossbar, stream: int, given_scale: Any = None
+    clean: Any, crossbar: Crossbar, stream: int, given_scale: Any = None, layout: Layout | None = None
 ) -> list[ProgrammedSlice]:
     """Draw what the crossbars hold: programmed, drifted, and as one reading finds them.
 
@@ -75,6 +75,7 @@ def program_slices(
             noise, leaves the weights clean.
         stream: number of the matrix.
         given_scale: ``[S, N]`` or ``[S, 1]``, the weight that maps to g_max; `weight_scale` if None.
+        layout: what of the matrix stands on crossbars, as the slices returned hold it; None: all of it.
 
     Raises:
         InvalidInputError: if clean holds NaN or infinity, or noise form or store is unknown.
@@ -82,29 +83,37 @@ def program_slices(
     xp = library(clean)
     if not xp.isfinite(clean).all():
         raise InvalidInputError(f"weights of stream {stream} hold NaN or infinity and can't be programmed")
+    if layout is None:
+        layout = lay_out(*clean.shape, crossbar.tile_rows, crossbar.tile_columns)
+    columns = xp.asarray(layout.columns, device=clean.device)
     slices = []
-    for index, rows in enumerate(split(len(clean), crossbar.tile_rows)):
-        part = clean[rows]
-        one = xp.ones_like(part[0])
+    for index, rows in enumerate(xp.asarray(rows, device=clean.device) for rows in layout.rows):
+        part = clean[rows][:, columns]
+        one = xp.ones_like(part.sum(0))
         if not crossbar.programs:
             slices.append(ProgrammedSlice(part, one, one))
             continue
-        scale = weight_scale(part, crossbar) if given_scale is None else given_scale[index]
+        if given_scale is None:
+            scale = weight_scale(part, crossbar, layout.tiles)
+        else:
+            scale = given_scale[index] if given_scale.shape[1] == 1 else given_scale[index][columns]
         live = scale >= TINY
         u = xp.clip(xp.where(live, part / xp.where(live, scale, 1), 0), -1, 1)
-        before, now = _conductances(u, rows, crossbar, stream)
+        before, now = _conductances(u, (rows, columns), crossbar, stream)
         off = ~live | (abs(u) < crossbar.noise_floor)
         before, now = xp.where(off, 0, before), xp.where(off, 0, now)
-        tiles = split(part.shape[1], crossbar.tile_columns)
-        factors = compensation(before, now, crossbar, tiles) if crossbar.drifts else one
+        factors = compensation(before, now, crossbar, layout.tiles) if crossbar.drifts else one
         slices.append(ProgrammedSlice(store(now, crossbar.store), scale, factors))
     return slices
 
 
-def _conductances(u: Any, rows: slice, crossbar: Crossbar, stream: int) -> tuple[Any, Any]:
-    """What the array held when it was programmed to u, and what it holds when it is read."""
+def _conductances(u: Any, numbers: tuple[Any, Any], crossbar: Crossbar, stream: int) -> tuple[Any, Any]:
+    """What the array held when it was programmed to u, and what it holds when it is read.
+
+    `numbers` are those of its rows and columns in the whole matrix.
+    """
     xp = library(u)
-    positions = numbers(rows, u), numbers(slice(0, u.shape[1]), u), stream, crossbar.seed
+    positions = *numbers, stream, crossbar.seed
     z0, z1, z2, z3 = standard_normals(*positions)
     noise = crossbar.sigma, crossbar.noise_scale, crossbar.noise_sigma_breaks
     if crossbar.noise_form != "differential-pair" or not (crossbar.drifts or crossbar.flicker_noise):

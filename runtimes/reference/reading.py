@@ -29,17 +29,17 @@ WIRE = 571428.57
 """Conductance of one segment of wire over g_max, as in aihwkit's ``ir_drop_g_ratio``."""
 
 Float64 = NDArray[np.float64]
+Numbers = NDArray[np.int64]
 
 
-def hash_values(values: Float32, first_row: int) -> NDArray[np.uint64]:
-    """``[M]``: hash of each vector of ``values [M, rows]``, whose elements are rows of the matrix.
+def hash_values(values: Float32, rows: Numbers) -> NDArray[np.uint64]:
+    """``[M]``: hash of each vector of ``values [M, rows]``, whose elements are those rows of the matrix.
 
     The sum modulo 2**64 of SplitMix64's output function (Steele, Lea and Flood 2014) over
     2**32 * row + bits of the float32 value, with -0 as 0.
     """
     bits = (values + np.float32(0)).view(np.uint32).astype(np.uint64)
-    rows = np.arange(first_row, first_row + values.shape[1], dtype=np.uint64)
-    z = bits + (rows << np.uint64(32))
+    z = bits + (rows.astype(np.uint64) << np.uint64(32))
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     digest: NDArray[np.uint64] = (z ^ (z >> np.uint64(31))).sum(axis=1, dtype=np.uint64)
@@ -47,25 +47,25 @@ def hash_values(values: Float32, first_row: int) -> NDArray[np.uint64]:
 
 
 def _words(
-    values: Float32, first_row: int, positions: NDArray[np.integer], purpose: int, key: tuple[int, int]
+    values: Float32, rows: Numbers, positions: Numbers, purpose: int, key: tuple[int, int]
 ) -> tuple[Any, Any, Any, Any]:
     """Four random words ``[M, positions]`` that belong to the vectors ``values``."""
-    digest = hash_values(values, first_row)[:, None]
+    digest = hash_values(values, rows)[:, None]
     low, high = digest & np.uint64(0xFFFFFFFF), digest >> np.uint64(32)
     return philox((low, high, positions[None, :], purpose), key)
 
 
-def product_normals(q: Float32, first_row: int, columns: int, crossbar: Crossbar, stream: int) -> Float32:
-    """One standard normal ``[M, columns]`` for each output of the vectors ``q``.
+def product_normals(q: Float32, rows: Numbers, columns: Numbers, crossbar: Crossbar, stream: int) -> Float32:
+    """One standard normal ``[M, columns]`` for each of those outputs of the vectors ``q [M, rows]``.
 
     The four normals of one counter belong to columns 16 apart: a counter for every four columns, and a vector
     register of counters for a stretch of columns.
     """
-    n = np.arange(columns)
+    n = columns
     counters = 16 * (n // 64) + n % 16
-    words = _words(q, first_row, counters, PURPOSE_PRODUCT, (crossbar.read_seed, stream))
+    words = _words(q, rows, counters, PURPOSE_PRODUCT, (crossbar.read_seed, stream))
     four = np.stack([*normals(words[0], words[1]), *normals(words[2], words[3])])
-    picked: Float32 = four[n % 64 // 16, :, n].T
+    picked: Float32 = four[n % 64 // 16, :, np.arange(len(n))].T
     return picked
 
 
@@ -101,10 +101,9 @@ def open_share(q: Float32, weights: Float32, alpha: Float32) -> Float64:
     return share
 
 
-def round_randomly(v: Float32, first_row: int, crossbar: Crossbar, stream: int) -> Float32:
+def round_randomly(v: Float32, rows: Numbers, crossbar: Crossbar, stream: int) -> Float32:
     """Round ``v [M, rows]`` up with the probability of its fraction, else down."""
-    positions = np.arange(first_row, first_row + v.shape[1])
-    words = _words(np.rint(v), first_row, positions, PURPOSE_DAC, (crossbar.read_seed, stream))
+    words = _words(np.rint(v), rows, rows, PURPOSE_DAC, (crossbar.read_seed, stream))
     chance = ((words[0] >> 8) * 2.0**-24).astype(np.float32)
     down = np.floor(v)
     rounded: Float32 = down + (v - down > chance).astype(np.float32)
@@ -116,7 +115,7 @@ def disturb(
     q: Float32,
     weights: Float32,
     alpha: Float32,
-    first_row: int,
+    numbers: tuple[Numbers, Numbers],
     levels: np.float32,
     crossbar: Crossbar,
     stream: int,
@@ -128,7 +127,7 @@ def disturb(
         q: ``[M, rows]`` DAC codes.
         weights: ``[rows, N]`` as programmed.
         alpha: ``[N]`` or ``[1]`` weight scale; columns below 1e-30 are left as they are.
-        first_row: number of the slice's first row in the matrix.
+        numbers: of the rows and of the columns in the whole matrix.
         levels: L.
         crossbar, stream: the attributes and the matrix.
 
@@ -156,5 +155,5 @@ def disturb(
                 f"weight_noise_form is {crossbar.weight_noise_form!r}; known are additive and pcm-read"
             )
         variance = variance + crossbar.weight_noise**2 * spread
-        delta += np.sqrt(variance) * product_normals(q, first_row, a.shape[1], crossbar, stream)
+        delta += np.sqrt(variance) * product_normals(q, *numbers, crossbar, stream)
     return a + np.where(scale < 1e-30, 0.0, delta)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
-from hetc.runtimes.reference.programming import TINY, program_slices, split, weight_scale
+from hetc.runtimes.reference.layout import split
+from hetc.runtimes.reference.programming import TINY, program_slices, weight_scale
 from hetc.runtimes.reference.settings import Crossbar
 
 __all__ = ["Crossbars", "Placed", "analog_matmul", "place"]

@@ -66,11 +66,15 @@ def test_weights_of_7_bits_leave_the_spread_of_pcm_read_noise(freedom: float, ou
 
 def test_every_output_draws_its_own_normal() -> None:
     q = np.arange(12, dtype=np.float32).reshape(3, 4)
-    z = product_normals(q, 0, 200, Crossbar("noisy"), 1)
+    z = product_normals(q, np.arange(q.shape[1]), np.arange(200), Crossbar("noisy"), 1)
     assert z.shape == (3, 200)
     assert len(np.unique(z)) == z.size
-    np.testing.assert_array_equal(z[:, :70], product_normals(q, 0, 70, Crossbar("noisy"), 1))
-    many = product_normals(np.arange(8192, dtype=np.float32)[:, None], 0, 128, Crossbar("noisy"), 1)
+    np.testing.assert_array_equal(
+        z[:, :70], product_normals(q, np.arange(q.shape[1]), np.arange(70), Crossbar("noisy"), 1)
+    )
+    many = product_normals(
+        np.arange(8192, dtype=np.float32)[:, None], np.arange(1), np.arange(128), Crossbar("noisy"), 1
+    )
     assert_standard(many)
     assert np.abs(np.corrcoef(many.T) - np.eye(128)).max() < 0.06
 
@@ -127,10 +131,10 @@ def test_hash_of_known_values() -> None:
     """SplitMix64's first output from state 0 is mix(9E3779B97F4A7C15)."""
     word = np.uint64(0x9E3779B97F4A7C15)
     value = np.array([[word & np.uint64(0xFFFFFFFF)]], np.uint64).astype(np.uint32).view(np.float32)
-    assert hash_values(value, int(word >> np.uint64(32)))[0] == 0xE220A8397B1DCDAF
+    assert hash_values(value, np.array([word >> np.uint64(32)]))[0] == 0xE220A8397B1DCDAF
     zeros = np.array([[0.0, -0.0], [0.0, 0.0]], np.float32)
-    assert hash_values(zeros, 7)[0] == hash_values(zeros, 7)[1]
-    assert hash_values(zeros, 7)[0] != hash_values(zeros, 8)[0]
+    assert hash_values(zeros, np.array([7]))[0] == hash_values(zeros, np.array([7]))[1]
+    assert hash_values(zeros, np.array([7]))[0] != hash_values(zeros, np.array([8]))[0]
 
 
 def test_bound_management_doubles_the_range_until_nothing_clips() -> None:
