@@ -13,9 +13,11 @@ from onnx import parser
 
 from hetc.operators.activations import combine
 from hetc.operators.matmul_text import (
+    ALL_ANALOG,
     CLIPS,
     COLUMN_SCALE,
     CONVERSION,
+    DIGITAL_NEURONS,
     DOUBLE_RANGES,
     DOUBLINGS,
     DYNAMIC_RANGE,
@@ -24,6 +26,7 @@ from hetc.operators.matmul_text import (
     GEOMETRY,
     LEVELS,
     LOOP,
+    MASKS,
     SCALED_BOUND,
     STATIC_BOUND,
     STATIC_RANGE,
@@ -35,6 +38,13 @@ from hetc.operators.schemas import ATTRIBUTES, DOMAIN, INPUTS, VERSION, attribut
 
 __all__ = ["analog_expert_function", "analog_matmul_function"]
 
+# Ranks of x's elements and of y's, none of which is ever digital.
+NO_RANKS = """
+    hidden_width = Shape <start = -1> (x)
+    never = Constant <value = int32[1] {2147483647}> ()
+    no_input_rank = Expand (never, hidden_width)
+    no_output_rank = Identity (no_input_rank)"""
+
 
 def analog_matmul_function(
     *,
@@ -42,6 +52,7 @@ def analog_matmul_function(
     input_range: bool = False,
     adc_bound: bool = False,
     weight_scale: bool = False,
+    ranks: bool = False,
     scale_per_tile: bool = False,
     bound_management: bool = False,
 ) -> ir.Function:
@@ -51,6 +62,7 @@ def analog_matmul_function(
         opset: version of the standard operators in the model, 18 to 24; a body must have the same.
         input_range, adc_bound, weight_scale: whether the model's nodes have this input. Inputs after the last
             one that is used are not declared, those before it are.
+        ranks: whether they have ``input_rank`` and ``output_rank``.
         scale_per_tile: whether the nodes have ``scale_mode`` ``tile``.
         bound_management: whether they have ``bound_management`` ``iterative``.
     """
@@ -61,7 +73,10 @@ def analog_matmul_function(
         again = (CONVERSION + CLIPS).replace("TRY", "next")
         conversion = (CONVERSION + CLIPS).replace("TRY", "first")
         conversion += DOUBLE_RANGES.replace("NEXT_CONVERSION", again)
-    loop = LOOP.replace("RANGE", STATIC_RANGE if input_range else DYNAMIC_RANGE)
+    loop = LOOP
+    for name, part in (DIGITAL_NEURONS if ranks else ALL_ANALOG).items():
+        loop = loop.replace(name, part)
+    loop = loop.replace("RANGE", STATIC_RANGE if input_range else DYNAMIC_RANGE)
     loop = loop.replace("BOUND", bound).replace("CONVERSION", conversion)
     levels = LEVELS.replace("NAME", "dac") + LEVELS.replace("NAME", "adc")
     one_list = "\n    one_list = Constant <value = int64[1] {1}> ()"
@@ -71,9 +86,14 @@ def analog_matmul_function(
         for n, u in (("input_range", input_range), ("adc_bound", adc_bound), ("weight_scale", weight_scale))
         if u
     }
+    if ranks:
+        used |= {"input_rank", "output_rank"}
+    masks = MASKS if ranks else ""
     tiles = TILES if "scale_of_tile" in loop else ""
     doublings = DOUBLINGS if bound_management else ""
-    return _function("AnalogMatMul", opset, used, GEOMETRY + one_list + levels + doublings + tiles + loop)
+    return _function(
+        "AnalogMatMul", opset, used, GEOMETRY + one_list + levels + doublings + tiles + masks + loop
+    )
 
 
 def analog_expert_function(
@@ -87,6 +107,7 @@ def analog_expert_function(
     input_range: bool = False,
     adc_bound: bool = False,
     weight_scale: bool = False,
+    ranks: bool = False,
 ) -> ir.Function:
     """Body of `AnalogExpert`: calls of `AnalogMatMul`, whose function with the same inputs stands first.
 
@@ -97,6 +118,7 @@ def analog_expert_function(
         gate_bias, up_bias, down_bias: whether the model's nodes have this input.
         input_range, adc_bound, weight_scale: whether every product has its range (``in_range``,
             ``mid_range``), bound and scale.
+        ranks: whether they have ``neuron_rank``.
 
     Raises:
         InvalidInputError: for an activation that has no body, or none without a gate.
@@ -113,9 +135,11 @@ def analog_expert_function(
             f"{name}_adc_bound" if adc_bound else '""',
             f"{name}_weight_scale" if weight_scale else '""',
         ]
+        own = ("neuron_rank", "no_output_rank") if name == "down" else ("no_input_rank", "neuron_rank")
+        optional += own if ranks else ()
         while optional and optional[-1] == '""':
             optional.pop()
-        used.update(value for value in optional if value != '""')
+        used.update(value for value in optional if value in INPUTS["AnalogExpert"])
         attributes = ", ".join(
             f"{key}: {kind} = @{name + '_stream' if key == 'stream' else key}"
             for key, kind in ATTRIBUTES["AnalogMatMul"].items()
@@ -131,7 +155,7 @@ def analog_expert_function(
             f"\n    {name}_y = Add ({name}_product, {name}_bias_wide)"
         )
 
-    text = "\n    x_wide = Cast <to = 1> (x)"
+    text = "\n    x_wide = Cast <to = 1> (x)" + (NO_RANKS if ranks else "")
     if gated:
         text += project("x_wide", "gate")
     text += project("x_wide", "up") + combine(activation, gated=gated)

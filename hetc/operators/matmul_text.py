@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 __all__ = [
+    "ALL_ANALOG",
     "CLIPS",
     "COLUMN_SCALE",
     "CONVERSION",
+    "DIGITAL_NEURONS",
     "DOUBLE_RANGES",
     "DOUBLINGS",
     "DYNAMIC_RANGE",
@@ -14,6 +16,7 @@ __all__ = [
     "GEOMETRY",
     "LEVELS",
     "LOOP",
+    "MASKS",
     "SCALED_BOUND",
     "STATIC_BOUND",
     "STATIC_RANGE",
@@ -95,8 +98,8 @@ LOOP = """
     size = Size (flat)
     any = Min (size, one)
     iterations = Mul (slices, any)
-    total = Loop (iterations, always, empty_sum) <body = slice_sum
-        (int64 index, bool before, float[] sum) => (bool after, float[] next_sum) {
+    LOOPED = Loop (iterations, always, STATE) <body = slice_sum
+        (int64 index, bool before, ARGUMENTS) => (bool after, RESULTS) {
         after = Identity (before)
         next = Add (index, one)
         whole_start = Mul (index, base)
@@ -107,11 +110,12 @@ LOOP = """
         end_scalar = Add (whole_end, extra_end)
         start = Reshape (start_scalar, list)
         end = Reshape (end_scalar, list)
-        x_slice = Slice (flat, start, end, one_list)
+        x_whole = Slice (flat, start, end, one_list)
         w_stored = Slice (w, start, end, input_axis)
-        w_slice = Cast <to = 1> (w_stored)
-        x_none = Sub (x_slice, x_slice)
+        w_whole = Cast <to = 1> (w_stored)
+        x_none = Sub (x_whole, x_whole)
         spoiled = ReduceSum (x_none, one_list)
+        PARTS
         RANGE
         BOUND
         bound_tiny = Less (bound, tiny)
@@ -131,10 +135,53 @@ LOOP = """
         partial = Add (sum, contribution)
         next_sum = Add (partial, spoiled)
     }>
+    TOTAL
     leading = Shape <end = -1> (x)
     full_shape = Concat <axis = 0> (leading, outputs_list)
     shaped = Reshape <allowzero = 1> (total, full_shape)
     y = CastLike (shaped, x)
+"""
+
+# Everything is analog: one sum goes through the loop.
+ALL_ANALOG = {
+    "LOOPED": "total",
+    "STATE": "empty_sum",
+    "ARGUMENTS": "float[] sum",
+    "RESULTS": "float[] next_sum",
+    "TOTAL": "",
+    "PARTS": """x_slice = Identity (x_whole)
+        w_slice = Identity (w_whole)""",
+}
+
+# Digital inputs and outputs leave zeros on the crossbars: they count for no range, scale, code or clipping.
+# What they leave is summed beside it.
+DIGITAL_NEURONS = {
+    "LOOPED": "analog_total, digital_total",
+    "STATE": "empty_sum, empty_sum",
+    "ARGUMENTS": "float[] sum, float[] digital_sum",
+    "RESULTS": "float[] next_sum, float[] next_digital_sum",
+    "TOTAL": "total = Add (analog_total, digital_total)",
+    "PARTS": """input_flags = Slice (input_digital, start, end, first_axis)
+        input_mask = Reshape (input_flags, input_line)
+        w_digital = Or (input_mask, output_mask)
+        w_slice = Where (w_digital, float_zero, w_whole)
+        w_rest = Where (w_digital, w_whole, float_zero)
+        x_slice = Where (input_flags, float_zero, x_whole)
+        digital_product = Gemm <transB: int = @transpose_weight> (x_whole, w_rest)
+        next_digital_sum = Add (digital_sum, digital_product)""",
+}
+MASKS = """
+    wide_count = Constant <value_int: int = @digital_count> ()
+    count = Cast <to = 6> (wide_count)
+    input_digital = Less (input_rank, count)
+    output_digital = Less (output_rank, count)
+    first_axis = Reshape (zero, list)
+    along_columns = Constant <value = int64[2] {-1, 1}> ()
+    along_rows = Constant <value = int64[2] {1, -1}> ()
+    is_transposed = Cast <to = 9> (transposed)
+    input_line = Where (is_transposed, along_rows, along_columns)
+    output_line = Where (is_transposed, along_columns, along_rows)
+    output_mask = Reshape (output_digital, output_line)
 """
 
 # One conversion of the slice with the ranges TRY_range, up to the input of the ADC.

@@ -33,7 +33,7 @@ class AddAnalogBodies(ir.passes.InPlacePass):
                 "the model's analog units differ in gate, biases, activation or calibrated inputs, which one "
                 "bundle cannot hold yet; pin all but one kind digital"
             )
-        ((input_range, adc_bound, weight_scale),) = converters
+        ((input_range, adc_bound, weight_scale, ranks),) = converters
         opset = model.opset_imports[""]
         functions = [
             analog_matmul_function(
@@ -41,6 +41,7 @@ class AddAnalogBodies(ir.passes.InPlacePass):
                 input_range=input_range,
                 adc_bound=adc_bound,
                 weight_scale=weight_scale,
+                ranks=ranks,
                 scale_per_tile=not weight_scale and nodes[0].attributes["scale_mode"].as_string() == "tile",
                 bound_management=nodes[0].attributes["bound_management"].as_string() == "iterative",
             )
@@ -57,6 +58,7 @@ class AddAnalogBodies(ir.passes.InPlacePass):
                     input_range=input_range,
                     adc_bound=adc_bound,
                     weight_scale=weight_scale,
+                    ranks=ranks,
                 )
             )
         model.opset_imports[DOMAIN] = VERSION
@@ -65,12 +67,13 @@ class AddAnalogBodies(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified=True)
 
 
-def _converter_inputs(node: ir.Node) -> tuple[bool, bool, bool]:
-    """Whether the node has input ranges, ADC bounds and weight scales."""
-    inputs = named_inputs(node)
-    if node.op_type == "AnalogExpert":
-        return "in_range" in inputs, "up_adc_bound" in inputs, "up_weight_scale" in inputs
-    return "input_range" in inputs, "adc_bound" in inputs, "weight_scale" in inputs
+def _converter_inputs(node: ir.Node) -> tuple[bool, bool, bool, bool]:
+    """Whether the node has input ranges, ADC bounds, weight scales and ranks of neurons."""
+    expert = ("in_range", "up_adc_bound", "up_weight_scale", "neuron_rank")
+    matmul = ("input_range", "adc_bound", "weight_scale", "input_rank")
+    has = named_inputs(node).__contains__
+    first, second, third, fourth = map(has, expert if node.op_type == "AnalogExpert" else matmul)
+    return first, second, third, fourth
 
 
 def _form(node: ir.Node) -> tuple[str, bool, bool, bool, bool]:

@@ -17,7 +17,7 @@ from hetc.operators.schemas import DOMAIN, INPUTS, VERSION
 
 __all__ = [
     "ANALOG_ATTRIBUTES",
-    "FLOAT_TYPES",
+    "ELEMENT_TYPES",
     "Run",
     "make_node",
     "run_in_evaluator",
@@ -25,10 +25,11 @@ __all__ = [
     "single_node_model",
 ]
 
-FLOAT_TYPES = {
+ELEMENT_TYPES = {
     np.dtype(np.float32): onnx.TensorProto.FLOAT,
     np.dtype(np.float16): onnx.TensorProto.FLOAT16,
     np.dtype(ml_dtypes.bfloat16): onnx.TensorProto.BFLOAT16,
+    np.dtype(np.int32): onnx.TensorProto.INT32,
 }
 
 Run = Callable[[onnx.ModelProto, NDArray[Any]], NDArray[np.float32]]
@@ -109,7 +110,7 @@ def single_node_model(
     leading = [f"d{axis}" for axis in range(x.ndim - 1)]
     graph = helper.make_graph(
         [
-            helper.make_node("Cast", ["x"], ["x_cast"], to=FLOAT_TYPES[x.dtype]),
+            helper.make_node("Cast", ["x"], ["x_cast"], to=ELEMENT_TYPES[x.dtype]),
             make_node(operator, inputs, ["y_cast"], attributes),
             helper.make_node("Cast", ["y_cast"], ["y"], to=onnx.TensorProto.FLOAT),
         ],
@@ -117,7 +118,7 @@ def single_node_model(
         [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [*leading, x.shape[-1]])],
         [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [*leading, "outputs"])],
         [
-            helper.make_tensor(name, FLOAT_TYPES[value.dtype], value.shape, value.tobytes(), raw=True)
+            helper.make_tensor(name, ELEMENT_TYPES[value.dtype], value.shape, value.tobytes(), raw=True)
             for name, value in constants.items()
             if value is not None
         ],

@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import onnx
 import pytest
-from equality import assert_adc_equal
+from equality import assert_adc_equal, assert_mostly_equal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -262,3 +262,54 @@ def test_functions_declare_every_attribute_of_their_schema() -> None:
         schema = onnx.defs.get_schema(operator, 1, "hetc")
         required = {name for name, attribute in schema.attributes.items() if attribute.required}
         assert set(function.attributes) == required
+
+
+@RUNTIMES
+@pytest.mark.parametrize("transpose_weight", [0, 1])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"scale_mode": "tile", "tile_columns": 4},
+        {"bound_management": "iterative", "out_bound": 1.0},
+        {"input_range": np.full(3, 1.5, np.float32), "adc_bits": 0},
+        {"adc_bits": 0, "dac_bits": 0},
+    ],
+    ids=["plain", "tile", "bounds", "range", "no-converters"],
+)
+def test_digital_inputs_and_outputs(run: Run, transpose_weight: int, options: dict[str, Any]) -> None:
+    x, w = matrices(6, 40, 9, seed=7)
+    random = np.random.default_rng(8)
+    ranks = {
+        "input_rank": random.permutation(60)[:40].astype(np.int32),
+        "output_rank": random.permutation(60)[:9].astype(np.int32),
+    }
+    ranks["input_rank"][:16] %= 16  # a slice without analog inputs
+    x[2, 3], x[4, 30] = np.inf, np.nan
+    crossbar = {"tile_rows": 16, **options}
+    input_range = crossbar.pop("input_range", None)
+    function = analog_matmul_function(
+        opset=18,
+        input_range=input_range is not None,
+        ranks=True,
+        scale_per_tile="scale_mode" in options,
+        bound_management="bound_management" in options,
+    )
+    stored = np.ascontiguousarray(w.T) if transpose_weight else w
+    attributes = {**ANALOG_ATTRIBUTES, **crossbar, "transpose_weight": transpose_weight, "stream": 5}
+    attributes |= {"digital_count": 16, "group_size": 60}
+    constants = {"w": stored, "input_range": input_range, **ranks}
+    model = single_node_model("AnalogMatMul", x, constants, attributes, [function], 18)
+    onnx.checker.check_model(model, full_check=True)
+    expected = analog_matmul(
+        x,
+        stored,
+        Crossbar("converters", **crossbar),
+        5,
+        transpose_weight=bool(transpose_weight),
+        input_range=input_range,
+        digital_inputs=ranks["input_rank"] < 16,
+        digital_outputs=ranks["output_rank"] < 16,
+    )
+    assert (ranks["output_rank"] < 16).any()
+    assert_mostly_equal(run(model, x), expected)

@@ -60,9 +60,11 @@ def check_expert(
     if "input_range" in calibrated:
         constants["in_range"] = np.full(len(split(40, 16)), 2.0, np.float32)
         constants["mid_range"] = np.full(len(split(24, 16)), 1.0, np.float32)
+    if "ranks" in calibrated:
+        constants["neuron_rank"] = random.permutation(24).astype(np.int32)
     if not gated:
         constants = {name: value for name, value in constants.items() if not name.startswith("gate")}
-    pattern = {name: name in calibrated for name in ("input_range", "adc_bound", "weight_scale")}
+    pattern = {name: name in calibrated for name in ("input_range", "adc_bound", "weight_scale", "ranks")}
     functions = [
         analog_matmul_function(opset=21, **pattern),
         analog_expert_function(
@@ -79,16 +81,19 @@ def check_expert(
         "tile_rows": 16,
         "activation": activation,
         "transpose_weight": transpose_weight,
+        "digital_count": 5,
         **parameters,
     }
     model = single_node_model("AnalogExpert", x, constants, attributes, functions, 21)
     onnx.checker.check_model(model, full_check=True)
+    neuron_rank = constants.pop("neuron_rank", None)
     expected = analog_expert(
         x,
         crossbar=Crossbar("converters", tile_rows=16),
         streams=(0, 1, 2),
         activation=activation,
         transpose_weight=bool(transpose_weight),
+        digital_neurons=None if neuron_rank is None else neuron_rank < 5,
         **{"gate": None, **constants},
         **parameters,
     )
@@ -112,7 +117,15 @@ def test_clamped_swish(run: Run) -> None:
 
 @RUNTIMES
 @pytest.mark.parametrize(
-    "calibrated", [(), ("input_range",), ("adc_bound",), ("input_range", "weight_scale")]
+    "calibrated",
+    [
+        (),
+        ("input_range",),
+        ("adc_bound",),
+        ("input_range", "weight_scale"),
+        ("ranks",),
+        ("input_range", "ranks"),
+    ],
 )
 @pytest.mark.parametrize("biases", [(), ("down_bias",), ("gate_bias", "up_bias", "down_bias")])
 @pytest.mark.parametrize("gated", [True, False])
