@@ -35,6 +35,12 @@ __all__ = ["compile_command"]
 )
 @click.option("--scores", type=click.Path(path_type=Path), help="What hetc score or hetc calibrate measured.")
 @click.option("--ranking", help="Rank experts within their layer, or over the model.  [default: layer]")
+@click.option(
+    "--granularity",
+    metavar="WHAT",
+    help="Place whole experts (expert), their neurons one by one (neuron), or in blocks (neuron:16).  "
+    "[default: expert]",
+)
 @click.option("--digital", multiple=True, metavar="GLOB", help="Pin matching units digital; repeatable.")
 @click.option("--analog", multiple=True, metavar="GLOB", help="Pin matching units analog; repeatable.")
 @click.option("--profile", help="Hardware profile: a name or a TOML file.  [default: pcm-512]")
@@ -66,6 +72,7 @@ def compile_command(
     score: str | None,
     scores: Path | None,
     ranking: str | None,
+    granularity: str | None,
     digital: tuple[str, ...],
     analog: tuple[str, ...],
     profile: str | None,
@@ -94,6 +101,7 @@ def compile_command(
         "score": score,
         "scores": scores,
         "ranking": ranking,
+        "granularity": granularity,
         "digital": digital or None,
         "analog": analog or None,
         "calibration": calibration,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from hetc.plan.plan import Plan, PlannedUnit
 from hetc.plan.scores import Scores
 from hetc.plan.units import DENSE, Unit
 
-__all__ = ["print_checks", "print_plan", "print_scores", "print_unit", "print_units", "units_to_dict"]
+__all__ = ["print_checks", "print_plan", "print_scores", "print_units", "units_to_dict"]
 
 LAYERS_SHOWN = 8
 """Models with more layers show the first ones and how many follow; the plan has them all."""
@@ -34,9 +33,11 @@ def print_plan(plan: Plan, bundle: Path | None = None) -> None:
         if unit.kind == "expert" or unit.kind in DENSE:
             layers[unit.layer].append(unit)
     outside = layers.pop(None, [])
-    table = Table("layer", "digital experts", "analog", "dense modules", box=None, pad_edge=False)
+    placed = _experts if plan.neuron_ranks is None else _neurons
+    what = "neurons" if plan.neuron_ranks is not None else "experts"
+    table = Table("layer", f"digital {what}", "analog", "dense modules", box=None, pad_edge=False)
     for layer in list(layers)[:LAYERS_SHOWN]:
-        table.add_row(str(layer), *_experts(layers[layer]), _dense(layers[layer]))
+        table.add_row(str(layer), *placed(layers[layer]), _dense(layers[layer]))
     if outside:
         table.add_row("", "", "", _dense(outside))
     console.print(table)
@@ -58,7 +59,7 @@ def print_plan(plan: Plan, bundle: Path | None = None) -> None:
         f"{_product_noise(profile)} per product, seed {plan.seed}"
     )
     console.print(
-        f"placement   {plan.score} per {plan.ranking}, digital fraction {plan.digital_frac}; "
+        f"placement   {plan.score} per {plan.ranking}, digital fraction {plan.digital_frac} of {what}; "
         f"{sum(unit.pinned for unit in plan.units)} pinned"
     )
     if plan.budget is not None:
@@ -81,8 +82,24 @@ def _experts(units: Sequence[PlannedUnit]) -> tuple[str, str]:
     return f"{len(digital)}: {' '.join(digital)}" if digital else "none", str(len(experts) - len(digital))
 
 
+def _neurons(units: Sequence[PlannedUnit]) -> tuple[str, str]:
+    """How many neurons of a layer's experts (or of its MLP) are digital, and how many are not."""
+    ranked = [unit for unit in units if unit.kind == "expert"] or [
+        unit for unit in units if unit.kind == "dense_mlp"
+    ]
+    digital, every = sum(unit.digital_neurons for unit in ranked), sum(unit.neurons for unit in ranked)
+    return (f"{digital:,} ({digital / every:.1%})", f"{every - digital:,}") if every else ("", "")
+
+
 def _dense(units: Sequence[PlannedUnit]) -> str:
-    return ", ".join(f"{unit.kind} {unit.target}" for unit in units if unit.kind in DENSE) or "none"
+    return ", ".join(map(_side, (unit for unit in units if unit.kind in DENSE))) or "none"
+
+
+def _side(unit: PlannedUnit) -> str:
+    """`attention analog`; `attention 12.5 % digital` where a part of it is."""
+    if unit.target == "analog" and unit.digital_neurons:
+        return f"{unit.kind} {unit.digital_share:.1%} digital"
+    return f"{unit.kind} {unit.target}"
 
 
 def _product_noise(profile: Profile) -> str:
@@ -121,34 +138,6 @@ def units_to_dict(units: Sequence[Unit], parameters: int, findings: Iterable[Fin
         "units": [{key: getattr(unit, key) for key in keys} for unit in units],
         "findings": [asdict(finding) for finding in findings],
     }
-
-
-def print_unit(
-    plan: Plan, unit: PlannedUnit, flip: Fraction | None, findings: Iterable[Finding] = ()
-) -> None:
-    """Everything that the plan knows of one unit, in sentences; with what was found of its layer."""
-    console = new_console()
-    console.print(f"{unit.id} is {unit.target}: {unit.reason} (rule {unit.rule})")
-    for name, value in unit.score.items():
-        rank = "" if unit.rank is None else f", rank {unit.rank + 1} of {unit.group_size}"
-        console.print(f"score {name} {value:.6g}{rank}")
-    console.print(f"{counted(unit.parameters, 'parameter')}, {counted(unit.tiles, 'tile')} when analog")
-    for site, ranges in unit.input_ranges.items():
-        numbers = " ".join(f"{value:.4g}" for value in ranges)
-        recording = "its own" if unit.ranges_from == "own" else "its layer's"
-        console.print(
-            f"input range of {site}: {numbers} per K-slice, {plan.range_rule} of {recording} recording"
-        )
-    for site, bounds in unit.adc_bounds.items():
-        numbers = " ".join(f"{value:.4g}" for value in bounds)
-        each = "norm" if plan.adc_bound_rule.startswith("std") else "weight scale"
-        console.print(f"ADC bound of {site}: {numbers} x {each} per K-slice, {plan.adc_bound_rule}")
-    if flip is None:
-        console.print("no digital fraction changes that")
-    else:
-        console.print(f"digital from --digital-frac {float(flip):g} on, analog below")
-    for finding in findings:
-        console.print(str(finding))
 
 
 def print_scores(scores: Scores) -> None:

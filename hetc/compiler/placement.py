@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +19,14 @@ from hetc.passes.analysis.find_units import find_units, model_parameters
 from hetc.passes.analysis.outside_units import find_outside
 from hetc.passes.analysis.place_units import place_units
 from hetc.passes.analysis.score_experts import score_experts
+from hetc.passes.analysis.score_neurons import score_neurons
 from hetc.passes.analysis.set_ranges import set_ranges
 from hetc.plan.calibration import Calibration
 from hetc.plan.fractions import DigitalFraction, FractionLike
+from hetc.plan.neurons import block_size
 from hetc.plan.plan import Plan, PlannedUnit
 from hetc.plan.scores import Scores, load_scores
-from hetc.plan.units import DENSE
+from hetc.plan.units import DENSE, Unit, ranked_kind
 from hetc.plan.words import RANKINGS, Ranking
 
 __all__ = ["DEFAULT_RANGE_RULE", "Placement", "make_plan"]
@@ -46,7 +48,10 @@ class Placement:
             context of 1024 on `a100+pcm-3d`, serial.
         score: What ranks experts: `maxnn`, `maxnn-down-inputs`, `router-norm`, `random`, or one of `scores`.
         scores: Measured scores, or the path of a file of scores or of a calibration.
-        ranking: Which experts compete: those of a `layer` (the default) or of the `model`, as for a budget.
+        ranking: Which experts compete: those of a `layer` (the default) or of the `model`, as for a budget,
+            for neurons, and for the MLPs of a model without experts.
+        granularity: What is placed: `expert` for whole units, `neuron` for their neurons one by one, or
+            `neuron:N` for blocks of N in order of rank.
         digital: Patterns of unit ids to pin digital, such as `layers.0.*`.
         analog: Patterns of unit ids to pin analog.
         seed: Seed of the programming noise, and of the score `random`.
@@ -63,6 +68,7 @@ class Placement:
     score: str = "maxnn"
     scores: Scores | str | Path | None = None
     ranking: Ranking | None = None
+    granularity: str = "expert"
     digital: tuple[str, ...] = ()
     analog: tuple[str, ...] = ()
     seed: int = 0
@@ -73,6 +79,7 @@ class Placement:
     def __post_init__(self) -> None:
         """Raises `UsageError` for what makes no sense by itself, before any model is opened."""
         _ranking(self)
+        block_size(self.granularity)
         if self.digital_frac is not None:
             DigitalFraction(self.digital_frac)
         check_seed(self.seed)
@@ -95,13 +102,19 @@ def make_plan(loaded: LoadedModel, placement: Placement, profile: Profile) -> Pl
         InvalidInputError: No MoE layer, weights that cannot be scored, or scores or a calibration of another
             model.
     """
-    ranking = _ranking(placement)
+    block = block_size(placement.granularity)
     fraction = DEFAULT_FRACTION if placement.digital_frac is None else DigitalFraction(placement.digital_frac)
     calibration = _calibration(placement)
     measured = _measured(placement)
     units = find_units(loaded.model)
-    scores = score_experts(loaded.model, units, placement.score, seed=placement.seed, measured=measured)
-    planned = place_units(
+    ranking = _ranking(placement) or _default_ranking(units, block)
+    neuron_scores = None
+    if block is None:
+        scores = score_experts(loaded.model, units, placement.score, seed=placement.seed, measured=measured)
+    else:
+        neuron_scores = score_neurons(loaded.model, units, placement.score, seed=placement.seed)
+        scores = {unit: float(numbers.sum()) for unit, numbers in neuron_scores.items()}
+    planned, neuron_ranks = place_units(
         units,
         scores,
         profile,
@@ -110,6 +123,8 @@ def make_plan(loaded: LoadedModel, placement: Placement, profile: Profile) -> Pl
         ranking=ranking,
         digital=placement.digital,
         analog=placement.analog,
+        neuron_scores=neuron_scores,
+        block=block or 1,
     )
     parameters, spent = model_parameters(loaded.model), None
     if placement.budget is not None:
@@ -117,7 +132,9 @@ def make_plan(loaded: LoadedModel, placement: Placement, profile: Profile) -> Pl
         scores |= {unit.id: known[unit.id] for unit in units if unit.kind in DENSE and unit.id in known}
         budget = parse_budget(placement.budget) if isinstance(placement.budget, str) else placement.budget
         basis = placement.basis or CostBasis(load_costs())
-        planned, fraction, spent = fill_budget(planned, scores, placement.score, budget, basis, parameters)
+        planned, fraction, spent, neuron_ranks = fill_budget(
+            planned, scores, placement.score, budget, basis, parameters, neuron_scores, block or 1
+        )
     if calibration is not None:
         planned = _ranged(planned, placement, calibration, loaded, profile)
     return Plan(
@@ -134,13 +151,21 @@ def make_plan(loaded: LoadedModel, placement: Placement, profile: Profile) -> Pl
         adc_bound_rule=placement.adc_bound_rule or "out_bound",
         findings=(*loaded.findings, *find_outside(loaded.model)),
         budget=spent,
+        granularity=placement.granularity,
+        neuron_ranks=neuron_ranks,
     )
 
 
-def _ranking(placement: Placement) -> Ranking:
+def _default_ranking(units: Sequence[Unit], block: int | None) -> Ranking:
+    """By layer for experts, as in arXiv 2603.02633; neurons, and MLPs without experts, over the model."""
+    return "layer" if block is None and ranked_kind(units) == "expert" else "model"
+
+
+def _ranking(placement: Placement) -> Ranking | None:
+    """What the placement says itself."""
     given = None if placement.ranking is None else choose("ranking", placement.ranking, RANKINGS)
     if placement.budget is None:
-        return given or "layer"
+        return given
     if placement.digital_frac is not None:
         raise UsageError("a budget says what is digital, so a digital fraction can't; give one of the two")
     if given == "layer":

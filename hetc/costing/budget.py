@@ -1,29 +1,34 @@
 """Budgets: as much digital as parameters, energy or time allow, where it gains most.
 
-Units stand in one order, score over the added cost of being digital; a budget takes the longest beginning of
-it that it can pay. A larger budget takes a longer beginning, so plans are nested.
+Units, or their neurons, stand in one order, score over the added cost of being digital; a budget takes the
+longest beginning of it that it can pay. A larger budget takes a longer beginning, so plans are nested.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Context
 from fractions import Fraction
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hetc.base.errors import UsageError
 from hetc.base.quantity import parse_quantity, quantity
 from hetc.costing.cost import Cost, CostBasis
+from hetc.costing.parts import Parts, order_parts
 from hetc.plan.fractions import DigitalFraction
+from hetc.plan.neurons import NeuronRanks
 from hetc.plan.plan import PlannedUnit, SpentBudget
-from hetc.plan.words import Rule, Target
+from hetc.plan.units import ranked_kind
+from hetc.plan.words import Rule
 
 __all__ = ["METRICS", "Budget", "fill_budget", "parse_budget"]
 
 METRICS = {"parameters": "", "active-parameters": "", "energy": "J", "latency": "s"}
 """What a budget can bound, and the unit of its value: the last two per token."""
-MOVABLE: tuple[Rule, ...] = ("densely-activated", "score-top-k", "score-rest")
+MOVABLE: tuple[Rule, ...] = ("densely-activated", "score-top-k", "score-rest", "score-neurons")
 """Rules that give way to a budget."""
 
 
@@ -73,8 +78,10 @@ def fill_budget(
     budget: Budget,
     basis: CostBasis,
     model_parameters: int,
-) -> tuple[tuple[PlannedUnit, ...], DigitalFraction, SpentBudget]:
-    """Moves units to the digital side for as long as the budget lasts.
+    neuron_scores: Mapping[str, NDArray[np.float64]] | None = None,
+    block: int = 1,
+) -> tuple[tuple[PlannedUnit, ...], DigitalFraction, SpentBudget, NeuronRanks | None]:
+    """Moves units, or neurons, to the digital side for as long as the budget lasts.
 
     Args:
         units: A plan's units, experts ranked over the model. Those that rules or pins hold stay.
@@ -84,29 +91,30 @@ def fill_budget(
         budget: The bound.
         basis: The system and step of energy and latency.
         model_parameters: All parameters of the model, which shares are of.
+        neuron_scores: By unit id, `[neurons]`; given, units that have them are moved neuron by neuron.
+        block: How many neurons move together.
 
     Returns:
-        The units with targets, reasons and ranks; the digital fraction of the experts; what was spent.
+        The units with targets, reasons and ranks; the digital fraction: the share of the experts, or of the
+        neurons, that is digital; what was spent; the ranks of neurons if those were moved.
 
     Raises:
         UsageError: A budget below what the plan costs before any unit is moved; it names that cost.
     """
     price = _Price(budget.metric, basis)
-    movable = [unit for unit in units if unit.id in scores and unit.rule in MOVABLE]
-    added = {unit.id: price.added(unit) for unit in movable}
+    divided = neuron_scores or {}
 
-    def gain(unit: PlannedUnit) -> float:
-        """What a unit of the metric buys; a unit that is cheaper digital comes before all others."""
-        return scores[unit.id] / added[unit.id] if added[unit.id] > 0 else math.inf
+    def movable(unit: PlannedUnit) -> bool:
+        return unit.rule in MOVABLE and (unit.id in scores or unit.id in divided)
 
-    order = sorted(movable, key=lambda unit: (-gain(unit), -scores[unit.id]))
+    parts = order_parts(units, movable, scores, divided, block, price.added)
 
     def total(count: int) -> float:
-        return price.of(_targeted(units, order, count))
+        return price.of(parts.placed(count))
 
     idle = sum(unit.parameters - price.parameters(unit) for unit in units)
     everything = model_parameters - idle if budget.relative else 1.0
-    free = sum(added[unit.id] <= 0 for unit in order)
+    free = parts.free(price.added)
     start = min(free, 0, key=total)
     if total(start) > budget.bound * everything:
         # Rounded up, so that what is printed can be asked for.
@@ -117,12 +125,16 @@ def fill_budget(
             f"budget {budget.metric}:{budget.requested} is less than the least that the plan can have, "
             f"{budget.metric}:{shown}{' per token' if unit else ''}; give a larger one"
         )
-    kept = _last_within(total, budget.bound * everything, start, len(order))
+    kept = _last_within(total, budget.bound * everything, start, len(parts))
     spent = SpentBudget(budget.metric, budget.requested, total(kept), price.words)
-    placed = _explain(_targeted(units, order, kept), order, kept, score, scores, spent)
-    experts = [unit for unit in placed if unit.kind == "expert"]
-    digital = Fraction(sum(unit.target == "digital" for unit in experts), max(1, len(experts)))
-    return placed, DigitalFraction(digital), spent
+    if neuron_scores is None:
+        placed = _explain(parts, kept, score, scores, spent)
+        experts = [unit for unit in placed if unit.kind == ranked_kind(placed)]
+        digital = Fraction(sum(unit.target == "digital" for unit in experts), max(1, len(experts)))
+        return placed, DigitalFraction(digital), spent, None
+    placed = _explain_neurons(parts, kept, score, neuron_scores, spent)
+    order = NeuronRanks(parts.ranks, {unit: neuron_scores[unit].astype(np.float32) for unit in parts.ranks})
+    return placed, DigitalFraction(Fraction(kept, max(1, len(parts)))), spent, order
 
 
 @dataclass(frozen=True)
@@ -150,7 +162,7 @@ class _Price:
         if not METRICS[self.metric]:
             return self.digital(unit)
         digital, analog = (
-            self._per_token(self.basis.unit_cost(replace(unit, target=target)))
+            self._per_token(self.basis.unit_cost(replace(unit, target=target, digital_neurons=0)))
             for target in ("digital", "analog")
         )
         return digital - analog
@@ -159,20 +171,10 @@ class _Price:
         """A whole plan's cost."""
         if METRICS[self.metric]:
             return self._per_token(self.basis.plan_cost(units))
-        return sum(self.digital(unit) for unit in units if unit.target == "digital")
+        return sum(self.digital(unit) * unit.digital_share for unit in units)
 
     def _per_token(self, cost: Cost) -> float:
         return cost.joules_per_token if self.metric == "energy" else cost.seconds / cost.tokens
-
-
-def _targeted(
-    units: Sequence[PlannedUnit], order: Sequence[PlannedUnit], count: int
-) -> tuple[PlannedUnit, ...]:
-    """The units with the first `count` of the order digital, and the rest of it analog."""
-    targets: dict[str, Target] = {
-        unit.id: "digital" if place < count else "analog" for place, unit in enumerate(order)
-    }
-    return tuple(replace(unit, target=targets.get(unit.id, unit.target)) for unit in units)
 
 
 def _last_within(total: Callable[[int], float], bound: float, start: int, end: int) -> int:
@@ -193,21 +195,17 @@ def _last_within(total: Callable[[int], float], bound: float, start: int, end: i
 
 
 def _explain(
-    units: Sequence[PlannedUnit],
-    order: Sequence[PlannedUnit],
-    kept: int,
-    score: str,
-    scores: Mapping[str, float],
-    spent: SpentBudget,
+    parts: Parts, kept: int, score: str, scores: Mapping[str, float], spent: SpentBudget
 ) -> tuple[PlannedUnit, ...]:
     """Reasons of the units that were placed, and ranks of the experts over the whole order."""
-    place = {unit.id: index for index, unit in enumerate(order)}
+    units = parts.placed(kept)
+    place = {unit: int(ranks[0]) for unit, ranks in parts.ranks.items()}
 
     def position(unit: PlannedUnit) -> tuple[int, int]:
         held = 0 if unit.target == "digital" else 2
         return (1, place[unit.id]) if unit.id in place else (held, unit.rank or 0)
 
-    experts = sorted((unit for unit in units if unit.kind == "expert"), key=position)
+    experts = sorted((unit for unit in units if unit.kind == ranked_kind(units)), key=position)
     ranks = {unit.id: rank for rank, unit in enumerate(experts)}
 
     def explained(unit: PlannedUnit) -> PlannedUnit:
@@ -215,9 +213,37 @@ def _explain(
         if unit.id not in place:
             return unit
         reason = (
-            f"{score} over added {spent.metric} puts it {place[unit.id] + 1} of {len(order)} in the model; "
+            f"{score} over added {spent.metric} puts it {place[unit.id] + 1} of {len(parts)} in the model; "
             f"the first {kept} are digital for {spent.metric} {spent.requested}"
         )
         return replace(unit, rule="budget", reason=reason, score={score: scores[unit.id]})
 
     return tuple(map(explained, units))
+
+
+def _explain_neurons(
+    parts: Parts,
+    kept: int,
+    score: str,
+    neuron_scores: Mapping[str, NDArray[np.float64]],
+    spent: SpentBudget,
+) -> tuple[PlannedUnit, ...]:
+    """Reasons of the units whose neurons were placed, which all stand in one order."""
+
+    def explained(unit: PlannedUnit) -> PlannedUnit:
+        if unit.id not in parts.ranks:
+            return replace(unit, rank=None, group_size=0)
+        reason = (
+            f"{unit.digital_neurons} of its {unit.neurons} neurons are among the first {kept} of "
+            f"{len(parts)} by {score} over added {spent.metric}, digital for {spent.metric} {spent.requested}"
+        )
+        return replace(
+            unit,
+            rule="budget",
+            reason=reason,
+            score={score: float(neuron_scores[unit.id].sum())},
+            rank=int(parts.ranks[unit.id].max()),
+            group_size=len(parts),
+        )
+
+    return tuple(map(explained, parts.placed(kept)))

@@ -16,6 +16,7 @@ from hetc.base.schema import check_record
 from hetc.hardware.profile import Profile
 from hetc.plan.finding import Finding
 from hetc.plan.fractions import DigitalFraction
+from hetc.plan.neurons import NeuronRanks
 from hetc.plan.totals import check_totals
 from hetc.plan.units import Matrix
 from hetc.plan.words import Kind, Ranking, Rule, Target
@@ -23,8 +24,9 @@ from hetc.plan.words import Kind, Ranking, Rule, Target
 __all__ = ["Partition", "Plan", "PlannedUnit", "Shares", "SpentBudget"]
 
 SCHEMA_VERSION = 1
-FRACTION_RULES: tuple[Rule, ...] = ("score-top-k", "score-rest", "budget")
-"""Rules of experts that change sides with the digital fraction."""
+NEURONS = "neurons.safetensors"
+FRACTION_RULES: tuple[Rule, ...] = ("score-top-k", "score-rest", "score-neurons", "budget")
+"""Rules of units that change sides with the digital fraction."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,10 @@ class PlannedUnit:
         rule: Name of the rule that fixed the target.
         reason: One sentence for people.
         score: Scores by name; empty for units that are not ranked.
-        rank: Place in its group's order, 0 = first to be digital; None for units that are not ranked.
-        group_size: Number of experts that are ranked together; 0 for units that are not ranked.
+        rank: Place in its group's order, 0 = first to be digital; None for units that are not ranked. Where
+            neurons are ranked, the largest rank of its neurons: from there on all of it is digital.
+        group_size: Number of experts, or of neurons or their blocks, that are ranked together; 0 for units
+            that are not ranked.
         parameters: Number of weights and biases.
         counted: Whether they enter the shares.
         tiles: Crossbar tiles that it takes when analog.
@@ -55,6 +59,8 @@ class PlannedUnit:
         cache_width: Numbers that a token leaves in the key and value cache of an attention.
         adc_bounds: Full scales of the ADC over the input range, per K-slice and crossbar input, in units of
             the column's weight scale or norm as the plan's `adc_bound_rule` says; empty for `out_bound`.
+        neurons: Into how many neurons it divides; 0 if it is only placed whole.
+        digital_neurons: How many of them are digital; all of them, where it is.
     """
 
     id: str
@@ -78,6 +84,22 @@ class PlannedUnit:
     load: float = 1.0
     cache_width: int = 0
     adc_bounds: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    neurons: int = 0
+    digital_neurons: int = 0
+
+    @property
+    def digital_share(self) -> float:
+        """Share of its weights that is digital, 0..1."""
+        if self.target == "digital":
+            return 1.0
+        return self.digital_neurons / self.neurons if self.neurons else 0.0
+
+    @property
+    def digital_parameters(self) -> int:
+        """How many of its parameters are digital."""
+        if self.target == "digital":
+            return self.parameters
+        return self.parameters * self.digital_neurons // self.neurons if self.neurons else 0
 
     @property
     def follows_fraction(self) -> bool:
@@ -162,6 +184,8 @@ class Plan:
         adc_bound_rule: `out_bound` for the profile's, or how a calibration was turned into ADC bounds.
         findings: The MoE layers that were not canonical in the source; those not raised stay digital.
         budget: What decided instead of a fraction of the experts, if anything did.
+        granularity: What is placed: `expert` for whole units, `neuron`, or `neuron:N` for blocks of N.
+        neuron_ranks: The order of single neurons, where they are placed.
     """
 
     units: tuple[PlannedUnit, ...]
@@ -178,6 +202,8 @@ class Plan:
     adc_bound_rule: str = "out_bound"
     findings: tuple[Finding, ...] = ()
     budget: SpentBudget | None = None
+    granularity: str = "expert"
+    neuron_ranks: NeuronRanks | None = None
 
     def __repr__(self) -> str:
         digital, analog, _ = self.shares.percent()
@@ -193,7 +219,9 @@ class Plan:
         """Parameters that run digital and analog, and those that the paper doesn't count."""
         placed: Counter[str] = Counter()
         for unit in self.units:
-            placed[unit.target if unit.counted else "uncounted"] += unit.parameters
+            if unit.counted:
+                placed["digital"] += unit.digital_parameters
+                placed["analog"] += unit.parameters - unit.digital_parameters
         digital, analog = placed["digital"], placed["analog"]
         return Shares(digital, analog, self.model_parameters - digital - analog)
 
@@ -209,7 +237,11 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """Plain data as in plan.json."""
         digital, analog, uncounted = self.shares.percent()
-        budget, achieved = {"metric": "experts", "requested": str(self.digital_frac)}, {}
+        budget: dict[str, str] = {"metric": "experts", "requested": str(self.digital_frac)}
+        achieved: dict[str, float] = {}
+        neurons = {}
+        if self.neuron_ranks is not None:
+            neurons = {"neurons": {"file": NEURONS, "digest": self.neuron_ranks.digest()}}
         if self.budget is not None:
             budget = {"metric": self.budget.metric, "requested": self.budget.requested}
             budget |= {"basis": self.budget.basis, "digital_frac": str(self.digital_frac)}
@@ -229,23 +261,27 @@ class Plan:
             "seed": self.seed,
             "range_rule": self.range_rule,
             "adc_bound_rule": self.adc_bound_rule,
+            "granularity": self.granularity,
+            **neurons,
             "units": [asdict(unit) for unit in self.units],
             "partitions": [asdict(partition) for partition in self.partitions],
             "findings": [asdict(finding) for finding in self.findings],
         }
 
     def save(self, path: Path) -> None:
-        """Writes plan.json."""
+        """Writes plan.json, and where neurons are placed their ranks beside it, as `neurons.safetensors`."""
+        if self.neuron_ranks is not None:
+            self.neuron_ranks.save(path.with_name(NEURONS))
         path.write_text(json.dumps(self.to_dict(), indent=1) + "\n", "utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Plan:
-        """Reads and checks plan.json.
+        """Reads and checks plan.json, and the ranks of neurons beside it if it has some.
 
         Raises:
-            UsageError: The file cannot be read.
-            InvalidInputError: Not JSON, it breaks the published schema, or its numbers contradict each other
-                (the message names the key).
+            UsageError: A file cannot be read.
+            InvalidInputError: Not JSON, it breaks the published schema, its numbers contradict each other
+                (the message names the key), or the ranks beside it are another plan's.
         """
         data = read_json(path, "plan")
         check_record(data, "plan", f"plan {path}")
@@ -266,7 +302,23 @@ class Plan:
             adc_bound_rule=data["adc_bound_rule"],
             findings=tuple(Finding(**finding) for finding in data.get("findings", [])),
             budget=_spent_budget(data["budget"]),
+            granularity=data.get("granularity", "expert"),
+            neuron_ranks=_neuron_ranks(path, data.get("neurons"), units),
         )
+
+
+def _neuron_ranks(
+    path: Path, entry: dict[str, str] | None, units: tuple[PlannedUnit, ...]
+) -> NeuronRanks | None:
+    if entry is None:
+        return None
+    beside = path.with_name(entry["file"])
+    if not beside.is_file():
+        raise UsageError(f"plan {path} keeps the ranks of its neurons in {beside}, which isn't there")
+    ranks = NeuronRanks.load(beside, ((unit.id, unit.neurons) for unit in units if unit.rank is not None))
+    if ranks.digest() != entry["digest"]:
+        raise InvalidInputError(f"neurons {beside}: another plan's; copy a plan and its neurons together")
+    return ranks
 
 
 def _fraction(budget: dict[str, Any], where: str) -> DigitalFraction:

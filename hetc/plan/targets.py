@@ -8,7 +8,7 @@ from fractions import Fraction
 from hetc.plan.fractions import DigitalFraction, FractionLike
 from hetc.plan.plan import Plan, PlannedUnit
 
-__all__ = ["flip_fraction", "targets_at"]
+__all__ = ["flip_fraction", "rank_fraction", "targets_at"]
 
 
 def targets_at(plan: Plan, digital_frac: FractionLike) -> tuple[PlannedUnit, ...]:
@@ -22,8 +22,11 @@ def targets_at(plan: Plan, digital_frac: FractionLike) -> tuple[PlannedUnit, ...
     def place(unit: PlannedUnit) -> PlannedUnit:
         if unit.rank is None or not unit.follows_fraction:
             return unit
-        digital = unit.rank < fraction.count(unit.group_size)
-        return replace(unit, target="digital" if digital else "analog")
+        count = fraction.count(unit.group_size)
+        neurons = unit.digital_neurons
+        if plan.neuron_ranks is not None:
+            neurons = int((plan.neuron_ranks.ranks[unit.id] < count).sum())
+        return replace(unit, target="digital" if unit.rank < count else "analog", digital_neurons=neurons)
 
     return tuple(map(place, plan.units))
 
@@ -35,4 +38,9 @@ def flip_fraction(unit: PlannedUnit) -> Fraction | None:
     """
     if unit.rank is None or not unit.follows_fraction:
         return None
-    return Fraction(2 * unit.rank + 1, 2 * unit.group_size)
+    return rank_fraction(unit.rank, unit.group_size)
+
+
+def rank_fraction(rank: int, group_size: int) -> Fraction:
+    """The smallest fraction that makes what has this rank in its group digital."""
+    return Fraction(2 * rank + 1, 2 * group_size)

@@ -25,13 +25,19 @@ def check_totals(units: Sequence[PlannedUnit], model_parameters: int, where: str
         InvalidInputError: The numbers contradict each other; the message names the key.
     """
     seen: set[str] = set()
+    parts = len(units) + sum(unit.neurons for unit in units)
     for index, unit in enumerate(units):
         if unit.id in seen:
             raise InvalidInputError(f"{where}: units[{index}].id {unit.id!r} is there twice")
         seen.add(unit.id)
-        if unit.group_size > len(units):
+        if unit.group_size > parts:
             raise InvalidInputError(
                 f"{where}: units[{index}].group_size is {unit.group_size}; the plan has {len(units)} units"
+                + (f" with {parts - len(units)} neurons" if parts > len(units) else "")
+            )
+        if unit.digital_neurons > unit.neurons:
+            raise InvalidInputError(
+                f"{where}: units[{index}].digital_neurons is {unit.digital_neurons}; it has {unit.neurons}"
             )
         if unit.rank is not None and unit.group_size and unit.rank >= unit.group_size:
             raise InvalidInputError(

@@ -11,7 +11,7 @@ from hetc.plan.words import Kind
 if TYPE_CHECKING:
     from hetc.plan.plan import PlannedUnit
 
-__all__ = ["ALWAYS_DIGITAL", "DENSE", "Matrix", "Unit", "vocabulary_of"]
+__all__ = ["ALWAYS_DIGITAL", "DENSE", "Matrix", "Unit", "ranked_kind", "vocabulary_of"]
 
 DENSE: tuple[Kind, ...] = ("attention", "shared_expert", "dense_mlp", "lm_head")
 """Kinds that every token passes through: digital by default, and counted as digital parameters."""
@@ -57,6 +57,8 @@ class Unit:
         load: Share of the tokens that pass through it: top-k over the layer's experts if all are chosen
             equally often, 1 for other kinds.
         cache_width: Numbers that a token leaves in the key and value cache of an attention.
+        neurons: Into how many parts it divides that can be placed by themselves (see `hetc.plan.neurons`); 0
+            if it is only placed whole.
     """
 
     id: str
@@ -69,11 +71,17 @@ class Unit:
     unsupported: str = ""
     load: float = 1.0
     cache_width: int = 0
+    neurons: int = 0
 
     @property
     def counted(self) -> bool:
         """Whether the unit's parameters enter the digital or analog share."""
         return self.kind not in ALWAYS_DIGITAL
+
+
+def ranked_kind(units: Iterable[Unit | PlannedUnit]) -> Kind:
+    """Which kind of unit a digital fraction speaks of: experts, or the MLPs of a model without experts."""
+    return "expert" if any(unit.kind == "expert" for unit in units) else "dense_mlp"
 
 
 def vocabulary_of(units: Iterable[Unit | PlannedUnit]) -> int | None:

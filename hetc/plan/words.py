@@ -15,7 +15,14 @@ Kind = Literal["expert", "attention", "shared_expert", "dense_mlp", "lm_head", "
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 Rule = Literal[
-    "always-digital", "unsupported", "pinned", "densely-activated", "score-top-k", "score-rest", "budget"
+    "always-digital",
+    "unsupported",
+    "pinned",
+    "densely-activated",
+    "score-top-k",
+    "score-rest",
+    "score-neurons",
+    "budget",
 ]
 """What fixed a unit's target."""
 

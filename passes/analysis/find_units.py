@@ -19,9 +19,10 @@ from hetc.base.errors import InvalidInputError
 from hetc.model.weights import FLOATS
 from hetc.operators.activations import ACTIVATIONS
 from hetc.operators.schemas import DOMAIN, EXPERT_OPERATORS
-from hetc.passes.analysis.unit_use import cache_widths, chosen_experts
+from hetc.passes.analysis.unit_use import cache_heads, cache_widths, chosen_experts
 from hetc.passes.analysis.unit_weights import tied_copy, unit_weights
 from hetc.passes.analysis.weight_uses import products_of
+from hetc.plan.neurons import count_neurons
 from hetc.plan.units import Matrix, Unit
 from hetc.plan.weight_roles import unit_id
 from hetc.plan.words import KINDS, Kind
@@ -51,7 +52,7 @@ def find_units(model: ir.Model) -> tuple[Unit, ...]:
 
     streams = iter(range(2**31))
     size = Counter(layer for _, layer, _ in experts)
-    cached = cache_widths(model.graph)
+    cached, heads = cache_widths(model.graph), cache_heads(model.graph)
     held: set[ir.Value] = set()
     units: list[Unit] = []
     for kind, layer, expert in sorted([*((*key, None) for key in weights), *experts], key=_model_order):
@@ -62,11 +63,12 @@ def find_units(model: ir.Model) -> tuple[Unit, ...]:
                 raise InvalidInputError(
                     f"layers.{layer}: each token chooses {chosen} experts, but there are {size[layer]}"
                 )
-            units.append(replace(unit, load=chosen / size[layer]))
+            unit = replace(unit, load=chosen / size[layer])
         else:
             unit = _named_unit(kind, layer, weights[kind, layer], streams, held)
             width = cached.get(layer, 0) if kind == "attention" and layer is not None else 0
-            units.append(replace(unit, cache_width=width))
+            unit = replace(unit, cache_width=width)
+        units.append(replace(unit, neurons=count_neurons(kind, unit.matrices, heads.get(layer or 0, 0))))
     logger.info("found %s units", len(units))
     return tuple(units)
 

@@ -1,4 +1,4 @@
-"""Decides where each unit runs: ranks the experts, resolves the user's pins, and asks the rules.
+"""Decides where each unit runs: ranks experts or their neurons, resolves the user's pins, asks the rules.
 
 Tags only; never changes the graph.
 """
@@ -9,13 +9,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hetc.base.errors import UsageError
 from hetc.hardware.profile import Profile
 from hetc.passes.analysis.placement_rules import Request, decide
+from hetc.passes.analysis.rank_neurons import rank_blocks
 from hetc.plan.fractions import DigitalFraction
+from hetc.plan.neurons import NeuronRanks
 from hetc.plan.plan import PlannedUnit
-from hetc.plan.units import Unit
-from hetc.plan.words import TARGETS, Ranking, Target
+from hetc.plan.units import Unit, ranked_kind
+from hetc.plan.words import TARGETS, Ranking, Rule, Target
 
 __all__ = ["place_units"]
 
@@ -30,7 +35,9 @@ def place_units(
     ranking: Ranking = "layer",
     digital: Iterable[str] = (),
     analog: Iterable[str] = (),
-) -> tuple[PlannedUnit, ...]:
+    neuron_scores: Mapping[str, NDArray[np.float64]] | None = None,
+    block: int = 1,
+) -> tuple[tuple[PlannedUnit, ...], NeuronRanks | None]:
     """Gives every unit a target, the rule that fixed it, and the reason.
 
     Args:
@@ -42,14 +49,47 @@ def place_units(
         ranking: `layer`, or `model` for one order over all layers.
         digital: Patterns (shell style) of unit ids to pin digital.
         analog: Patterns of unit ids to pin analog.
+        neuron_scores: `[neurons]` by unit id; given, neurons are placed instead of whole units.
+        block: How many neurons are placed together.
+
+    Returns:
+        The units, and the ranks of their neurons where those are placed.
 
     Raises:
-        UsageError: A pin that matches nothing, matches both ways, or asks for what can't be analog.
+        UsageError: A pin that matches nothing, matches both ways, or asks for what can't be analog; or a unit
+            that doesn't divide into neurons.
     """
     pins = _resolve_pins(units, {"digital": digital, "analog": analog})
-    ranks = _rank_experts(units, scores, pins, ranking)
-    request = Request(digital_frac, score, ranking, pins, ranks)
-    return tuple(_place(unit, request, scores, profile) for unit in units)
+    kind = ranked_kind(units)
+    ranked = [unit for unit in units if unit.kind == kind]
+    held = {unit.id: _held(unit, pins) for unit in ranked}
+    if neuron_scores is None:
+        ranks = _rank_units(ranked, scores, held, ranking)
+        request = Request(digital_frac, score, ranking, pins, ranks)
+        return tuple(_place(unit, request, scores, profile) for unit in units), None
+    _require_neurons(ranked)
+    groups = {unit.id: unit.layer if ranking == "layer" else None for unit in ranked}
+    order, sizes = rank_blocks(groups, neuron_scores, block, held)
+    counts = {unit.id: int((order[unit.id] < digital_frac.count(sizes[unit.id])).sum()) for unit in ranked}
+    ranks = {unit.id: (int(order[unit.id].max()), sizes[unit.id]) for unit in ranked}
+    request = Request(digital_frac, score, ranking, pins, ranks, counts)
+    neuron_ranks = NeuronRanks(order, {unit.id: neuron_scores[unit.id].astype(np.float32) for unit in ranked})
+    return tuple(_place(unit, request, scores, profile) for unit in units), neuron_ranks
+
+
+def _held(unit: Unit, pins: Mapping[str, Target]) -> int:
+    """-1 for what is held digital, 1 for what is held analog, 0 for what the score decides."""
+    pin: Target | None = "digital" if unit.unsupported else pins.get(unit.id)
+    return 0 if pin is None else -1 if pin == "digital" else 1
+
+
+def _require_neurons(units: Sequence[Unit]) -> None:
+    for unit in units:
+        if not unit.neurons and not unit.unsupported:
+            raise UsageError(
+                f"unit {unit.id} doesn't divide into neurons: its matrices don't fit each other; leave "
+                "--granularity out"
+            )
 
 
 def _place(unit: Unit, request: Request, scores: Mapping[str, float], profile: Profile) -> PlannedUnit:
@@ -74,6 +114,8 @@ def _place(unit: Unit, request: Request, scores: Mapping[str, float], profile: P
         nodes=unit.nodes,
         load=unit.load,
         cache_width=unit.cache_width,
+        neurons=unit.neurons,
+        digital_neurons=_digital_neurons(unit, target, rule, request),
     )
 
 
@@ -95,19 +137,22 @@ def _resolve_pins(units: Sequence[Unit], patterns: Mapping[Target, Iterable[str]
     return pins
 
 
-def _rank_experts(
-    units: Sequence[Unit], scores: Mapping[str, float], pins: Mapping[str, Target], ranking: Ranking
+def _digital_neurons(unit: Unit, target: Target, rule: Rule, request: Request) -> int:
+    if rule == "score-neurons" and request.digital_neurons is not None:
+        return request.digital_neurons[unit.id]
+    return unit.neurons if target == "digital" else 0
+
+
+def _rank_units(
+    units: Sequence[Unit], scores: Mapping[str, float], held: Mapping[str, int], ranking: Ranking
 ) -> dict[str, tuple[int, int]]:
-    """(rank, group size) of every expert: pinned digital first, by score, pinned analog last."""
+    """(rank, group size) of every unit: those held digital first, then by score, those held analog last."""
     groups: dict[int | None, list[Unit]] = defaultdict(list)
     for unit in units:
-        if unit.kind == "expert":
-            groups[unit.layer if ranking == "layer" else None].append(unit)
+        groups[unit.layer if ranking == "layer" else None].append(unit)
 
     def order(unit: Unit) -> tuple[int, float, int, int]:
-        pin: Target | None = "digital" if unit.unsupported else pins.get(unit.id)
-        place = 1 if pin is None else 0 if pin == "digital" else 2
-        return (place, -scores[unit.id], unit.expert or 0, unit.layer or 0)
+        return (held[unit.id], -scores[unit.id], unit.expert or 0, unit.layer or 0)
 
     return {
         unit.id: (rank, len(group))

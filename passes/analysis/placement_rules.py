@@ -21,11 +21,13 @@ class Request:
     """What a placement asks for.
 
     Attributes:
-        digital_frac: Fraction of the experts of each group to keep digital.
-        score: Name of the score that ranks experts.
-        ranking: Which experts compete.
+        digital_frac: Fraction of each group to keep digital.
+        score: Name of the score that ranks.
+        ranking: Which units compete.
         pins: Targets that the user fixed, by unit id.
-        ranks: Rank among its group, 0 = first to be digital, and the group's size, by expert id.
+        ranks: Rank among its group, 0 = first to be digital, and the group's size, by the id of every unit
+            that the fraction speaks of: experts, or the MLPs of a model without experts.
+        digital_neurons: By the same ids, how many neurons are digital; None where whole units are placed.
     """
 
     digital_frac: DigitalFraction
@@ -33,6 +35,7 @@ class Request:
     ranking: Ranking
     pins: Mapping[str, Target]
     ranks: Mapping[str, tuple[int, int]]
+    digital_neurons: Mapping[str, int] | None = None
 
 
 Decision = Union[tuple[Target, str], None]
@@ -57,19 +60,32 @@ def pinned(unit: Unit, request: Request) -> Decision:
 
 def densely_activated(unit: Unit, request: Request) -> Decision:
     """Modules that every token passes through, as in arXiv 2603.02633."""
-    if unit.kind in DENSE:
+    if unit.kind in DENSE and unit.id not in request.ranks:
         return "digital", "every token passes through it, so its noise would reach every token"
     return None
 
 
+def score_neurons(unit: Unit, request: Request) -> Decision:
+    """Of neurons, those that the score ranks first; a unit is digital where all of its neurons are."""
+    if request.digital_neurons is None:
+        return None
+    digital, (_, group_size) = request.digital_neurons[unit.id], request.ranks[unit.id]
+    kept = request.digital_frac.count(group_size)
+    reason = (
+        f"{digital} of its {unit.neurons} neurons are among the first {kept} of {group_size} by "
+        f"{request.score} in {_group(unit, request)}"
+    )
+    return ("digital" if digital == unit.neurons else "analog"), reason
+
+
 def score_top_k(unit: Unit, request: Request) -> Decision:
-    """The experts that the score ranks first in their group, as many as the fraction says."""
+    """The units that the score ranks first in their group, as many as the fraction says."""
     kept, reason = _by_rank(unit, request)
     return ("digital", reason) if kept else None
 
 
 def score_rest(unit: Unit, request: Request) -> Decision:
-    """All other experts."""
+    """All others."""
     _, reason = _by_rank(unit, request)
     return "analog", reason
 
@@ -79,10 +95,11 @@ RULES: tuple[tuple[Rule, Callable[[Unit, Request], Decision]], ...] = (
     ("unsupported", unsupported),
     ("pinned", pinned),
     ("densely-activated", densely_activated),
+    ("score-neurons", score_neurons),
     ("score-top-k", score_top_k),
     ("score-rest", score_rest),
 )
-"""In the order in which they are asked. A budget overrules the last three (`hetc.costing.budget`)."""
+"""In the order in which they are asked. A budget overrules the last four (`hetc.costing.budget`)."""
 
 
 def decide(unit: Unit, request: Request) -> tuple[Target, Rule, str]:
@@ -97,6 +114,10 @@ def decide(unit: Unit, request: Request) -> tuple[Target, Rule, str]:
 def _by_rank(unit: Unit, request: Request) -> tuple[bool, str]:
     rank, group_size = request.ranks[unit.id]
     kept = request.digital_frac.count(group_size)
-    group = f"layer {unit.layer}" if request.ranking == "layer" else "the model"
+    group = _group(unit, request)
     reason = f"{request.score} ranks it {rank + 1} of {group_size} in {group}; the first {kept} are digital"
     return rank < kept, reason
+
+
+def _group(unit: Unit, request: Request) -> str:
+    return f"layer {unit.layer}" if request.ranking == "layer" else "the model"

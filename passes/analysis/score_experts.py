@@ -15,7 +15,7 @@ import onnx_ir as ir
 from hetc.base.errors import InvalidInputError, UsageError
 from hetc.base.plugins import load_plugins
 from hetc.model.weights import largest_norms, neuron_norms
-from hetc.plan.units import Matrix, Unit
+from hetc.plan.units import Matrix, Unit, ranked_kind
 
 __all__ = ["SCORES", "Score", "known_scores", "score_experts"]
 
@@ -109,7 +109,7 @@ def score_experts(
         InvalidInputError: A weight with NaN or infinity, a router that wasn't found, or measured scores of
             another model.
     """
-    experts = [unit for unit in units if unit.kind == "expert"]
+    experts = [unit for unit in units if unit.kind == ranked_kind(units)]
     measured = measured or {}
     if name in measured:
         return _measured(experts, name, measured[name])

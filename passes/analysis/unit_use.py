@@ -8,7 +8,14 @@ import onnx_ir as ir
 
 from hetc.operators.schemas import DOMAIN, EXPERT_OPERATORS
 
-__all__ = ["cache_widths", "canonical_ends", "chosen_experts", "leads_to_concat", "require_canonical"]
+__all__ = [
+    "cache_heads",
+    "cache_widths",
+    "canonical_ends",
+    "chosen_experts",
+    "leads_to_concat",
+    "require_canonical",
+]
 
 CACHE_INPUT = re.compile(r"past_key_values\.(\d+)\.(key|value)$")
 
@@ -57,6 +64,17 @@ def cache_widths(graph: ir.Graph) -> dict[int, int]:
                 layer = int(match[1])
                 widths[layer] = widths.get(layer, 0) + heads * width
     return widths
+
+
+def cache_heads(graph: ir.Graph) -> dict[int, int]:
+    """Key/value heads of each layer, as its cache has them."""
+    heads: dict[int, int] = {}
+    for value in graph.inputs:
+        match = CACHE_INPUT.match(value.name or "")
+        if match and match[2] == "key" and value.shape is not None and len(value.shape) == 4:
+            count = value.shape[1]
+            heads[int(match[1])] = count if isinstance(count, int) else 0
+    return heads
 
 
 def leads_to_concat(expert: ir.Node) -> bool:

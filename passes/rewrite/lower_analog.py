@@ -26,6 +26,7 @@ from hetc.passes.analysis.weight_uses import Product, products_of
 from hetc.passes.rewrite.add_adc_bounds import AddAdcBounds
 from hetc.passes.rewrite.add_analog_bodies import AddAnalogBodies
 from hetc.passes.run_passes import run_passes
+from hetc.plan.neurons import NEVER, axis_of, rank_of_lines
 from hetc.plan.plan import Plan, PlannedUnit
 
 __all__ = ["LowerAnalog"]
@@ -111,6 +112,9 @@ class LowerAnalog(ir.passes.InPlacePass):
             for site in ("in", "mid"):
                 name = f"{site}_range"
                 set_input(node, name, _range_input(graph, f"{unit.id}.{name}", unit, site))
+        if self.plan.neuron_ranks is not None:
+            width = next(matrix.outputs for matrix in unit.matrices if matrix.projection == "up_proj")
+            set_input(node, "neuron_rank", self._ranks(unit, width, graph))
 
     def _lower_matrices(self, unit: PlannedUnit, graph: ir.Graph) -> None:
         for matrix in unit.matrices:
@@ -121,13 +125,30 @@ class LowerAnalog(ir.passes.InPlacePass):
                 inputs: list[ir.Value] = []
                 if unit.input_ranges:
                     inputs = [_range_input(graph, f"{matrix.weight}.input_range", unit, matrix.weight)]
-                _lower_product(product, inputs, attributes, graph)
+                analog = _lower_product(product, inputs, attributes, graph)
+                if self.plan.neuron_ranks is not None:
+                    divided = axis_of(unit.kind, unit.matrices, matrix)
+                    for side, lines in (("input", matrix.inputs), ("output", matrix.outputs)):
+                        owner = unit if divided == f"{side}s" else None
+                        set_input(analog, f"{side}_rank", self._ranks(owner, lines, graph))
+
+    def _ranks(self, unit: PlannedUnit | None, lines: int, graph: ir.Graph) -> ir.Value:
+        """The constant `[lines]` of ranks along a side of a matrix; `NEVER` where no neurons are moved."""
+        ranks = self.plan.neuron_ranks.ranks if self.plan.neuron_ranks else {}
+        moved = unit is not None and unit.id in ranks and not unit.pinned
+        name = f"{unit.id}.neuron_rank.{lines}" if unit and moved else f"hetc.never_digital.{lines}"
+        if name not in graph.initializers:
+            numbers = np.full(lines, NEVER, np.int32)
+            if unit and moved:
+                numbers = rank_of_lines(ranks[unit.id], lines)
+            graph.register_initializer(ir.val(name, const_value=ir.tensor(numbers, name=name)))
+        return graph.initializers[name]
 
     def _attributes(self, unit: PlannedUnit) -> dict[str, _Attribute]:
         """The attributes that all analog operators share, as docs/operators.md lists them."""
         profile = self.plan.profile
         # A pinned unit stays where it was put, whatever fraction a session asks for.
-        switched = unit.kind == "expert" and not unit.pinned
+        switched = unit.rank is not None and not unit.pinned
         group_size = unit.group_size if switched else 0
         return {
             "unit": unit.id,
@@ -207,7 +228,8 @@ def _set_attributes(node: ir.Node, attributes: dict[str, _Attribute]) -> None:
 
 def _lower_product(
     product: Product, inputs: list[ir.Value], attributes: dict[str, _Attribute], graph: ir.Graph
-) -> None:
+) -> ir.Node:
+    """Puts an `AnalogMatMul` in the place of a product; returns it."""
     node, (output,) = product.node, product.node.outputs
     bias = node.inputs[2] if node.op_type == "Gemm" and len(node.inputs) > 2 else None
     analog = ir.node("AnalogMatMul", [node.inputs[0], product.weight, *inputs], domain=DOMAIN, name=node.name)
@@ -218,3 +240,4 @@ def _lower_product(
         analog.outputs[0].name = f"{output.name}_product"
         new.append(ir.node("Add", [analog.outputs[0], bias], name=f"{node.name}_bias"))
     ir.convenience.replace_nodes_and_values(graph, node, [node], new, [output], [new[-1].outputs[0]])
+    return analog

@@ -58,11 +58,11 @@ def olmoe(budget: str, **pins: Any) -> tuple[tuple[PlannedUnit, ...], str, float
     units = [unit for unit in olmoe_units() if unit.layer in (0, 1, None)]
     scores = {unit.id: float(1 + (unit.expert or 0) % 7) for unit in units if unit.counted}
     experts = {unit.id: scores[unit.id] for unit in units if unit.kind == "expert"}
-    analog = place_units(
+    analog, _ = place_units(
         units, experts, Profile(), digital_frac=DigitalFraction(0), score="loss", ranking="model", **pins
     )
     parameters = NORMS + sum(unit.parameters for unit in units)
-    placed, fraction, spent = fill_budget(analog, scores, "loss", parse_budget(budget), BASIS, parameters)
+    placed, fraction, spent, _ = fill_budget(analog, scores, "loss", parse_budget(budget), BASIS, parameters)
     return placed, fraction, spent.achieved
 
 

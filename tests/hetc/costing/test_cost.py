@@ -36,7 +36,7 @@ A100 = load_costs("a100+pcm-3d")
 def olmoe(fraction: str) -> tuple[PlannedUnit, ...]:
     units = olmoe_units()
     scores = {unit.id: float(unit.expert or 0) for unit in units if unit.kind == "expert"}
-    return place_units(units, scores, Profile(), digital_frac=DigitalFraction(fraction), score="index")
+    return place_units(units, scores, Profile(), digital_frac=DigitalFraction(fraction), score="index")[0]
 
 
 def unit(kind: str = "expert", target: str = "digital", load: float = 0.25, cache: int = 0) -> PlannedUnit:

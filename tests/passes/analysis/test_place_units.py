@@ -31,7 +31,7 @@ SCORES = {expert.id: float(10 * (expert.layer or 0) + (expert.expert or 0)) for 
 
 def place(units: list[Unit], fraction: str = "0.25", **options: Any) -> dict[str, PlannedUnit]:
     kept = DigitalFraction(fraction)
-    placed = place_units(units, SCORES, Profile(), digital_frac=kept, score="maxnn", **options)
+    placed, _ = place_units(units, SCORES, Profile(), digital_frac=kept, score="maxnn", **options)
     return {one.id: one for one in placed}
 
 
@@ -53,7 +53,7 @@ def test_best_of_the_model_are_digital() -> None:
 
 
 def test_ties_go_to_the_lower_index() -> None:
-    placed = place_units(
+    placed, _ = place_units(
         EXPERTS, dict.fromkeys(SCORES, 1.0), Profile(), digital_frac=DigitalFraction("0.25"), score="maxnn"
     )
     assert [one.id for one in placed if one.target == "digital"] == [
@@ -64,9 +64,24 @@ def test_ties_go_to_the_lower_index() -> None:
 
 @pytest.mark.parametrize("kind", ["attention", "shared_expert", "dense_mlp", "lm_head"])
 def test_dense_units_are_digital_unless_pinned(kind: str) -> None:
-    assert place([unit(kind)])[f"layers.0.{kind}"].rule == "densely-activated"
-    pinned = place([unit(kind)], analog=[f"layers.*.{kind}"])[f"layers.0.{kind}"]
+    assert place([*EXPERTS, unit(kind)])[f"layers.0.{kind}"].rule == "densely-activated"
+    pinned = place([*EXPERTS, unit(kind)], analog=[f"layers.*.{kind}"])[f"layers.0.{kind}"]
     assert (pinned.target, pinned.rule, pinned.pinned) == ("analog", "pinned", True)
+
+
+def test_without_experts_the_fraction_speaks_of_mlps() -> None:
+    mlps = [unit("dense_mlp", layer) for layer in range(4)]
+    scores = {mlp.id: float(mlp.layer or 0) for mlp in mlps}
+    placed, _ = place_units(
+        [*mlps, unit("attention")],
+        scores,
+        Profile(),
+        digital_frac=DigitalFraction("0.25"),
+        score="maxnn",
+        ranking="model",
+    )
+    assert [one.id for one in placed if one.rule == "score-top-k"] == ["layers.3.dense_mlp"]
+    assert [one.rule for one in placed].count("score-rest") == 3
 
 
 @pytest.mark.parametrize("kind", ["router", "embedding"])
