@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
-from hetc.plan.fractions import DigitalFraction, FractionLike
-from hetc.plan.plan import Plan, PlannedUnit
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["flip_fraction", "rank_fraction", "targets_at"]
+from hetc.plan.fractions import DigitalFraction, FractionLike
+from hetc.plan.neurons import axis_of, rank_of_lines
+from hetc.plan.plan import Plan, PlannedUnit
+from hetc.plan.units import Matrix
+
+__all__ = ["at_fraction", "digital_lines", "flip_fraction", "rank_fraction", "targets_at"]
 
 
 def targets_at(plan: Plan, digital_frac: FractionLike) -> tuple[PlannedUnit, ...]:
@@ -29,6 +34,26 @@ def targets_at(plan: Plan, digital_frac: FractionLike) -> tuple[PlannedUnit, ...
         return replace(unit, target="digital" if unit.rank < count else "analog", digital_neurons=neurons)
 
     return tuple(map(place, plan.units))
+
+
+def at_fraction(plan: Plan, digital_frac: FractionLike | None) -> Plan:
+    """The plan with another digital fraction, and the targets that it gives; as it is for None."""
+    if digital_frac is None:
+        return plan
+    return replace(plan, units=targets_at(plan, digital_frac), digital_frac=DigitalFraction(digital_frac))
+
+
+def digital_lines(plan: Plan, unit: PlannedUnit, matrix: Matrix) -> dict[str, NDArray[np.bool_]]:
+    """Which inputs or outputs of an analog unit's matrix are digital, where the plan places its neurons.
+
+    Returns:
+        Nothing, or a mask under the name `digital_inputs` or `digital_outputs`.
+    """
+    if plan.neuron_ranks is None or not unit.follows_fraction or unit.id not in plan.neuron_ranks.ranks:
+        return {}
+    axis = axis_of(unit.kind, unit.matrices, matrix)
+    ranks = rank_of_lines(plan.neuron_ranks.ranks[unit.id], getattr(matrix, axis))
+    return {f"digital_{axis}": ranks < plan.digital_frac.count(unit.group_size)}
 
 
 def flip_fraction(unit: PlannedUnit) -> Fraction | None:

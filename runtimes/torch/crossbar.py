@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
-from hetc.runtimes.reference.layout import split
+from hetc.runtimes.reference.layout import Layout, Mask, lay_out
 from hetc.runtimes.reference.programming import TINY, program_slices, weight_scale
 from hetc.runtimes.reference.settings import Crossbar
 
@@ -31,12 +32,15 @@ class Placed:
         adc_bound: `[S]`, what the ADC takes in units of input range x `reference`; None for the profile's
             out_bound.
         bound_by_norm: Whether that unit is a column's Euclidean norm, not its weight scale.
+        digital_inputs, digital_outputs: `[K]` and `[N]`, what is computed digitally; None for nothing.
     """
 
     weight: torch.Tensor
     stream: int
     adc_bound: Sequence[float] | None = None
     bound_by_norm: bool = False
+    digital_inputs: Mask | None = None
+    digital_outputs: Mask | None = None
 
 
 @dataclass(frozen=True)
@@ -49,9 +53,11 @@ class Crossbars:
         gain: `[S, 1, N]` float32, from sums of DAC codes x conductances to the ADC's steps.
         step: `[S, 1, N]` float32, what a step of the ADC is worth in units of the input range; a column
             that holds nothing has 0.
-        rows: `[S, R]` int64, which input each row takes; K for none.
+        rows: `[S, R]` int64, which input each row takes; K for none. Digital inputs are taken by none.
         input_range: `[S, 1, 1]` float32, range of the DAC; None for the largest of each vector's slice.
         settings: Converters.
+        digital: `[K, N]` clean weights of what is digital, 0 elsewhere; None if nothing is. A digital output
+            has a gain and step of 0.
     """
 
     conductances: torch.Tensor
@@ -60,6 +66,7 @@ class Crossbars:
     rows: torch.Tensor
     input_range: torch.Tensor | None
     settings: Crossbar
+    digital: torch.Tensor | None = None
 
 
 def place(
@@ -68,7 +75,7 @@ def place(
     """Programs matrices with the same inputs onto crossbars.
 
     Args:
-        matrices: Their outputs follow each other in the result.
+        matrices: Their outputs follow each other in the result; they have the same digital inputs.
         settings: Mode `noisy` or `converters`, noise, tile and converters.
         input_range: `[S]`, range of the DAC; None for the largest of each vector's slice.
 
@@ -77,12 +84,15 @@ def place(
     """
     device = matrices[0].weight.device
     inputs = matrices[0].weight.shape[1]
-    slices = split(inputs, settings.tile_rows)
-    longest = slices[0].stop
-    rows = torch.full((len(slices), longest), inputs, device=device)
-    for index, part in enumerate(slices):
-        rows[index, : part.stop - part.start] = torch.arange(part.start, part.stop, device=device)
-    placed = [_place_one(matrix, settings, slices) for matrix in matrices]
+    layouts = [_layout(matrix, settings) for matrix in matrices]
+    longest = max(map(len, layouts[0].rows))
+    rows = torch.full((len(layouts[0].rows), longest), inputs, device=device)
+    for index, taken in enumerate(layouts[0].rows):
+        rows[index, : len(taken)] = torch.from_numpy(taken)
+    placed = [
+        _place_one(matrix, settings, layout, longest)
+        for matrix, layout in zip(matrices, layouts, strict=True)
+    ]
     conductances, gain, step = (torch.cat(parts, -1) for parts in zip(*placed, strict=True))
     if device.type == "cuda" and settings.store == "bfloat16" and settings.programs and _exact(settings):
         conductances = conductances.bfloat16()
@@ -93,7 +103,31 @@ def place(
         rows,
         None if input_range is None else gain.new_tensor(input_range)[:, None, None],
         settings,
+        _digital_weights(matrices),
     )
+
+
+def _layout(matrix: Placed, settings: Crossbar) -> Layout:
+    outputs, inputs = matrix.weight.shape
+    tile = settings.tile_rows, settings.tile_columns
+    return lay_out(inputs, outputs, *tile, matrix.digital_inputs, matrix.digital_outputs)
+
+
+def _digital_weights(matrices: Sequence[Placed]) -> torch.Tensor | None:
+    """`[K, N]`: the weights of digital inputs and outputs, 0 elsewhere."""
+    if all(matrix.digital_inputs is None and matrix.digital_outputs is None for matrix in matrices):
+        return None
+    parts = []
+    for matrix in matrices:
+        outputs, inputs = matrix.weight.shape
+        digital = np.zeros((inputs, outputs), bool)
+        if matrix.digital_inputs is not None:
+            digital |= matrix.digital_inputs[:, None]
+        if matrix.digital_outputs is not None:
+            digital |= matrix.digital_outputs
+        clean = matrix.weight.detach().float().T
+        parts.append(torch.where(torch.from_numpy(digital).to(clean.device), clean, 0))
+    return torch.cat(parts, -1)
 
 
 def _exact(settings: Crossbar) -> bool:
@@ -101,31 +135,33 @@ def _exact(settings: Crossbar) -> bool:
 
 
 def _place_one(
-    matrix: Placed, settings: Crossbar, slices: Sequence[slice]
+    matrix: Placed, settings: Crossbar, layout: Layout, longest: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Conductances, gain and step of one matrix."""
+    """Conductances, gain and step of one matrix; 0 for outputs that are digital."""
     clean = matrix.weight.detach().float().T
-    conductances = clean.new_zeros(len(slices), slices[0].stop, clean.shape[1])
-    gains, steps = [], []
+    slices, columns = len(layout.rows), torch.from_numpy(layout.columns).to(clean.device)
+    conductances = clean.new_zeros(slices, longest, clean.shape[1])
+    gain, step = clean.new_zeros(slices, 1, clean.shape[1]), clean.new_zeros(slices, 1, clean.shape[1])
     levels, limit = _levels(settings.dac_bits), _levels(settings.adc_bits)
-    for index, (part, programmed) in enumerate(
-        zip(slices, program_slices(clean, settings, matrix.stream), strict=True)
-    ):
-        conductances[index, : part.stop - part.start] = programmed.conductances
+    programmed_slices = program_slices(clean, settings, matrix.stream, layout=layout)
+    for index, (rows, programmed) in enumerate(zip(layout.rows, programmed_slices, strict=True)):
+        conductances[index, : len(rows), columns] = programmed.conductances
+        part = clean[torch.from_numpy(rows).to(clean.device)][:, columns]
         if matrix.adc_bound is None:
-            bound = settings.out_bound * weight_scale(clean[part], settings)
+            bound = settings.out_bound * weight_scale(part, settings, layout.tiles)
         else:
-            unit = clean[part].norm(dim=0) if matrix.bound_by_norm else weight_scale(clean[part], settings)
+            unit = part.norm(dim=0) if matrix.bound_by_norm else weight_scale(part, settings, layout.tiles)
             bound = matrix.adc_bound[index] * unit
         live = bound >= TINY
         if settings.adc_bits:
-            gain = torch.where(live, limit / (levels * torch.where(live, bound, 1)), 0) * programmed.scale
-            step = torch.where(live, bound / limit, 0)
+            to_code = torch.where(live, limit / (levels * torch.where(live, bound, 1)), 0)
+            gain[index, 0, columns] = to_code * programmed.scale
+            worth = torch.where(live, bound / limit, 0)
         else:
-            gain, step = programmed.scale, torch.full_like(bound, 1 / levels)
-        gains.append(gain)
-        steps.append(step * programmed.compensation)
-    return conductances, torch.stack(gains)[:, None], torch.stack(steps)[:, None]
+            gain[index, 0, columns] = programmed.scale
+            worth = torch.full_like(bound, 1 / levels)
+        step[index, 0, columns] = worth * programmed.compensation
+    return conductances, gain, step
 
 
 def analog_matmul(x: torch.Tensor, crossbars: Crossbars) -> torch.Tensor:
@@ -152,6 +188,8 @@ def analog_matmul(x: torch.Tensor, crossbars: Crossbars) -> torch.Tensor:
             value, reach = _widen(value, slices, reach, crossbars)
         value = value.round_().clamp_(-limit, limit)
     y = (value * (torch.where(reach < TINY, 0, reach) * crossbars.step)).sum(0)
+    if crossbars.digital is not None:
+        y = y + flat @ crossbars.digital
     finite = flat.isfinite().all(1, keepdim=True)
     return torch.where(finite, y, torch.nan).reshape(*x.shape[:-1], y.shape[-1])
 

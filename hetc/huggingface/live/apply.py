@@ -25,7 +25,7 @@ from hetc.operators.words import MODES, Mode, Store
 from hetc.plan.calibration import parse_bound_rule
 from hetc.plan.fractions import FractionLike
 from hetc.plan.plan import Plan, PlannedUnit
-from hetc.plan.targets import targets_at
+from hetc.plan.targets import at_fraction, digital_lines
 from hetc.plan.units import Matrix
 from hetc.plan.weight_roles import layer_name, unit_of_weight
 from hetc.runtimes.reference.settings import Crossbar, crossbar_of
@@ -74,9 +74,7 @@ def apply_plan(
     profile = replace(plan.profile, **given)
     if mode == "noisy":
         _refuse_product_noise(profile)
-    plan = replace(
-        plan, profile=profile, units=plan.units if digital_frac is None else targets_at(plan, digital_frac)
-    )
+    plan = at_fraction(replace(plan, profile=profile), digital_frac)
     settings = crossbar_of(
         profile,
         mode,
@@ -136,7 +134,7 @@ class _Site:
         bounds = self.unit.adc_bounds.get(self.name)
         by_norm = bounds is not None and parse_bound_rule(self.plan.adc_bound_rule)[0] == "std"
         placed = [
-            Placed(weight, matrix.stream, bounds, by_norm)
+            Placed(weight, matrix.stream, bounds, by_norm, **digital_lines(self.plan, self.unit, matrix))
             for weight, matrix in zip(self.weights, self.matrices, strict=True)
         ]
         return place(placed, self.settings, self.unit.input_ranges.get(self.name))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from equality import assert_adc_equal, assert_programmed_equal
+from equality import assert_adc_equal, assert_mostly_equal, assert_programmed_equal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +17,7 @@ from hetc.base.errors import InvalidInputError  # noqa: E402
 from hetc.hardware.noise_models import NOISE_MODELS  # noqa: E402
 from hetc.hardware.profile import Profile  # noqa: E402
 from hetc.runtimes.reference import Crossbar, convert, program, split, standard_normals  # noqa: E402
+from hetc.runtimes.reference import analog_matmul as reference_matmul  # noqa: E402
 from hetc.runtimes.reference.programming import weight_scale  # noqa: E402
 from hetc.runtimes.reference.settings import crossbar_of  # noqa: E402
 from hetc.runtimes.torch.crossbar import Placed, analog_matmul, place  # noqa: E402
@@ -142,3 +143,24 @@ def test_a_cuda_device_computes_the_same() -> None:
     assert placed.conductances.dtype == torch.bfloat16
     actual = analog_matmul(torch.from_numpy(x).cuda(), placed).cpu().numpy()
     assert_adc_equal(actual, convert(x, w, crossbar, 3, transpose_weight=True))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    chosen=st.lists(st.booleans(), min_size=40, max_size=40),
+    side=st.sampled_from(["digital_inputs", "digital_outputs"]),
+    mode=st.sampled_from(["converters", "noisy"]),
+    scale_mode=st.sampled_from(["column", "tile"]),
+)
+def test_digital_inputs_and_outputs(chosen: list[bool], side: str, mode: str, scale_mode: str) -> None:
+    w, x = random(12, 40), random(4, 40, seed=1)
+    digital = {side: np.array(chosen[: 40 if side == "digital_inputs" else 12])}
+    profile = Profile(tile_rows=15, tile_columns=7, scale_mode=scale_mode, adc_bits=0, dac_bits=8)
+    crossbar = crossbar_of(profile, mode, store="float32", seed=5)
+    actual = analog_matmul(torch.from_numpy(x), place([Placed(torch.from_numpy(w), 3, **digital)], crossbar))
+    expected = reference_matmul(x, w, crossbar, 3, transpose_weight=True, **digital)
+    np.testing.assert_allclose(actual.numpy(), expected, rtol=1e-4, atol=1e-4)
+    converted = replace(crossbar, adc_bits=8)
+    actual = analog_matmul(torch.from_numpy(x), place([Placed(torch.from_numpy(w), 3, **digital)], converted))
+    expected = reference_matmul(x, w, converted, 3, transpose_weight=True, **digital)
+    assert_mostly_equal(actual.numpy(), expected, share=0.1)
