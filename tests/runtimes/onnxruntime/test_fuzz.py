@@ -35,10 +35,12 @@ TEXTS = (
     "\u03c3" * 300,
 )
 MATRICES = {"w", "gate", "up", "down"}
+GROUP_SIZE = 8
+GROUP = {"group_size": GROUP_SIZE, "rank": GROUP_SIZE - 1, "digital_count": 1}
 STREAMS = {"gate_stream": 4, "up_stream": 5, "down_stream": 6}
 ATTRIBUTES: dict[str, dict[str, Any]] = {
-    "AnalogMatMul": {**ANALOG_ATTRIBUTES, **NOISY, "stream": 3},
-    "AnalogExpert": {**ANALOG_ATTRIBUTES, **NOISY, **STREAMS, "activation": "silu"},
+    "AnalogMatMul": {**ANALOG_ATTRIBUTES, **NOISY, **GROUP, "stream": 3},
+    "AnalogExpert": {**ANALOG_ATTRIBUTES, **NOISY, **GROUP, **STREAMS, "activation": "silu"},
     "Expert16": {"activation": "gelu", "transpose_weight": 1},
     "RequireLibrary": {},
 }
@@ -47,7 +49,7 @@ ENTRIES = {
     "hetc.seed": ("0", "9223372036854775807"),
     "hetc.noise_scale": ("0", "1e-30", "1e30", "3.4e38"),
     "hetc.store": ("bfloat16", "float32", "int8"),
-    "hetc.digital_frac": ("0", "0.5", "1.000"),
+    "hetc.digital_frac": ("0.1", "0.5", "1.000"),
 }
 BAD_ENTRIES = ("", "-1", "nan", "1e999", "9223372036854775808", "0." + "9" * 40, "\u03c3" * 300)
 WRONGS = ("attribute", "missing attribute", "x shape", "x type", "constant", "missing constant", "entry")
@@ -57,6 +59,7 @@ floats = st.sampled_from(SPECIAL) | st.floats(width=32)
 attribute_values = (
     integers | floats | st.sampled_from(TEXTS) | st.lists(floats, max_size=40) | st.just([1, 2])
 )
+ranks = st.integers(0, GROUP_SIZE - 1)
 shapes = st.lists(st.integers(0, 9), max_size=4)
 
 
@@ -77,6 +80,8 @@ def usual_shape(name: str, hidden: int, inner: int, transposed: bool) -> list[in
         return shape if transposed else shape[::-1]
     if name.endswith("bias"):
         return [hidden if name == "down_bias" else inner]
+    if name.endswith("rank"):
+        return [hidden if name == "input_rank" else inner]
     return [1] if name.endswith("range") else [1, 1]
 
 
@@ -111,6 +116,9 @@ def cases(draw: st.DrawFn, operator: str) -> tuple[onnx.ModelProto, np.ndarray, 
         constants[name] = array(draw, usual_shape(name, hidden, inner, transposed), dtype)
         if kind == "F?":
             constants[name] = np.abs(constants[name])
+        if kind == "I?":
+            shape = usual_shape(name, hidden, inner, transposed)
+            constants[name] = np.array(draw(st.lists(ranks, min_size=shape[0], max_size=shape[0])), np.int32)
     if constants:
         victim = draw(st.sampled_from(sorted(constants)))
         if "constant" in wrong:

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from equality import assert_adc_equal
+from digital_neurons import assert_neurons_equal, rank_neurons
 from kernel_runs import NOISY, crossbar, device, run_matmul
 
 from hetc.hardware.noise_models import NOISE_MODELS
-from hetc.runtimes.reference import convert
 
 DEVICES = [name for name in NOISE_MODELS if name != "none"]
 FLOAT32 = {"hetc.store": "float32"}
@@ -68,9 +67,14 @@ def check_case(seed: int) -> None:
         for name, (scale, shape) in shapes.items()
         if random.random() < 0.3
     }
-    y = run_matmul(x, w, attributes, FLOAT32, **given)
+    shares = random.choice([0, 0, 0.1, 0.6, 1], 2)
+    inputs_digital, outputs_digital = random.random(inputs) < shares[0], random.random(outputs) < shares[1]
+    if inputs_digital.all() and outputs_digital.all():
+        inputs_digital[0] = False
+    ranks, group = rank_neurons(input_rank=inputs_digital, output_rank=outputs_digital)
+    y = run_matmul(x, w, {**attributes, **group}, FLOAT32, **ranks, **given)
     reference = crossbar(attributes, "float32")
-    assert_adc_equal(y, convert(x, w, reference, 3, transpose_weight=True, **given))
+    assert_neurons_equal(y, x, w, reference, inputs_digital, outputs_digital, **given)
 
 
 @pytest.mark.parametrize("seed", range(150))

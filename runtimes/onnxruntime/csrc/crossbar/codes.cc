@@ -10,15 +10,16 @@ namespace hetc {
 
 void convert_slice(const Settings& settings, size_t row, size_t index, float range, Codes* codes) {
   const auto [begin, end] = codes->slices[index];
+  if (begin == end) return;  // the range stays 0
   const float* x = codes->x + row * codes->inputs + begin;
   float* values = codes->values.data() + row * codes->inputs + begin;
   const VectorCode& code = vector_code();
   const float used = code.quantise(x, end - begin, range, settings.levels(), settings.dac_bits != 0, values);
   if (settings.rounds_randomly) {
     const uint64_t key = static_cast<uint64_t>(codes->stream) << 32 | settings.device.read_seed;
-    const uint64_t hash = code.hash_values(values, end - begin, begin);
+    const uint64_t hash = code.hash_values(values, end - begin, codes->numbers, begin);
     code.quantise(x, end - begin, range, settings.levels(), false, values);
-    code.round_randomly(key, hash, begin, end - begin, values);
+    code.round_randomly(key, hash, codes->numbers, begin, end - begin, values);
   }
   codes->ranges[row * codes->slices.size() + index] = std::isnan(used) ? 0.0f : used;
   if (std::isnan(used)) codes->spoiled[row] = 1;
@@ -30,7 +31,8 @@ Codes convert(const KernelContext& context, const Settings& settings, const Dac&
   codes.x = x;
   codes.rows = rows;
   codes.inputs = dac.inputs;
-  codes.slices = split(dac.inputs, settings.tile_rows);
+  codes.slices = dac.slices;
+  codes.numbers = dac.numbers;
   codes.stream = dac.stream;
   codes.small = settings.dac_bits >= 2 && settings.dac_bits <= 8;
   codes.values.resize(rows * dac.inputs);

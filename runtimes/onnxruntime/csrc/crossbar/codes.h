@@ -34,6 +34,8 @@ struct UninitialisedFloats : std::allocator<float> {
 // The DAC in front of the matrices that read the same vectors.
 struct Dac {
   size_t inputs;
+  std::vector<Slice> slices;
+  const uint32_t* numbers;         // of the inputs, if they are a part (see Weight)
   std::vector<float> input_range;  // per slice; empty: the largest of each vector's slice
   uint32_t stream;                 // of the matrix that the DAC belongs to
 };
@@ -44,6 +46,7 @@ struct Codes {
   size_t rows;
   size_t inputs;
   std::vector<Slice> slices;
+  const uint32_t* numbers;                         // of the inputs, if they are a part
   uint32_t stream;                                 // the DAC's
   bool small;                                      // the values are integers in -127..127
   std::vector<float, UninitialisedFloats> values;  // [rows, inputs]

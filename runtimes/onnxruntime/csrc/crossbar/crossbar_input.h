@@ -36,6 +36,10 @@ class CrossbarInput {
   CrossbarInput(const KernelInfo& info, const Settings& settings, const CrossbarMatrix& first,
                 const Site& site);
 
+  // Counts vectors of all inputs, those of digital neurons included, where the session asks for it.
+  bool records() const { return recorder_.has_value(); }
+  void record(const float* x, size_t rows);
+
   // Multiplies x [rows, inputs] with each matrix: exactly in mode exact, else out of the same DAC codes.
   void multiply(const KernelContext& context, const float* x, size_t rows,
                 std::initializer_list<Product> products);

@@ -29,11 +29,11 @@ CrossbarMatrix::CrossbarMatrix(const KernelInfo& info, const Settings& settings,
       weight_(weight),
       name_(info.input_name(inputs.weight)),
       stream_(read_stream(info, std::string(inputs.prefix) + "stream")),
-      slices_(split(weight.rows, settings.tile_rows)),
+      slices_(split_rows(weight, settings.tile_rows)),
       adc_bound_(read_column_scales(info, inputs.adc_bound, std::string(inputs.prefix) + "adc_bound",
-                                    slices_.size(), weight.columns)),
+                                    slices_.size(), weight)),
       weight_scale_(read_column_scales(info, inputs.weight_scale, std::string(inputs.prefix) + "weight_scale",
-                                       slices_.size(), weight.columns)) {}
+                                       slices_.size(), weight)) {}
 
 const std::vector<float>& CrossbarMatrix::clean_maxima(const KernelContext& context) {
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -50,8 +50,8 @@ const std::vector<float>& CrossbarMatrix::clean_scale(const KernelContext& conte
   tile_maxima_ = maxima;
   for (size_t s = 0; s < slices_.size(); ++s) {
     float* row = tile_maxima_.data() + s * padded(weight_.columns);
-    for (const auto [begin, end] : split(weight_.columns, settings_.tile_columns))
-      std::fill(row + begin, row + end, *std::max_element(row + begin, row + end));
+    for (const auto [begin, end] : split_columns(weight_, settings_.tile_columns))
+      if (begin < end) std::fill(row + begin, row + end, *std::max_element(row + begin, row + end));
   }
   return tile_maxima_;
 }
@@ -67,7 +67,7 @@ std::shared_ptr<const ProgrammedMatrix> CrossbarMatrix::programmed(const KernelC
   request.weight_scale = scale;
   request.noise = settings_.device.noise(stream_);
   request.compensation = settings_.device.compensation;
-  request.tile_columns = settings_.tile_columns;
+  request.tiles = split_columns(weight_, settings_.tile_columns);
   request.store = settings_.store;
   programmed_ = programmed_matrix(context, request);
   return programmed_;

@@ -33,7 +33,8 @@ DisturbedProducts::DisturbedProducts(const KernelContext& context, const Setting
       for (size_t s = 0; s < slices.size(); ++s) {
         const auto [begin, end] = slices[s];
         const float* q = codes.values.data() + row * inputs + begin;
-        hashes_[row * slices.size() + s] = vector_code().hash_values(q, end - begin, begin);
+        hashes_[row * slices.size() + s] =
+            vector_code().hash_values(q, end - begin, matrix.weight.row_numbers, begin);
         if (additive) norms_[row * slices.size() + s] = vector_code().sum_of_squares(q, end - begin);
       }
     });
@@ -100,6 +101,8 @@ void DisturbedProducts::disturb(size_t slice, const Block& block, const ColumnSc
       noise.key = key_;
       noise.hash = hashes_[vector];
       noise.column = block.column;
+      noise.columns = block.columns;
+      noise.numbers = matrix_.weight.column_numbers;
       noise.column_scale = stored;
       noise.alpha = alpha;
       noise.fixed = output * output + (norms_.empty() ? 0.0f : weight * weight * norms_[vector]);

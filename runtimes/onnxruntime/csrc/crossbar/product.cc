@@ -20,6 +20,7 @@ constexpr size_t kDepthChunk = 128;
 struct Scratch {
   alignas(kLineBytes) float sums[kRowChunk * kGroupColumns];
   alignas(kLineBytes) float block[kDepthChunk * kGroupColumns];
+  alignas(kLineBytes) float total[kRowChunk * kGroupColumns];  // of several slices
 };
 
 // Blocks of `columns` x `rows`, handed to the session's threads.
@@ -157,7 +158,8 @@ void multiply_slices(const KernelContext& context, const MatrixView& matrix, con
                      const TakeSums& take) {
   const NarrowProduct* narrow =
       matrix.programmed == nullptr ? nullptr : narrow_product(matrix.programmed->store);
-  if (narrow != nullptr && input.small && matrix.slices[0].end <= kNarrowDepth)
+  const auto fits = [](const Slice& slice) { return slice.end - slice.begin <= kNarrowDepth; };
+  if (narrow != nullptr && input.small && std::all_of(matrix.slices.begin(), matrix.slices.end(), fits))
     return multiply_narrow(context, matrix, *narrow, input, take);
   multiply_any(context, matrix, input, false, take);
 }
@@ -167,16 +169,24 @@ void multiply_magnitudes(const KernelContext& context, const MatrixView& matrix,
   multiply_any(context, matrix, input, true, take);
 }
 
-void multiply_exact(const KernelContext& context, const Weight& weight, const float* x, size_t rows,
-                    float* y) {
+void multiply_exact(const KernelContext& context, const Weight& weight, const float* x, size_t rows, float* y,
+                    bool add) {
   // Sums of partial sums: a single chain over all inputs would lose digits that a blocked product keeps.
   constexpr size_t kPartialSum = 256;
   const std::vector<Slice> slices = split(weight.rows, kPartialSum);
   const auto take = [&](size_t slice, const Block& block, const float* sums) {
+    float* total = scratch().total;
+    const size_t count = block.rows * kGroupColumns;
+    if (slice == 0) {
+      std::copy_n(sums, count, total);
+    } else {
+      for (size_t i = 0; i < count; ++i) total[i] += sums[i];
+    }
+    if (slice + 1 < slices.size()) return;
     for (size_t m = 0; m < block.rows; ++m) {
       float* target = y + (block.row + m) * weight.columns + block.column;
-      const float* source = sums + m * kGroupColumns;
-      for (size_t n = 0; n < block.columns; ++n) target[n] = slice == 0 ? source[n] : target[n] + source[n];
+      const float* source = total + m * kGroupColumns;
+      for (size_t n = 0; n < block.columns; ++n) target[n] = add ? target[n] + source[n] : source[n];
     }
   };
   multiply_slices(context, {weight, slices, nullptr}, {x, rows, false}, take);

@@ -44,9 +44,9 @@ void multiply_slices(const KernelContext& context, const MatrixView& matrix, con
 void multiply_magnitudes(const KernelContext& context, const MatrixView& matrix, const InputView& input,
                          const TakeSums& take);
 
-// y[rows, columns] = x w in float32.
-void multiply_exact(const KernelContext& context, const Weight& weight, const float* x, size_t rows,
-                    float* y);
+// y[rows, columns] = x w in float32, or y + x w: the sum is whole before it is added.
+void multiply_exact(const KernelContext& context, const Weight& weight, const float* x, size_t rows, float* y,
+                    bool add = false);
 
 }  // namespace hetc
 

@@ -14,7 +14,14 @@ namespace {
 std::atomic<uint64_t> programmings{0};
 
 size_t weight_bytes(const Weight& weight) {
-  return weight.rows * weight.columns * (weight.type == ElementType::kFloat32 ? 4 : 2);
+  return weight.whole_rows * weight.whole_columns * (weight.type == ElementType::kFloat32 ? 4 : 2);
+}
+
+// Which rows or columns of a matrix count.
+void add_numbers(const uint32_t* numbers, size_t count, ContentHash* key) {
+  key->add(count);
+  key->add(numbers != nullptr);
+  if (numbers != nullptr) key->add(numbers, count * sizeof *numbers);
 }
 
 void add_curve(const Curve& curve, ContentHash* key) {
@@ -59,14 +66,16 @@ ContentHash key_of(const KernelContext& context, const ProgrammingRequest& reque
   ContentHash key;
   key.add(chunks.data(), chunks.size() * sizeof(ContentHash));
   key.add(weight.type);
-  key.add(weight.rows);
-  key.add(weight.columns);
+  key.add(weight.whole_rows);
+  key.add(weight.whole_columns);
   key.add(weight.transposed);
+  add_numbers(weight.row_numbers, weight.rows, &key);
+  add_numbers(weight.column_numbers, weight.columns, &key);
   key.add(request.slices.size());
   key.add(request.weight_scale.data(), request.weight_scale.size() * sizeof(float));
   add_noise(request.noise, &key);
   key.add(request.compensation);
-  key.add(request.tile_columns);
+  key.add(request.tiles.size());
   key.add(request.store);
   return key;
 }

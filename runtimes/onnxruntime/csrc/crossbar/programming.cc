@@ -43,6 +43,7 @@ void program_panel(const ProgrammingRequest& request, size_t panel, ProgrammedMa
   std::vector<float> block;
   for (size_t s = 0; s < request.slices.size(); ++s) {
     const auto [begin, end] = request.slices[s];
+    if (begin == end) continue;
     block.resize((end - begin) * kPanelColumns);
     code.load_block(weight, begin, end - begin, column, block.data());
     float* alpha = matrix->alpha.data() + s * padded(weight.columns) + column;
@@ -51,7 +52,7 @@ void program_panel(const ProgrammingRequest& request, size_t panel, ProgrammedMa
     if (!code.column_maxima(block.data(), end - begin, maxima)) throw not_finite(request.name, column);
     if (request.weight_scale.empty()) std::copy(maxima, maxima + kPanelColumns, alpha);
     double before[kPanelColumns] = {};
-    code.program_block(request.noise, begin, end - begin, column, alpha, block.data(), before);
+    code.program_block(request.noise, weight, begin, end - begin, column, alpha, block.data(), before);
     if (!magnitudes->now.empty()) {
       const size_t entry = s * padded(weight.columns) + column;
       std::copy(before, before + kPanelColumns, magnitudes->before.begin() + static_cast<ptrdiff_t>(entry));
@@ -74,7 +75,7 @@ std::vector<float> compensation(const ProgrammingRequest& request, Magnitudes ma
   std::vector<float> factors(magnitudes.now.size(), 1.0f);
   const bool global = request.compensation == Compensation::kGlobal;
   for (size_t s = 0; s < request.slices.size(); ++s) {
-    for (const auto [begin, end] : split(request.weight.columns, global ? request.tile_columns : 1)) {
+    for (const auto [begin, end] : global ? request.tiles : split(request.weight.columns, 1)) {
       double before = 0, now = 0;
       for (size_t n = begin; n < end; ++n) {
         before += magnitudes.before[s * columns + n];

@@ -22,7 +22,7 @@ struct ProgrammingRequest {
   std::vector<float> weight_scale;  // [slices][padded columns]; empty: max|w| of the column slice
   Noise noise;
   Compensation compensation;
-  size_t tile_columns;
+  std::vector<Slice> tiles;  // of columns
   Store store;
 };
 

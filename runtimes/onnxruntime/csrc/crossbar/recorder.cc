@@ -65,7 +65,8 @@ Recorder::~Recorder() {
   append(file_, lines.str());
 }
 
-void Recorder::add(const float* x, size_t rows, size_t inputs) {
+void Recorder::add(const float* x, size_t rows) {
+  const size_t inputs = slices_.back().end;
   const std::lock_guard<std::mutex> lock(mutex_);
   rows_ += rows;
   counts_.resize(kFiniteBins);

@@ -25,7 +25,7 @@ class Recorder {
   Recorder(const Recorder&) = delete;
   Recorder& operator=(const Recorder&) = delete;
 
-  void add(const float* x, size_t rows, size_t inputs);
+  void add(const float* x, size_t rows);
 
  private:
   struct Seen {

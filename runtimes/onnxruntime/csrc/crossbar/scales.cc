@@ -37,10 +37,11 @@ std::vector<float> read_input_range(const KernelInfo& info, size_t index, const 
 }
 
 std::vector<float> read_column_scales(const KernelInfo& info, size_t index, const std::string& name,
-                                      size_t slices, size_t columns) {
+                                      size_t slices, const Weight& weight) {
   const std::optional<Tensor> tensor = info.constant(index, name);
   if (!tensor) return {};
-  const auto rows = static_cast<int64_t>(slices), wide = static_cast<int64_t>(columns);
+  const size_t whole = weight.whole_columns, columns = weight.columns;
+  const auto rows = static_cast<int64_t>(slices), wide = static_cast<int64_t>(whole);
   const bool per_column = tensor->shape == std::vector<int64_t>{rows, wide};
   if (!per_column && tensor->shape != std::vector<int64_t>{rows, 1})
     throw Error(name + " has shape " + shape_text(tensor->shape) + "; allowed: " + shape_text({rows, wide}) +
@@ -49,7 +50,7 @@ std::vector<float> read_column_scales(const KernelInfo& info, size_t index, cons
   std::vector<float> spread(slices * padded(columns));
   for (size_t s = 0; s < slices; ++s)
     for (size_t n = 0; n < columns; ++n)
-      spread[s * padded(columns) + n] = values[per_column ? s * columns + n : s];
+      spread[s * padded(columns) + n] = values[per_column ? s * whole + number(weight.column_numbers, n) : s];
   return spread;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ort/kernel_info.h"
+#include "vector/types.h"
 
 namespace hetc {
 
@@ -14,9 +15,10 @@ namespace hetc {
 std::vector<float> read_input_range(const KernelInfo& info, size_t index, const std::string& name,
                                     size_t slices);
 
-// An optional [slices, columns] or [slices, 1] input, spread over [slices, padded columns]; empty likewise.
+// An optional [slices, columns of the whole matrix] or [slices, 1] input, spread over [slices, padded
+// columns] of the weight; empty likewise.
 std::vector<float> read_column_scales(const KernelInfo& info, size_t index, const std::string& name,
-                                      size_t slices, size_t columns);
+                                      size_t slices, const Weight& weight);
 
 }  // namespace hetc
 

@@ -28,19 +28,24 @@ int converter_bits(const KernelInfo& info, const char* attribute, int64_t most) 
   return static_cast<int>(bits);
 }
 
-// Whether the session's digital fraction makes this node digital.
-bool runs_digital(const KernelInfo& info, const SessionEntries& session) {
-  const int64_t group_size = integer_between(info, "group_size", 0, kMostInt);
-  const int64_t rank = integer_between(info, "rank", 0, group_size == 0 ? kMostInt : group_size - 1);
-  const int64_t compiled = integer_between(info, "digital_count", 0, group_size);
-  if (!session.digital_fraction || group_size == 0) return false;
-  const int64_t count = digital_count(*session.digital_fraction, group_size);
+// What a node's group says about it.
+struct Group {
+  int64_t digital_count;
+  bool digital;  // the session's fraction reaches the node
+};
+
+Group read_group(const KernelInfo& info, const SessionEntries& session) {
+  const int64_t size = integer_between(info, "group_size", 0, kMostInt);
+  const int64_t rank = integer_between(info, "rank", 0, size == 0 ? kMostInt : size - 1);
+  const int64_t compiled = integer_between(info, "digital_count", 0, size);
+  if (!session.digital_fraction || size == 0) return {compiled, false};
+  const int64_t count = digital_count(*session.digital_fraction, size);
   if (count < compiled)
     throw Error("session entry hetc.digital_frac: " + *session.digital_fraction + " keeps " +
-                std::to_string(count) + " of " + std::to_string(group_size) + " digital, but " +
+                std::to_string(count) + " of " + std::to_string(size) + " digital, but " +
                 std::to_string(compiled) +
                 " were compiled digital; give a higher fraction or compile at a lower one");
-  return rank < count;
+  return {count, rank < count};
 }
 
 }  // namespace
@@ -74,7 +79,9 @@ Settings read_settings(const KernelInfo& info) {
 
   settings.stats_file = session.stats_file;
   settings.mode = session.mode.value_or(settings.mode);
-  if (runs_digital(info, session)) settings.mode = Mode::kExact;
+  const Group group = read_group(info, session);
+  settings.digital_count = group.digital_count;
+  if (group.digital) settings.mode = Mode::kExact;
   settings.device = read_device(info, session, settings.mode == Mode::kNoisy);
   const bool quiet = !settings.device.programs() && !settings.disturbance.any() && !settings.rounds_randomly;
   if (settings.mode == Mode::kNoisy && quiet) settings.mode = Mode::kConverters;

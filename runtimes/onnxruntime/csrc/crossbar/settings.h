@@ -3,6 +3,7 @@
 #define HETC_CROSSBAR_SETTINGS_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 
 #include "crossbar/device.h"
@@ -40,6 +41,7 @@ struct Settings {
   Device device;
   Disturbance disturbance;
   Store store;
+  int64_t digital_count;   // neurons of a lower rank are digital
   std::string stats_file;  // where to record what enters the crossbars; empty: nowhere
 
   bool programs() const { return mode == Mode::kNoisy && device.programs(); }

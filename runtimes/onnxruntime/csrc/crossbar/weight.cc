@@ -8,6 +8,19 @@
 #include "vector/vector_code.h"
 
 namespace hetc {
+namespace {
+
+// What `count` numbers have of the slices of all.
+std::vector<Slice> parts(std::vector<Slice> slices, const uint32_t* numbers, size_t count) {
+  if (numbers == nullptr) return slices;
+  const auto place = [=](size_t first) {
+    return static_cast<size_t>(std::lower_bound(numbers, numbers + count, first) - numbers);
+  };
+  for (Slice& slice : slices) slice = {place(slice.begin), place(slice.end)};
+  return slices;
+}
+
+}  // namespace
 
 Weight read_weight(const KernelInfo& info, size_t index, const std::string& name, bool transposed) {
   const std::optional<Tensor> tensor = info.constant(index, name);
@@ -22,7 +35,17 @@ Weight read_weight(const KernelInfo& info, size_t index, const std::string& name
   weight.rows = transposed ? second : first;
   weight.columns = transposed ? first : second;
   weight.transposed = transposed;
+  weight.whole_rows = weight.rows;
+  weight.whole_columns = weight.columns;
   return weight;
+}
+
+std::vector<Slice> split_rows(const Weight& weight, size_t tile_rows) {
+  return parts(split(weight.whole_rows, tile_rows), weight.row_numbers, weight.rows);
+}
+
+std::vector<Slice> split_columns(const Weight& weight, size_t tile_columns) {
+  return parts(split(weight.whole_columns, tile_columns), weight.column_numbers, weight.columns);
 }
 
 std::vector<float> column_maxima(const KernelContext& context, const std::string& name, const Weight& weight,

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "crossbar/weight.h"
 #include "ort/status.h"
@@ -48,6 +49,20 @@ ExpertParameters read_expert(const KernelInfo& info, bool transpose_weight) {
   if (!expert.gate && expert.activation.clamped)
     throw Error("attribute 'activation': 'clamped_swish' needs a gate");
   if (!expert.gate && !expert.gate_bias.empty()) throw Error("gate_bias is given, but gate is not");
+  return expert;
+}
+
+ExpertParameters select_neurons(ExpertParameters expert, const Neurons& neurons) {
+  const size_t width = expert.intermediate();
+  for (std::vector<float>* bias : {&expert.gate_bias, &expert.up_bias}) {
+    if (bias->empty()) continue;
+    std::vector<float> part(neurons.count);
+    take_neurons(bias->data(), 1, width, neurons, part.data());
+    *bias = std::move(part);
+  }
+  if (expert.gate) expert.gate = select_columns(*expert.gate, neurons);
+  expert.up = select_columns(expert.up, neurons);
+  expert.down = select_rows(expert.down, neurons);
   return expert;
 }
 

@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "crossbar/placement.h"
 #include "operators/activation.h"
 #include "ort/kernel_context.h"
 #include "ort/kernel_info.h"
@@ -27,6 +28,9 @@ struct ExpertParameters {
 };
 
 ExpertParameters read_expert(const KernelInfo& info, bool transpose_weight);
+
+// The expert that some of the neurons make up: their part of every matrix and bias. Refers to them.
+ExpertParameters select_neurons(ExpertParameters expert, const Neurons& neurons);
 
 // up[rows, intermediate] = act(gate + gate_bias) * (up + up_bias), or act(up + up_bias) if gate is null.
 // Changes gate.

@@ -1,8 +1,7 @@
 // Expert16: a digital expert whose weights stay 16 bits wide in memory.
-#include <memory>
 #include <string>
 
-#include "crossbar/product.h"
+#include "operators/digital_expert.h"
 #include "operators/expert.h"
 #include "operators/float_kernel.h"
 #include "operators/operators.h"
@@ -31,20 +30,15 @@ class Expert16 : public FloatKernel {
   explicit Expert16(const KernelInfo& info) : expert_(read_expert16(info)) {}
 
  private:
-  size_t inputs() const override { return expert_.hidden(); }
-  size_t outputs() const override { return expert_.hidden(); }
+  size_t inputs() const override { return expert_.parameters().hidden(); }
+  size_t outputs() const override { return expert_.parameters().hidden(); }
 
   void compute_rows(const KernelContext& context, const float* x, size_t rows, float* y) override {
-    const std::unique_ptr<float[]> gate(new float[expert_.gate ? rows * expert_.intermediate() : 0]);
-    const std::unique_ptr<float[]> up(new float[rows * expert_.intermediate()]);
-    if (expert_.gate) multiply_exact(context, *expert_.gate, x, rows, gate.get());
-    multiply_exact(context, expert_.up, x, rows, up.get());
-    activate_rows(context, expert_, rows, expert_.gate ? gate.get() : nullptr, up.get());
-    multiply_exact(context, expert_.down, up.get(), rows, y);
-    add_bias(expert_.down_bias, rows, y);
+    expert_.project(context, expert_.neurons(context, x, rows).get(), rows, y, false);
+    add_bias(expert_.parameters().down_bias, rows, y);
   }
 
-  ExpertParameters expert_;
+  DigitalExpert expert_;
 };
 
 Operator expert16() {

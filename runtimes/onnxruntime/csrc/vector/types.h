@@ -25,13 +25,22 @@ constexpr size_t rows_side_by_side(Store store) {
   return store == Store::kFloat32 ? 1 : store == Store::kBfloat16 ? 2 : 4;
 }
 
-// A clean weight matrix of `rows` inputs and `columns` outputs, where ONNX Runtime keeps it.
+// Of rows or columns that are a part of those of a matrix, number i there; without a list it is i.
+static inline size_t number(const uint32_t* numbers, size_t i) { return numbers == nullptr ? i : numbers[i]; }
+
+// A clean weight matrix of `rows` inputs and `columns` outputs, where ONNX Runtime keeps it. It may be a part
+// of the stored one: those rows and columns that `row_numbers` and `column_numbers` list, ascending and
+// followed by kPanelColumns more numbers of any value. Without a list all of them count.
 struct Weight {
   const void* data;
   ElementType type;
   size_t rows;
   size_t columns;
-  bool transposed;  // stored [columns, rows]
+  bool transposed;  // stored [whole_columns, whole_rows]
+  size_t whole_rows;
+  size_t whole_columns;
+  const uint32_t* row_numbers;
+  const uint32_t* column_numbers;
 };
 
 // clip(cubic(r) + logarithm ln r + power r^exponent, low, high) for r from `start` on.
@@ -90,7 +99,8 @@ struct Digitiser {
 // What one product adds to the outputs of one group of columns in one K-slice.
 struct ProductNoise {
   uint64_t key, hash;         // of the random words: see docs/operators.md
-  size_t column;              // the first of the group
+  size_t column, columns;     // the first of the group, and how many it has
+  const uint32_t* numbers;    // of the columns in the whole matrix; null: their own
   const float* column_scale;  // [kGroupColumns]; multiplies the sums of stored weights
   const float* alpha;         // [kGroupColumns], the weight scale; 0: no noise
   float fixed;                // variance over alpha^2

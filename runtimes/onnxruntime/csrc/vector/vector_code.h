@@ -21,8 +21,8 @@ struct VectorCode {
 
   // Replaces the weights of a block by their programmed conductances g; `scale` holds alpha of each column.
   // Noise that drifts or flickers adds to before[16] the magnitudes at programming.
-  void (*program_block)(const Noise& noise, size_t row, size_t rows, size_t column, const float* scale,
-                        float* block, double* before);
+  void (*program_block)(const Noise& noise, const Weight& weight, size_t row, size_t rows, size_t column,
+                        const float* scale, float* block, double* before);
 
   // Converts conductances to the store and its order of rows; `largest` (max|g| per column) is read by int8
   // only.
@@ -40,11 +40,12 @@ struct VectorCode {
   float (*quantise)(const float* x, size_t count, float range, float levels, bool rounded, float* codes);
 
   // Rounds codes up with the probability of their fraction; `hash` is that of the codes rounded to
-  // nearest, which are rows from `row` of the matrix.
-  void (*round_randomly)(uint64_t key, uint64_t hash, size_t row, size_t count, float* codes);
+  // nearest, which are rows from `row` of a matrix; `numbers`: of rows that are a part (see Weight).
+  void (*round_randomly)(uint64_t key, uint64_t hash, const uint32_t* numbers, size_t row, size_t count,
+                         float* codes);
 
-  // The hash of values of rows from `row` (docs/operators.md, Random numbers).
-  uint64_t (*hash_values)(const float* values, size_t count, size_t row);
+  // The hash of values of such rows (docs/operators.md, Random numbers).
+  uint64_t (*hash_values)(const float* values, size_t count, const uint32_t* numbers, size_t row);
 
   float (*sum_of_squares)(const float* values, size_t count);
 
