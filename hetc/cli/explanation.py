@@ -28,7 +28,8 @@ def print_unit(
     console = new_console()
     console.print(f"{unit.id} is {unit.target}: {unit.reason} (rule {unit.rule})")
     for name, value in unit.score.items():
-        rank = "" if unit.rank is None else f", rank {unit.rank + 1} of {unit.group_size}"
+        ranked = unit.rank is not None and plan.neuron_ranks is None
+        rank = f", rank {(unit.rank or 0) + 1} of {unit.group_size}" if ranked else ""
         console.print(f"score {name} {value:.6g}{rank}")
     if plan.neuron_ranks is not None and unit.id in plan.neuron_ranks.ranks:
         _print_neurons(console, plan, plan.neuron_ranks, unit)

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from hetc.base.errors import InvalidInputError
 from hetc.base.schema import check_record
 from hetc.plan.fractions import DigitalFraction, FractionLike
+from hetc.plan.neurons import block_size
 from hetc.plan.plan import Plan
 
 __all__ = [
@@ -37,6 +38,8 @@ Row = dict[str, Any]
 
 OVER_MODEL = " over the model"
 """Ends the name of a score that ranks all experts together instead of layer by layer."""
+OF_NEURONS = " of neurons"
+"""Follows the name of a score that ranks single neurons."""
 
 LOWER_IS_BETTER = ("loss", "perplexity", "bits", "error", "divergence")
 
@@ -119,9 +122,11 @@ def merge_results(tables: Iterable[Iterable[Result]]) -> list[Result]:
     return list(merged.values())
 
 
-def score_label(score: str, ranking: str) -> str:
-    """A score as the table names it: with what its experts compete for, where that isn't their layer."""
-    return score if ranking == "layer" else f"{score}{OVER_MODEL}"
+def score_label(score: str, ranking: str, granularity: str = "expert") -> str:
+    """A score as the table names it: with what it ranks and where, if that isn't a layer's experts."""
+    block = block_size(granularity)
+    what = "" if block is None else OF_NEURONS if block == 1 else f"{OF_NEURONS} by {block}"
+    return f"{score}{what}{'' if ranking == 'layer' else OVER_MODEL}"
 
 
 def placement_of(
@@ -137,8 +142,9 @@ def placement_of(
     profile = plan.profile.with_noise(None, noise_scale)
     return {
         "fraction": float(plan.digital_frac if digital_frac is None else DigitalFraction(digital_frac)),
-        "score": score_label(plan.score, plan.ranking),
+        "score": score_label(plan.score, plan.ranking, plan.granularity),
         "ranking": plan.ranking,
+        "granularity": plan.granularity,
         "seed": plan.seed if seed is None else seed,
         "noise": profile.noise.name,
         "noise_scale": float(profile.noise_scale),

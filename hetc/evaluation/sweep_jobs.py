@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from hetc.evaluation.running import Running, running
 from hetc.evaluation.sweep_spec import Sweep
 from hetc.hardware.profile import Profile
 from hetc.plan.plan import Plan
-from hetc.plan.targets import targets_at
+from hetc.plan.targets import at_fraction
 
 __all__ = ["Job", "Placed", "Work", "jobs_of", "measure_job", "placements_of"]
 
@@ -45,7 +45,7 @@ class Placed:
     """A way to place the experts, at all fractions.
 
     Attributes:
-        score, ranking: What ranks the experts.
+        score, ranking, granularity: What ranks what.
         kind: The one unit kind that is analog, `none` or `all`; empty where the fractions decide.
         fractions: What to measure.
         by_seed: Whether each seed has another order.
@@ -53,6 +53,7 @@ class Placed:
 
     score: str
     ranking: str = "layer"
+    granularity: str = "expert"
     kind: str = ""
     fractions: tuple[float, ...] = ()
     by_seed: bool = False
@@ -65,7 +66,7 @@ class Placed:
     @property
     def label(self) -> str:
         """Its score in the results."""
-        return score_label(self.score, self.ranking)
+        return score_label(self.score, self.ranking, self.granularity)
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,8 @@ def placements_of(sweep: Sweep) -> tuple[Placed, ...]:
     """The placements of a sweep, in the order of its results."""
     fractions = tuple(sorted(sweep.fractions))
     ranked = [
-        Placed(score, ranking, fractions=fractions, by_seed=score == "random")
+        Placed(score, ranking, granularity, fractions=fractions, by_seed=score == "random")
+        for granularity in sweep.granularities
         for score in sweep.scores
         for ranking in sweep.rankings
         if fractions
@@ -138,15 +140,14 @@ def measure_job(work: Work, job: Job, folder: Path) -> list[Row]:
         folder: Where each placement has its folder, with a bundle or a plan in it.
     """
     sweep = work.sweep
-    measured: dict[frozenset[str], list[Row]] = {}
+    measured: dict[Hashable, list[Row]] = {}
     keep = None
     rows = []
     for placed in work.placements:
         own = folder / placed.folder(job)
         plan = Plan.load(own / PLAN)
         for fraction in placed.fractions:
-            units = targets_at(plan, fraction)
-            analog = frozenset(unit.id for unit in units if unit.target == "analog")
+            analog = _analog(plan, fraction)
             if analog not in measured:
                 target: Bundle | Plan = load_bundle(own) if sweep.checkpoint is None else plan
                 choices: Row = {
@@ -161,6 +162,7 @@ def measure_job(work: Work, job: Job, folder: Path) -> list[Row]:
                 "fraction": float(fraction),
                 "score": placed.label,
                 "ranking": placed.ranking,
+                "granularity": placed.granularity,
                 "seed": job.seed,
                 "noise": job.profile.noise.name,
                 "noise_scale": job.profile.noise_scale,
@@ -171,6 +173,21 @@ def measure_job(work: Work, job: Job, folder: Path) -> list[Row]:
             }
             rows += [{**where, **found, **work.origin} for found in measured[analog]]
     return rows
+
+
+def _analog(plan: Plan, fraction: float) -> Hashable:
+    """What is analog at a fraction, the same for plans that leave the same: units, or their neurons."""
+    at = at_fraction(plan, fraction)
+    units = tuple(unit for unit in at.units if unit.target == "analog")
+    order = at.neuron_ranks
+    divided = {unit.id: unit for unit in units if unit.digital_neurons and order is not None}
+    masks = tuple(
+        None
+        if order is None or unit.id not in divided
+        else (order.ranks[unit.id] < at.digital_frac.count(unit.group_size)).tobytes()
+        for unit in units
+    )
+    return tuple(unit.id for unit in units), masks
 
 
 def _predictions(work: Work, model: Running) -> list[Row]:

@@ -12,10 +12,13 @@
 | scores | what ranks the experts | ["maxnn"] |
 | scores_files | files of `hetc score` and `hetc calibrate` for scores that were measured | [] |
 | rankings | `layer`, `model` | ["layer"] |
-| fractions | share of the experts that is digital | [0, 0.125, 0.25, 0.5, 1] |
+| granularities | what is placed: `expert`, `neuron`, `neuron:16` | ["expert"] |
+| fractions | share of the experts, or of the neurons, that is digital | [0, 0.125, 0.25, 0.5, 1] |
 | kinds | unit kinds that are analog alone, each by itself; `none` for none, `all` for all together | [] |
 | analog, digital | patterns of units that are pinned | [] |
 | profile | hardware: a TOML file, else the name of a built-in profile | pcm-512 |
+| calibration | a file of `hetc calibrate`, for static input ranges | |
+| range, adc_bound | how it becomes ranges and ADC bounds, as for `hetc compile` | quantile:0.99995, none |
 | noises | programming-noise models: the profile's own by its name, or built-in ones | the profile's |
 | noise_scales | factors c instead of the profile's; one seed where nothing is drawn | the profile's |
 | seeds | how many programming seeds, from 0 on | 8 |
@@ -41,7 +44,7 @@ from hetc.plan.fractions import DigitalFraction
 
 __all__ = ["Sweep", "load_sweep"]
 
-PATHS = ("model", "data", "tokenizer", "include_path", "scores_files", "checkpoint")
+PATHS = ("model", "data", "tokenizer", "include_path", "scores_files", "calibration", "checkpoint")
 """Keys that name files and folders."""
 
 
@@ -59,11 +62,15 @@ class Sweep:
     scores: tuple[str, ...] = ("maxnn",)
     scores_files: tuple[Path, ...] = ()
     rankings: tuple[str, ...] = ("layer",)
+    granularities: tuple[str, ...] = ("expert",)
     fractions: tuple[float, ...] = (0, 0.125, 0.25, 0.5, 1)
     kinds: tuple[str, ...] = ()
     analog: tuple[str, ...] = ()
     digital: tuple[str, ...] = ()
     profile: Profile = field(default_factory=load_profile)
+    calibration: Path | None = None
+    range: str | None = None
+    adc_bound: str | None = None
     noises: tuple[str, ...] = ()
     noise_scales: tuple[float, ...] = ()
     seeds: int = 8
@@ -83,7 +90,7 @@ class Sweep:
             DigitalFraction(fraction)
         if not self.fractions and not self.kinds:
             raise InvalidInputError("sweep: neither fractions nor kinds say what to measure")
-        for file in (self.model, self.data, *self.scores_files):
+        for file in (self.model, self.data, self.calibration, *self.scores_files):
             if file is not None and not file.is_file():
                 raise UsageError(f"sweep: {file} is not there")
         for folder in (self.checkpoint, self.include_path, self.tokenizer):
