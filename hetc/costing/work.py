@@ -6,6 +6,8 @@ whole prompts (`prefill`).
 Counted: every matrix of every unit, attention scores, the cache. Not counted: the look-up in the embedding,
 norms, softmax and activations, which read next to nothing. A digital expert's weights are read if any token
 of the step chose it, which happens with 1 - (1 - load)^tokens. There are as many tiles as the weights need.
+A unit with digital neurons does both kinds of work, in the shares of its weights: what is digital is read and
+computed, the rest takes tiles. Its input is on both sides anyway, and the two sums meet on the digital one.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Literal, get_args
 
 from hetc.base.errors import UsageError
 from hetc.costing.profile import CostProfile
+from hetc.plan.neurons import axis_of
 from hetc.plan.plan import PlannedUnit
 from hetc.plan.units import Matrix
 
@@ -136,18 +139,19 @@ def unit_work(unit: PlannedUnit, costs: CostProfile, workload: Workload, load: f
     tokens = workload.batch if unit.kind == "lm_head" else workload.tokens
     rows, size = load * tokens, costs.digital.number_bytes.si
     weights = sum(matrix.inputs * matrix.outputs for matrix in unit.matrices)
-    work = _attention_work(unit, workload, size)
+    work, share = _attention_work(unit, workload, size), unit.digital_share
+    visited = 1 - (1 - load) ** tokens
+    work += Work(weight_bytes=unit.digital_parameters * size * visited, operations=2 * weights * share * rows)
     if unit.target == "digital":
-        visited = 1 - (1 - load) ** tokens
-        return work + Work(weight_bytes=unit.parameters * size * visited, operations=2 * weights * rows)
+        return work
     stages = sequential_matrices(unit)
     if unit.kind == "expert":  # the activation stays beside the tiles
         crossing = unit.matrices[0].inputs + unit.matrices[-1].outputs
     else:
         inputs = sum(matrices[0].inputs for matrices in stages)
-        crossing = inputs + sum(matrix.outputs for matrix in unit.matrices)
+        crossing = inputs + sum(_analog_outputs(unit, matrix) for matrix in unit.matrices)
     return work + Work(
-        products=rows * sum(_tiles(matrix, costs) for matrix in unit.matrices),
+        products=rows * sum(_tiles(unit, matrix, costs) for matrix in unit.matrices),
         rounds=rows * len(stages),
         link_bytes=rows * crossing * size,
     )
@@ -176,6 +180,12 @@ def _attention_work(unit: PlannedUnit, workload: Workload, number_bytes: float) 
     )
 
 
-def _tiles(matrix: Matrix, costs: CostProfile) -> int:
+def _analog_outputs(unit: PlannedUnit, matrix: Matrix) -> int:
+    divided = unit.neurons and axis_of(unit.kind, unit.matrices, matrix) == "outputs"
+    return round(matrix.outputs * (1 - unit.digital_share)) if divided else matrix.outputs
+
+
+def _tiles(unit: PlannedUnit, matrix: Matrix, costs: CostProfile) -> int:
+    """Tiles of the analog outputs. Digital inputs leave the K-slices that they were in, and so no tile."""
     rows, columns = int(costs.analog.tile_rows.value), int(costs.analog.tile_columns.value)
-    return math.ceil(matrix.inputs / rows) * math.ceil(matrix.outputs / columns)
+    return math.ceil(matrix.inputs / rows) * math.ceil(_analog_outputs(unit, matrix) / columns)

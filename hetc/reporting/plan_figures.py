@@ -93,7 +93,8 @@ def placement_figure(plan: Plan, system: CostProfile, workload: Workload, accoun
             column, x, size = len(beside) + place, grid_left + cell * place, float(cell)
         y = top + cell * number + 8 * (number == len(layers))
         # Analog cells are smaller: nobody needs the colours to tell them apart.
-        inset = 1.0 if unit.target == "digital" else cell / 5
+        mark: Target = "digital" if unit.digital_share else "analog"
+        inset = 1.0 if mark == "digital" else cell / 5
         canvas.add(
             "rect",
             parent=rows[number],
@@ -107,7 +108,7 @@ def placement_figure(plan: Plan, system: CostProfile, workload: Workload, accoun
             height=cell - 2 * inset,
             rx=2,
             fill_opacity=strength.get(unit.id, 1.0),
-            class_=f"mark {unit.target}",
+            class_=f"mark {mark}",
         )
         entry = -1
         if number == len(layers):
@@ -116,12 +117,16 @@ def placement_figure(plan: Plan, system: CostProfile, workload: Workload, accoun
             )
     _draw_legend(canvas, left, top + cell * len(layers) + (cell + 8) * bool(tail) + 20)
 
-    columns = ("unit", "kind", "target", "rule", "score", "rank", "reason", "parameters", "J per token")
+    columns = (
+        *("unit", "kind", "target", "digital share", "rule", "score", "rank", "reason", "parameters"),
+        "J per token",
+    )
     table = tuple(
         (
             unit.id,
             unit.kind,
             unit.target,
+            round(unit.digital_share, 4),
             unit.rule,
             next(iter(unit.score.values()), ""),
             "" if unit.rank is None else unit.rank + 1,
@@ -131,7 +136,10 @@ def placement_figure(plan: Plan, system: CostProfile, workload: Workload, accoun
         )
         for unit in plan.units
     )
-    note = f"Stronger colours are higher scores ({plan.score}). Point at a unit, or move with the arrow keys."
+    stronger = f"higher scores ({plan.score})"
+    if plan.neuron_ranks is not None:
+        stronger = f"larger shares of digital neurons, up to {_largest_share(plan):.1%}"
+    note = f"Stronger colours are {stronger}. Point at a unit, or move with the arrow keys."
     return Figure("placement", "Placement", canvas.to_svg(), columns, table, note)
 
 
@@ -153,11 +161,23 @@ def cost_figures(found: Mapping[Phase, Cost]) -> list[Figure]:
 
 
 def _strengths(plan: Plan) -> dict[str, float]:
-    """Opacity of each scored unit, by rank: scores themselves spread too unevenly."""
+    """Opacity of each scored unit, by rank: scores themselves spread too unevenly.
+
+    Where neurons are placed, of each unit that has some, by the share of them that is digital.
+    """
+    if plan.neuron_ranks is not None:
+        largest = _largest_share(plan) or 1.0
+        shares = {unit.id: unit.digital_share for unit in plan.units if unit.id in plan.neuron_ranks.ranks}
+        return {unit: PALEST + (1 - PALEST) * share / largest for unit, share in shares.items()}
     scored = [unit for unit in plan.units if unit.score]
     scored.sort(key=lambda unit: next(iter(unit.score.values())))
     last = max(1, len(scored) - 1)
     return {unit.id: PALEST + (1 - PALEST) * place / last for place, unit in enumerate(scored)}
+
+
+def _largest_share(plan: Plan) -> float:
+    ranks = plan.neuron_ranks.ranks if plan.neuron_ranks is not None else {}
+    return max((unit.digital_share for unit in plan.units if unit.id in ranks), default=0.0)
 
 
 def _sentence(unit: PlannedUnit, system: CostProfile, workload: Workload, accounting: Accounting) -> str:
@@ -169,7 +189,8 @@ def _sentence(unit: PlannedUnit, system: CostProfile, workload: Workload, accoun
     costs = energy(unit.target)
     if unit.counted:
         costs += f", {energy('analog' if unit.target == 'digital' else 'digital')}"
-    return f"{unit.id}: {unit.target}{score}; {unit.reason}; {costs}"
+    share = f", {unit.digital_share:.1%} of its neurons digital" if 0 < unit.digital_share < 1 else ""
+    return f"{unit.id}: {unit.target}{share}{score}; {unit.reason}; {costs}"
 
 
 def _draw_legend(canvas: Canvas, x: float, y: float) -> None:
