@@ -35,6 +35,9 @@ padded, whole, token by token and in chunks with the cache, and for a prompt of 
 Outside the interface: {own}, checked in the same way, and `deepseek` (DeepSeekMoE-16B), equal to an
 implementation in plain torch (`tests/hetc/huggingface/test_deepseek.py`).
 
+Models without experts go the same way; `llama` and `gpt2` are tested
+(`tests/hetc/huggingface/test_dense_model.py`).
+
 | not supported | why |
 |---|---|
 {refused}

@@ -48,5 +48,6 @@ def calibrate_command(
         force=force,
     )
     used = sum(use.tokens > 0 for use in recorded.routing.values())
-    click.echo(f"{recorded.tokens:,} tokens; {used} of {len(recorded.routing)} experts were chosen", err=True)
+    chosen = f"; {used} of {len(recorded.routing)} experts were chosen" if recorded.routing else ""
+    click.echo(f"{recorded.tokens:,} tokens{chosen}", err=True)
     click.echo(f"next: hetc compile {model} --calibration {output}", err=True)

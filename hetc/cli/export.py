@@ -1,4 +1,4 @@
-"""`hetc export`: Hugging Face MoE -> ONNX."""
+"""`hetc export`: Hugging Face checkpoint -> ONNX."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["export_command"]
 @click.option("--link", is_flag=True, help="Hard-link the checkpoint's weight files instead of copying them.")
 @click.option("--force", is_flag=True, help="Replace files of an existing folder.")
 def export_command(source: str, output: Path, link: bool, force: bool) -> None:
-    """Turn a Hugging Face Mixture-of-Experts model into ONNX, weights as they are on disk."""
+    """Turn a Hugging Face language model, with or without experts, into ONNX, weights as they are on disk."""
     with needs("export", "hetc export"):
         from hetc.huggingface.export.export import export
     path = export(source, output, link=link, force=force)
     click.echo(f"wrote {path}", err=True)
-    click.echo(f"next: hetc compile {path} --digital-frac 0.25", err=True)
+    click.echo(f"next: hetc compile {path}", err=True)

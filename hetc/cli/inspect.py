@@ -33,7 +33,7 @@ def inspect_command(path: Path, as_json: bool) -> None:
         else:
             print_scores(scores)
         return
-    opened = open_placed(path, allow_partial=True)
+    opened = open_placed(path, any_spelling=True)
     if not isinstance(opened, LoadedModel):
         plan = opened.plan if isinstance(opened, Bundle) else opened
         if as_json:

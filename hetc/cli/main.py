@@ -27,7 +27,7 @@ COMMANDS = {
     "doctor": "Say what is installed and whether the library loads.",
     "evaluate": "Ask a bundle the questions of lm-eval's tasks.",
     "explain": "Say why a unit is where it is.",
-    "export": "Turn a Hugging Face MoE into ONNX.",
+    "export": "Turn a Hugging Face language model into ONNX.",
     "inspect": "Show a model, plan or bundle.",
     "mitigate": "Rewrite a model so that noise and converters hurt it less.",
     "partition": "Cut a bundle into one model per partition and target.",

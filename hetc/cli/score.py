@@ -59,9 +59,12 @@ def score_command(
         force=force,
     )
     losses = scores.values["expected-loss"]
-    experts = sum(value for unit, value in losses.items() if ".experts." in unit)
-    rest = sum(losses.values()) - experts
+    experts = [value for unit, value in losses.items() if ".experts." in unit]
+    rest = sum(losses.values()) - sum(experts)
+    shown = f"experts {sum(experts):.4f} nats a token, dense modules {rest:.4f}"
     click.echo(
-        f"expected loss when analog: experts {experts:.4f} nats a token, dense modules {rest:.4f}", err=True
+        f"expected loss when analog: {shown if experts else f'dense modules {rest:.4f} nats a token'}",
+        err=True,
     )
-    click.echo(f"next: hetc compile MODEL --score expected-loss --ranking model --scores {output}", err=True)
+    choice = "--ranking model" if experts else "--budget parameters:50%"
+    click.echo(f"next: hetc compile MODEL --score expected-loss {choice} --scores {output}", err=True)

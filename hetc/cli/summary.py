@@ -17,7 +17,7 @@ from hetc.hardware.profile import Profile
 from hetc.plan.finding import Finding
 from hetc.plan.plan import Plan, PlannedUnit
 from hetc.plan.scores import Scores
-from hetc.plan.units import DENSE, Unit
+from hetc.plan.units import DENSE, Unit, ranked_kind
 
 __all__ = ["print_checks", "print_plan", "print_scores", "print_units", "units_to_dict"]
 
@@ -33,13 +33,16 @@ def print_plan(plan: Plan, bundle: Path | None = None) -> None:
         if unit.kind == "expert" or unit.kind in DENSE:
             layers[unit.layer].append(unit)
     outside = layers.pop(None, [])
-    placed = _experts if plan.neuron_ranks is None else _neurons
-    what = "neurons" if plan.neuron_ranks is not None else "experts"
-    table = Table("layer", f"digital {what}", "analog", "dense modules", box=None, pad_edge=False)
+    kind = ranked_kind(plan.units)
+    what = "neurons" if plan.neuron_ranks is not None else "experts" if kind == "expert" else "MLPs"
+    columns = (f"digital {what}", "analog") if what != "MLPs" else ()
+    placed = _neurons if what == "neurons" else _experts
+    table = Table("layer", *columns, "dense modules", box=None, pad_edge=False)
     for layer in list(layers)[:LAYERS_SHOWN]:
-        table.add_row(str(layer), *placed(layers[layer]), _dense(layers[layer]))
+        cells = placed(layers[layer]) if columns else ()
+        table.add_row(str(layer), *cells, _dense(layers[layer]))
     if outside:
-        table.add_row("", "", "", _dense(outside))
+        table.add_row("", *([""] * len(columns)), _dense(outside))
     console.print(table)
     if len(layers) > LAYERS_SHOWN:
         console.print(
@@ -113,8 +116,11 @@ def print_units(units: Sequence[Unit], parameters: int, findings: Iterable[Findi
     console = new_console()
     layers = {unit.layer for unit in units if unit.kind == "expert"}
     experts = sum(unit.kind == "expert" for unit in units)
-    sizes = (counted(len(layers), "MoE layer"), counted(experts, "expert"), counted(parameters, "parameter"))
-    console.print(", ".join(sizes))
+    if units and not experts:
+        console.print(f"a dense model, without experts, {counted(parameters, 'parameter')}")
+    else:
+        found = (counted(len(layers), "MoE layer"), counted(experts, "expert"))
+        console.print(", ".join((*found, counted(parameters, "parameter"))))
     table = Table("kind", "units", "parameters", "share", box=None, pad_edge=False)
     for kind in dict.fromkeys(unit.kind for unit in units):
         chosen = [unit for unit in units if unit.kind == kind]

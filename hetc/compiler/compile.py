@@ -41,7 +41,7 @@ def compile(
     allow_partial: bool = False,
     **choices: Any,
 ) -> Bundle:
-    """Compiles an MoE model into a bundle.
+    """Compiles a language model into a bundle.
 
         >>> import hetc
         >>> bundle = hetc.compile("samples/tiny_moe/model.onnx", "demo.hetc", digital_frac=0.25)

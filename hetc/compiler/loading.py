@@ -37,20 +37,26 @@ def load_moe_model(model: ModelLike, *, allow_partial: bool = False) -> LoadedMo
 
     Args:
         model: What the user has; it isn't changed.
-        allow_partial: Leave layers of an unknown spelling as they are instead of refusing.
+        allow_partial: Leave layers of an unknown spelling as they are, where there are others.
 
     Raises:
         UsageError: The path isn't there or leads to something else, or the object is of another kind.
         InvalidInputError: Not a usable model, or an MoE layer of an unknown spelling; names each.
     """
+    loaded = _load_raised(model)
+    unknown = [finding for finding in loaded.findings if not finding.raised]
+    some = any(node.domain == DOMAIN and node.op_type in EXPERT_OPERATORS for node in loaded.model.graph)
+    if unknown and not (allow_partial and some):
+        raise InvalidInputError(_unknown_spellings(unknown, others=some))
+    return loaded
+
+
+def _load_raised(model: ModelLike) -> LoadedModel:
+    """A model whose MoE layers are canonical as far as their spellings are known; findings say how far."""
     loaded = load_model(find_model(Path(model)) if isinstance(model, (str, Path)) else model)
     raising = RaiseExperts()
     run_passes(loaded.model, InlinePass(lambda function: _may_be_inlined(function, loaded.model)), raising)
     run_passes(loaded.model, LiftConstantsToInitializersPass())
-    unknown = [finding for finding in raising.findings if not finding.raised]
-    if unknown and not allow_partial:
-        some = any(node.domain == DOMAIN and node.op_type in EXPERT_OPERATORS for node in loaded.model.graph)
-        raise InvalidInputError(_unknown_spellings(unknown, others=some))
     return replace(loaded, findings=raising.findings)
 
 
@@ -65,8 +71,12 @@ def _may_be_inlined(function: ir.Function, model: ir.Model) -> bool:
     )
 
 
-def open_placed(path: str | Path, *, allow_partial: bool = False) -> Bundle | Plan | LoadedModel:
-    """A bundle, a plan or a model, whichever a path leads to; `allow_partial` as for `load_moe_model`.
+def open_placed(path: str | Path, *, any_spelling: bool = False) -> Bundle | Plan | LoadedModel:
+    """A bundle, a plan or a model, whichever a path leads to.
+
+    Args:
+        path: What the user has.
+        any_spelling: Open models whose MoE layers have an unknown spelling, too, to say so.
 
     Raises:
         UsageError: Nothing is there, or something else.
@@ -79,7 +89,7 @@ def open_placed(path: str | Path, *, allow_partial: bool = False) -> Bundle | Pl
         if path.name in (MANIFEST, PARTITIONS):
             raise UsageError(f"{path} is {describe(path)}; give the folder, or its {PLAN}")
         return Plan.load(path)
-    return load_moe_model(path, allow_partial=allow_partial)
+    return _load_raised(path) if any_spelling else load_moe_model(path)
 
 
 def find_model(path: Path) -> Path:

@@ -68,7 +68,7 @@ def mitigate(
     Raises:
         UsageError: No such model, the output exists, nothing was asked for, or a value is out of range.
         InvalidInputError: A model that cannot be compiled, that takes no `input_ids`, or that has nothing to
-            be smoothed or replaced.
+            be smoothed or replaced, as a dense one has no experts.
     """
     if smooth is None and not replace:
         raise UsageError("nothing to do: give --smooth, --replace or both")
@@ -99,6 +99,8 @@ def mitigate(
 def _pairs(model: Path, windows: NDArray[np.int64], count: int) -> dict[str, str]:
     """For each layer its `count` least used experts, and for each the one that gets its place."""
     routing = calibrate(model, windows, window=windows.shape[1]).routing
+    if not routing:
+        raise InvalidInputError(f"model {model}: it has no experts to replace")
     layers: dict[str, list[str]] = {}
     for expert in routing:
         layers.setdefault(expert.partition(".experts.")[0], []).append(expert)

@@ -107,7 +107,9 @@ def _record(model: ModelLike, windows: np.ndarray, profile: Profile, batch: int)
             raise
         if "input_ids" not in {value.name for value in session.get_inputs()}:
             raise InvalidInputError(f"{loaded.name}: calibration needs a model that takes input_ids")
-        names = [output.name for output in session.get_outputs() if output.name.startswith("routing.")]
+        given = [output.name for output in session.get_outputs()]
+        # A dense model has no routing; something has to be asked for all the same.
+        names = [name for name in given if name.startswith("routing.")] or given[-1:]
         rows, _ = prompt_shape(session, batch, windows.shape[1])
         for start in range(0, len(windows), rows):
             tokens = windows[start : start + rows]

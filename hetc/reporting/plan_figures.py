@@ -26,7 +26,7 @@ PALEST = 0.35
 
 
 def placement_figure(plan: Plan, system: CostProfile, workload: Workload, accounting: Accounting) -> Figure:
-    """Layers x experts: colour and size say the target, strength the score, each cell reason and cost."""
+    """Layers x units: colour and size say the target, strength the score, each cell reason and cost."""
     layers = sorted({unit.layer for unit in plan.units if unit.layer is not None})
     beside = [kind for kind in BESIDE if any(unit.kind == kind for unit in plan.units)]
     # By their order, not their numbers: a plan may call an expert twenty million.
@@ -60,7 +60,8 @@ def placement_figure(plan: Plan, system: CostProfile, workload: Workload, accoun
         canvas.add(
             "text", str(expert), x=x, y=top - 8, text_anchor="middle", class_="faint", aria_hidden="true"
         )
-    canvas.add("text", "expert", x=grid_left, y=top - 22, class_="faint", aria_hidden="true")
+    if experts:
+        canvas.add("text", "expert", x=grid_left, y=top - 22, class_="faint", aria_hidden="true")
 
     strength = _strengths(plan)
     sentences = {unit.id: _sentence(unit, system, workload, accounting) for unit in plan.units}

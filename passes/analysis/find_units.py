@@ -1,7 +1,7 @@
 """Lists the units of a model: experts by their nodes, everything else by `hetc.passes.analysis.unit_weights`.
 
 Precondition: MoE layers are canonical, one `hetc::Expert` or `hetc::Expert16` node per expert, named by
-its unit id (`layers.3.experts.17`). The graph isn't changed.
+its unit id (`layers.3.experts.17`). A model without MoE layers is dense. The graph isn't changed.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from hetc.model.weights import FLOATS
 from hetc.operators.activations import ACTIVATIONS
 from hetc.operators.schemas import DOMAIN, EXPERT_OPERATORS
 from hetc.passes.analysis.unit_use import cache_heads, cache_widths, chosen_experts
-from hetc.passes.analysis.unit_weights import tied_copy, unit_weights
+from hetc.passes.analysis.unit_weights import UnitWeights, tied_copy, unit_weights
 from hetc.passes.analysis.weight_uses import products_of
 from hetc.plan.neurons import count_neurons
-from hetc.plan.units import Matrix, Unit
+from hetc.plan.units import ALWAYS_DIGITAL, Matrix, Unit
 from hetc.plan.weight_roles import unit_id
 from hetc.plan.words import KINDS, Kind
 
@@ -39,7 +39,7 @@ def find_units(model: ir.Model) -> tuple[Unit, ...]:
     """All units in model order, with their matrices numbered: each number is one random stream.
 
     Raises:
-        InvalidInputError: No MoE layer was found; the message names the nearest thing to one.
+        InvalidInputError: A sign of experts, and no canonical layer, or nothing that could be placed.
     """
     weights = unit_weights(model)
     experts = {
@@ -48,7 +48,7 @@ def find_units(model: ir.Model) -> tuple[Unit, ...]:
         if node.domain == DOMAIN and node.op_type in EXPERT_OPERATORS
     }
     if not experts:
-        raise InvalidInputError(_no_experts(model))
+        _require_dense(model, weights)
 
     streams = iter(range(2**31))
     size = Counter(layer for _, layer, _ in experts)
@@ -190,18 +190,32 @@ def _dimensions(value: ir.Value) -> list[int]:
     return [dim for dim in value.shape or () if isinstance(dim, int)]
 
 
-def _no_experts(model: ir.Model) -> str:
-    """Says what comes nearest to an MoE layer in a model that has no canonical one."""
+def _require_dense(model: ir.Model, weights: UnitWeights) -> None:
+    """Takes a model that has no canonical MoE layer if it has no sign of another one.
+
+    Raises:
+        InvalidInputError: It has one, named, or no weights that any unit would hold.
+    """
     for node in model.graph:
         if node.op_type in ("MoE", "QMoE"):
-            return (
+            raise InvalidInputError(
                 f"node {node.name!r} is an MoE layer spelled {node.domain}::{node.op_type} in a way that "
                 "hetc doesn't know; `hetc inspect` says why; `hetc export CHECKPOINT` writes one that it does"
             )
     for name in model.graph.initializers:
         if "experts" in name:
-            return (
+            raise InvalidInputError(
                 f"weight {name!r} looks like an expert's, but its layer is spelled in a way that hetc "
                 "doesn't know; `hetc inspect` says why, and `hetc export CHECKPOINT` writes one that it does"
             )
-    return "no MoE layer found: no node of domain hetc, and no weight that looks like an expert's"
+    for (kind, _), values in weights.items():
+        if kind == "router":
+            raise InvalidInputError(
+                f"weight {values[0][1].name!r} looks like a router's, but no experts were found that it "
+                "chooses; `hetc export CHECKPOINT` writes models in a spelling that hetc knows"
+            )
+    if all(kind in ALWAYS_DIGITAL for kind, _ in weights):
+        raise InvalidInputError(
+            "nothing can be placed: the model has neither experts nor weights that, by names or structure, "
+            "are an attention's, an MLP's or an LM head's"
+        )

@@ -32,7 +32,8 @@ def moe_model(
 ) -> ir.Model:
     """A language model of embedding, `layers` of attention-like projection and MoE, and an LM head.
 
-    `input_ids [T]` int64 -> `logits [T, vocabulary]` float32. Weights have checkpoint names and `dtype`.
+    `input_ids [T]` int64 -> `logits [T, vocabulary]` float32. Weights have checkpoint names and `dtype`. With
+    no experts, layers have MLPs instead.
     """
     random = np.random.default_rng(seed)
     graph = ir.Graph([], [], nodes=[], opset_imports={"": 18, "hetc": 1}, name="moe")
@@ -59,6 +60,10 @@ def moe_model(
     for layer in range(layers):
         prefix = f"model.layers.{layer}"
         x = op("Add", [x, project(x, f"{prefix}.self_attn.q_proj.weight", hidden, hidden)])
+        if not experts:
+            up = op("Relu", [project(x, f"{prefix}.mlp.up_proj.weight", inter, hidden)])
+            x = op("Add", [x, project(up, f"{prefix}.mlp.down_proj.weight", hidden, inter)])
+            continue
         router = op("Softmax", [project(x, f"{prefix}.mlp.gate.weight", experts, hidden)], axis=-1)
         count = ir.val(f"count_{layer}", const_value=ir.tensor([top_k], name=f"count_{layer}"))
         graph.register_initializer(count)
@@ -89,6 +94,9 @@ def moe_model(
     logits = project(x, "lm_head.weight", vocabulary, hidden)
     logits.name, logits.dtype, logits.shape = "logits", ir.DataType.FLOAT, ir.Shape(["T", vocabulary])
     graph.outputs.append(logits)
+    if not experts:
+        del graph.opset_imports["hetc"]
+        return ir.Model(graph, ir_version=10)
     operator = "Expert" if dtype == np.float32 else "Expert16"
     function = expert_function(operator, opset=18, gated=gated, activation=activation)
     return ir.Model(graph, ir_version=10, functions=[function])

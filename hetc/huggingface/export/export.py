@@ -1,4 +1,4 @@
-"""`export`: a Hugging Face MoE checkpoint becomes an ONNX model in the canonical MoE layer.
+"""`export`: a Hugging Face checkpoint becomes an ONNX model, with its MoE layers in the canonical form.
 
 The checkpoint's safetensors files are copied or hard-linked, and the graph's initializers are places in them.
 Only what a graph cannot refer to there is written anew, see `tensor_files`.
@@ -20,7 +20,7 @@ from hetc.base.progress import progress
 from hetc.huggingface.cache import find_cache
 from hetc.huggingface.checkpoint import read_checkpoint, resolve_source
 from hetc.huggingface.checkpoint_kind import require_checkpoint
-from hetc.huggingface.experts import experts_modules
+from hetc.huggingface.experts import choose_experts_function, experts_modules
 from hetc.huggingface.export.generation import genai_config
 from hetc.huggingface.export.placeholder import SHAPES_ONLY, TRACED
 from hetc.huggingface.export.skeleton import build_skeleton, fill_with_zeros
@@ -83,9 +83,9 @@ def _write_model(skeleton: PreTrainedModel, places: WeightPlaces, directory: Pat
     family = skeleton.config.model_type
     logger.info("tracing %s", family)
     try:
-        skeleton.set_experts_implementation(SHAPES_ONLY)
+        choose_experts_function(skeleton, SHAPES_ONLY)
         cache = find_cache(skeleton)
-        skeleton.set_experts_implementation(TRACED)
+        choose_experts_function(skeleton, TRACED)
         fill_with_zeros(skeleton)
         with progress(f"tracing {family}"):
             model = trace(skeleton, cache)

@@ -17,7 +17,7 @@ from transformers.activations import ACT2FN
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
 from hetc.base.errors import InvalidInputError
-from hetc.huggingface.experts import experts_modules
+from hetc.huggingface.experts import experts_modules, require_known_experts
 from hetc.operators.activations import CLAMPED_SWISH
 from hetc.operators.schemas import DOMAIN, VERSION
 from hetc.passes.rewrite.expand_experts import PLACEHOLDER
@@ -51,11 +51,11 @@ def prepare_experts(model: nn.Module, model_type: str) -> None:
     """Check that every experts module computes what `hetc::Expert` does, and note its path and activation.
 
     Raises:
-        InvalidInputError: no such modules, or one with a property that hetc has no operator for.
+        InvalidInputError: experts that are no such modules, or one with a property that hetc has no operator
+            for.
     """
-    found = False
+    require_known_experts(model, model_type)
     for name, module in experts_modules(model):
-        found = True
         reason = _reason_to_refuse(module)
         if reason:
             raise InvalidInputError(f"{model_type}: {name} ({type(module).__name__}) {reason}")
@@ -64,11 +64,6 @@ def prepare_experts(model: nn.Module, model_type: str) -> None:
             "transpose_weight": int(not module.is_transposed),
             **((_gated_activation(module) if module.has_gate else _plain_activation(module)) or {}),
         }
-    if not found:
-        raise InvalidInputError(
-            f"{model_type}: no MoE layer behind transformers' experts interface; the model is dense, or its "
-            "family keeps its experts in code of its own"
-        )
 
 
 def _reason_to_refuse(module: Any) -> str | None:

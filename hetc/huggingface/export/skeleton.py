@@ -27,7 +27,7 @@ ONE_CHUNK = "its linear attention traces for one chunk of 64 tokens; longer prom
 UNTRACEABLE = {
     **dict.fromkeys(("bailing_hybrid", "kimi_linear"), ONE_CHUNK),
     **dict.fromkeys(
-        ("granitemoehybrid", "nemotron_h"),
+        ("bamba", "falcon_h1", "granitemoehybrid", "mamba2", "nemotron_h", "zamba2"),
         "its state-space layers trace for one number of chunks; longer prompts would fail",
     ),
 }

@@ -1,6 +1,7 @@
 """Applies a plan to a live transformers model: its analog units compute on crossbars for a while.
 
-    nn.Linear of an analog dense unit      ->  `analog_matmul`, the bias added digitally
+    nn.Linear (or GPT-2's Conv1D) of an
+    analog dense unit                      ->  `analog_matmul`, the bias added digitally
     experts module with analog experts     ->  expert by expert, each as the plan says
 
 Everything else is transformers' own, in the model's type. Weights are programmed when they are first needed.
@@ -16,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from hetc.base.choices import choose
 from hetc.base.errors import InvalidInputError
@@ -155,10 +157,11 @@ def _forwards(
     left = {(unit.id, matrix.projection): matrix for unit in analog.values() for matrix in unit.matrices}
     forwards: list[tuple[nn.Module, Callable[..., torch.Tensor]]] = []
     for name, module in model.named_modules():
-        role = unit_of_weight(f"{name}.weight") if isinstance(module, nn.Linear) else None
+        role = unit_of_weight(f"{name}.weight") if isinstance(module, (nn.Linear, Conv1D)) else None
         matrix = left.pop((role.unit_id, role.projection), None) if role else None
         if role and matrix:
-            weight: Any = module.weight
+            parameter: Any = module.weight
+            weight = parameter.T if isinstance(module, Conv1D) else parameter
             site = _Site(plan, analog[role.unit_id], settings, matrix.weight, [weight], [matrix])
             forwards.append((module, partial(_linear, module, site)))
     for path, module in experts_modules(model):

@@ -12,7 +12,7 @@ import hetc.huggingface.deepseek  # noqa: F401 - registers the family
 from hetc.base.errors import InvalidInputError, UsageError
 from hetc.huggingface.checkpoint import resolve_source
 from hetc.huggingface.checkpoint_kind import require_checkpoint
-from hetc.huggingface.experts import experts_modules
+from hetc.huggingface.experts import require_known_experts
 
 __all__ = ["open_model"]
 
@@ -29,7 +29,7 @@ def open_model(
 
     Raises:
         UsageError: No such checkpoint, or a device that torch doesn't have here.
-        InvalidInputError: Not a causal language model with experts behind transformers' interface.
+        InvalidInputError: Not a causal language model, or experts outside of transformers' interface.
     """
     where = _device(device)
     folder = resolve_source(source)
@@ -40,8 +40,7 @@ def open_model(
         model: Any = load(folder, dtype=dtype, trust_remote_code=False)
     except Exception as error:  # whatever a family's code makes of values that it doesn't expect
         raise InvalidInputError(f"{folder}: transformers cannot open the model: {error}") from error
-    if not any(True for _ in experts_modules(model)):
-        raise InvalidInputError(f"{folder}: {model.config.model_type} has no experts that hetc knows")
+    require_known_experts(model, f"{folder}: {model.config.model_type}")
     opened: PreTrainedModel = model.to(where).eval()
     return opened
 

@@ -24,12 +24,13 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS, grouped_mm_experts_forward
+from transformers.pytorch_utils import Conv1D
 
 from hetc.base.errors import InvalidInputError
 from hetc.base.output import whole_file
 from hetc.base.seeds import check_seed
 from hetc.hardware.profile import DEFAULT_PROFILE, Profile, load_profile
-from hetc.huggingface.experts import experts_modules
+from hetc.huggingface.experts import choose_experts_function, experts_modules
 from hetc.huggingface.live.live_model import open_model
 from hetc.huggingface.live.weight_noise import draw_weights, mean_square_error
 from hetc.model.tokens import TokensLike, check_vocabulary, token_windows
@@ -82,7 +83,8 @@ def score(
 
     Raises:
         UsageError: No such checkpoint, a profile with drift, or the output exists.
-        InvalidInputError: Not a model with experts behind transformers' interface, or tokens it doesn't know.
+        InvalidInputError: Experts that are not behind transformers' interface, or tokens the model doesn't
+            know.
     """
     check_seed(seed)
     hardware = profile if isinstance(profile, Profile) else load_profile(profile)
@@ -114,27 +116,27 @@ def measure_scores(
         report: Called after every window.
 
     Returns:
-        `expected-loss` of every unit that can be analog, `noise-gain` of every expert.
+        `expected-loss` of every unit that can be analog; `noise-gain` of every expert, if there are any.
 
     Raises:
         UsageError: No such checkpoint, or a profile with drift.
-        InvalidInputError: Not a model with experts behind transformers' interface, or tokens it doesn't know.
+        InvalidInputError: Experts that are not behind transformers' interface, or tokens the model doesn't
+            know.
     """
     model = open_model(source, device)
     embeddings: Any = model.get_input_embeddings()
     check_vocabulary(windows, embeddings.num_embeddings, "the data")
     tokens = torch.from_numpy(windows).to(device)
-    steps = len(tokens) + min(GAIN_WINDOWS, len(tokens))
-    gain = _noise_gain(model, tokens[:GAIN_WINDOWS], profile, seed, lambda done: report(done, steps))
-    loss = _expected_loss(
-        model, tokens, profile, seed, lambda done: report(steps - len(tokens) + done, steps)
-    )
+    gained = tokens[:GAIN_WINDOWS] if any(True for _ in experts_modules(model)) else tokens[:0]
+    steps = len(gained) + len(tokens)
+    gain = _noise_gain(model, gained, profile, seed, lambda done: report(done, steps))
+    loss = _expected_loss(model, tokens, profile, seed, lambda done: report(len(gained) + done, steps))
     for unit, value in [*loss.items(), *gain.items()]:
         if not math.isfinite(value):
             raise InvalidInputError(f"{source}: unit {unit} scores {value}; are its weights finite?")
     origin = {"checkpoint": str(source), "tokens": str(windows.size), "seed": str(seed)}
     origin |= {"profile": profile.name, "noise": profile.noise.name, "noise_scale": str(profile.noise_scale)}
-    return Scores({"expected-loss": loss, "noise-gain": gain}, origin)
+    return Scores({"expected-loss": loss} | ({"noise-gain": gain} if gain else {}), origin)
 
 
 def _expected_loss(
@@ -145,7 +147,7 @@ def _expected_loss(
     report: Callable[[int], None],
 ) -> dict[str, float]:
     totals: dict[str, float] = defaultdict(float)
-    model.set_experts_implementation("grouped_mm")
+    choose_experts_function(model, "grouped_mm")
     model.requires_grad_(False)
     for unit, parameter, transposed in _analog_parameters(model):
         parameter.requires_grad_(True)
@@ -174,7 +176,7 @@ def _analog_parameters(model: PreTrainedModel) -> list[tuple[str, nn.Parameter, 
         elif parameter.ndim == 2:
             role = unit_of_weight(name)
             if role is not None and role.kind in DENSE:
-                found.append((role.unit_id, parameter, False))
+                found.append((role.unit_id, parameter, isinstance(model.get_submodule(path), Conv1D)))
     return found
 
 
@@ -238,7 +240,7 @@ def _noise_gain(
         return clean.reshape(*index.shape, -1).sum(1)
 
     ALL_EXPERTS_FUNCTIONS.register(MEASURED, measured)
-    model.set_experts_implementation(MEASURED)
+    choose_experts_function(model, MEASURED)
     with torch.no_grad():
         for done, window in enumerate(tokens):
             model(window[None])

@@ -61,7 +61,7 @@ def escape(path: Path) -> None:
     path.write_bytes(proto.SerializeToString())
 
 
-def no_moe(path: Path) -> None:
+def nothing_to_place(path: Path) -> None:
     x = ir.val("x", ir.DataType.FLOAT, [1])
     node = ir.node("Relu", [x])
     node.outputs[0].name, node.outputs[0].type, node.outputs[0].shape = "y", x.type, x.shape
@@ -97,7 +97,7 @@ def not_a_number(path: Path) -> None:
         (text, "model.onnx"),
         (drop_weights, "weights.bin is missing"),
         (escape, "outside the model's folder"),
-        (no_moe, "no MoE layer found"),
+        (nothing_to_place, "nothing can be placed"),
         (other_spelling, "com.microsoft::QMoE"),
         (not_a_number, "experts.2.down_proj"),
     ],

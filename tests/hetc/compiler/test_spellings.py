@@ -157,7 +157,9 @@ def test_leaving_all_layers_is_no_advice(tmp_path: Path) -> None:
         if node.op_type == "MoE":
             node.attributes["use_sparse_mixer"] = ir.AttrInt64("use_sparse_mixer", 1)
     ir.save(model, tmp_path / "unknown.onnx")
-    done = hetc("compile", tmp_path / "unknown.onnx", "-o", tmp_path / "out.hetc")
-    assert done.returncode == 3
-    assert "use_sparse_mixer is 1" in done.stderr and "hetc export" in done.stderr
-    assert "--allow-partial" not in done.stderr
+    for partial in ([], ["--allow-partial"]):
+        done = hetc("compile", tmp_path / "unknown.onnx", "-o", tmp_path / "out.hetc", *partial)
+        assert done.returncode == 3
+        assert "use_sparse_mixer is 1" in done.stderr and "hetc export" in done.stderr
+        assert "--allow-partial" not in done.stderr
+        assert not (tmp_path / "out.hetc").exists()

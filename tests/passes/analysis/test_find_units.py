@@ -84,11 +84,43 @@ def test_names_the_spelling_that_it_does_not_read() -> None:
         find_units(model)
 
 
-def test_says_that_there_is_no_moe() -> None:
+def test_a_model_without_experts_is_dense() -> None:
+    units = find_units(moe_model(layers=2, experts=0, hidden=8, inter=6))
+    assert [unit.id for unit in units] == [
+        "embedding",
+        "layers.0.attention",
+        "layers.0.mlp",
+        "layers.1.attention",
+        "layers.1.mlp",
+        "lm_head",
+    ]
+    assert [(matrix.projection, matrix.inputs, matrix.outputs) for matrix in units[2].matrices] == [
+        ("up_proj", 8, 6),
+        ("down_proj", 6, 8),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mlp.gate.weight", "looks like a router's"),
+        ("mlp.experts.0.up_proj.weight", "looks like an expert's"),
+    ],
+)
+def test_a_sign_of_experts_is_refused(name: str, message: str) -> None:
+    model = moe_model(layers=1, experts=0)
+    weight = model.graph.initializers.pop("model.layers.0.mlp.up_proj.weight")
+    weight.name = f"model.layers.0.{name}"
+    model.graph.register_initializer(weight)
+    with pytest.raises(InvalidInputError, match=message):
+        find_units(model)
+
+
+def test_says_that_nothing_can_be_placed() -> None:
     x = ir.val("x", ir.DataType.FLOAT, [1])
     node = ir.node("Relu", [x])
     model = ir.Model(ir.Graph([x], node.outputs, nodes=[node], opset_imports={"": 18}), ir_version=10)
-    with pytest.raises(InvalidInputError, match="no MoE layer"):
+    with pytest.raises(InvalidInputError, match="neither experts nor weights"):
         find_units(model)
 
 
