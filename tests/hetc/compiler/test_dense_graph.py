@@ -1,4 +1,4 @@
-"""A graph without experts: digital by default, and analog where it is pinned so."""
+"""A graph without experts: its MLPs, or their neurons, are what a fraction speaks of."""
 
 from __future__ import annotations
 
@@ -23,14 +23,31 @@ def dense(tmp_path: Path) -> Path:
     return tmp_path / "dense.onnx"
 
 
-def test_digital_by_default_and_equal_to_the_source(dense: Path, tmp_path: Path) -> None:
-    done = hetc("compile", dense, "-o", tmp_path / "out.hetc")
+def test_a_fraction_speaks_of_mlps(dense: Path, tmp_path: Path) -> None:
+    done = hetc("compile", dense, "--digital-frac", "0.5", "-o", tmp_path / "half.hetc")
     assert done.returncode == 0, done.stderr
-    assert "no experts to rank" in done.stdout and "digital experts" not in done.stdout
-    bundle = hetc_api.load_bundle(tmp_path / "out.hetc")
-    assert {unit.rule for unit in bundle.plan.units} == {"always-digital", "densely-activated"}
+    assert "digital fraction 0.5 of MLPs" in done.stdout and "experts" not in done.stdout
+    half = hetc_api.load_bundle(tmp_path / "half.hetc").plan
+    assert sorted(unit.rule for unit in half.units if unit.kind == "dense_mlp") == [
+        "score-rest",
+        "score-top-k",
+    ]
+    assert all(unit.rule == "densely-activated" for unit in half.units if unit.kind == "attention")
+    bundle = hetc_api.compile(dense, tmp_path / "all.hetc", digital_frac=1)
     expected = onnxruntime.InferenceSession(dense, providers=["CPUExecutionProvider"]).run(None, IDS)
     np.testing.assert_allclose(bundle.session().run(None, IDS)[0], expected[0], atol=1e-5)
+
+
+def test_neurons_of_mlps(dense: Path, tmp_path: Path) -> None:
+    bundle = hetc_api.compile(dense, tmp_path / "out.hetc", granularity="neuron", digital_frac="1/4")
+    mlps = [unit for unit in bundle.plan.units if unit.kind == "dense_mlp"]
+    assert sum(unit.digital_neurons for unit in mlps) == sum(unit.neurons for unit in mlps) // 4
+    exact = onnxruntime.InferenceSession(dense, providers=["CPUExecutionProvider"]).run(None, IDS)[0]
+    error = [
+        np.abs(bundle.session(digital_frac=f).run(None, IDS)[0] - exact).mean() for f in ("1/4", "3/4", 1)
+    ]
+    assert error[0] > error[1] > error[2] and error[2] < 1e-5
+    np.testing.assert_allclose(bundle.session(mode="exact").run(None, IDS)[0], exact, atol=1e-5)
 
 
 def test_pinned_mlps_are_analog(dense: Path, tmp_path: Path) -> None:

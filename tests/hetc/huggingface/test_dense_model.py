@@ -94,9 +94,9 @@ def test_inspect_says_that_there_are_no_experts(dense: Dense) -> None:
     assert "dense_mlp analog" in said("inspect", dense.bundle.path)
 
 
-def test_everything_is_digital_by_default(dense: Dense, tmp_path: Path) -> None:
-    text = said("compile", dense.onnx, "-o", tmp_path / "digital.hetc")
-    assert "no experts to rank" in text and "--analog" in text
+def test_all_mlps_digital_is_the_source(dense: Dense, tmp_path: Path) -> None:
+    text = said("compile", dense.onnx, "--digital-frac", "1", "-o", tmp_path / "digital.hetc")
+    assert "digital fraction 1 of MLPs" in text
     bundle = load_bundle(tmp_path / "digital.hetc")
     assert {unit.target for unit in bundle.plan.units} == {"digital"}
     np.testing.assert_allclose(
