@@ -66,16 +66,22 @@ def tiny_moe(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Any]:
 
 
 @pytest.mark.parametrize(
-    ("sample", "choices"),
+    ("sample", "granularity", "choices"),
     [
-        ("tiny_moe", {}),
-        ("tiny_moe", {"mode": "converters"}),
-        ("tiny_deepseek", {"noise_scale": 4, "seed": 3, "digital_frac": 0.25}),
-        ("tiny_deepseek", {"drift_time": 86400, "store": "int8"}),
+        ("tiny_moe", "expert", {}),
+        ("tiny_moe", "expert", {"mode": "converters"}),
+        ("tiny_moe", "neuron", {"noise_scale": 4, "digital_frac": 0.125}),
+        ("tiny_moe", "neuron:16", {"mode": "converters", "digital_frac": "1/2"}),
+        ("tiny_deepseek", "expert", {"noise_scale": 4, "seed": 3, "digital_frac": 0.25}),
+        ("tiny_deepseek", "expert", {"drift_time": 86400, "store": "int8"}),
     ],
 )
-def test_losses_are_the_bundles(sample: str, choices: dict[str, Any], tmp_path: Path) -> None:
-    hetc.compile(SAMPLES / sample / "model.onnx", tmp_path / "bundle", digital_frac=0)
+def test_losses_are_the_bundles(
+    sample: str, granularity: str, choices: dict[str, Any], tmp_path: Path
+) -> None:
+    hetc.compile(
+        SAMPLES / sample / "model.onnx", tmp_path / "bundle", digital_frac=0, granularity=granularity
+    )
     bundle, model, windows = load_bundle(tmp_path / "bundle"), load(SAMPLES / sample), heldout(sample)
     expected = token_losses(session_forward(bundle.session(**choices)), windows)
     with apply_plan(model, bundle.plan, **choices):
