@@ -49,7 +49,7 @@ build/lint/tidy: .clang-tidy $(NATIVE) | $(VENV)/test-installed
 
 bench: $(VENV)/test-installed
 	for set in amx avx512 avxvnni avx2; do HETC_INSTRUCTIONS=$$set PYTHONPATH=tests/helpers $(BIN)/python benchmarks/kernel_speed.py || exit 1; done
-	for name in product_noise store_error moe_layer raising; do PYTHONPATH=tests/helpers $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for name in product_noise store_error moe_layer neuron_kernel raising; do PYTHONPATH=tests/helpers $(BIN)/python benchmarks/$$name.py || exit 1; done
 	$(BIN)/pip install -q --no-deps aihwkit-lightning==2.1.0 tqdm && PYTHONPATH=tests/helpers $(BIN)/python benchmarks/against_lightning.py
 
 bench-large: $(VENV)/test-installed

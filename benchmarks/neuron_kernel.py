@@ -1,9 +1,9 @@
 """Compare an AnalogExpert with a share of its neurons digital with what its two parts cost alone.
 
-Prints a Markdown table of ratios: the time of the expert, over the analog share of the time of the all-
-analog expert plus the digital share of the time of a digital one: `Expert` (float32) or `Expert16`
-(bfloat16), and the same node in mode exact. Mode noisy, after programming. Needs the folder `tests` on
-PYTHONPATH, as `make bench` sets it.
+Prints a Markdown table of ratios: the time of the expert, over the analog share of the time of the all-analog
+expert plus the digital share of the time of a digital one: `Expert` (float32) or `Expert16` (bfloat16), or
+the same node in mode exact. Mode noisy, after programming. Needs the folder `tests` on PYTHONPATH, as
+`make bench` sets it.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ def main() -> None:
         "weights",
         "threads",
         "M",
-        "all analog ms",
+        "analog ms",
         "digital / analog",
         "exact / analog",
     ]
-    titles += [f"{share:.1%} digital ms", "over the parts", "over analog and exact"]
+    titles += [f"{share:.1%} digital ms", "over analog and digital", "over analog and exact"]
     print("| " + " | ".join(titles) + " |")
     print("|" + " --- |" * len(titles))
     for hidden, inter in SIZES:

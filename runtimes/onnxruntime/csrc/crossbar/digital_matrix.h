@@ -3,27 +3,33 @@
 #define HETC_CROSSBAR_DIGITAL_MATRIX_H_
 
 #include <cstddef>
-#include <memory>
 #include <mutex>
+#include <vector>
 
+#include "crossbar/programmed.h"
+#include "crossbar/slices.h"
 #include "ort/kernel_context.h"
 #include "vector/types.h"
 
 namespace hetc {
 
-// Rows that are stored one after another are read where they are. A part of every stored row would mean
-// reading all of them, so it is packed at the first product.
+// Whole stored rows are read where they are. A part of every stored row would mean reading all of them, so it
+// is copied at the first product.
 class DigitalMatrix {
  public:
-  explicit DigitalMatrix(const Weight& weight) : weight_(weight) {}
+  explicit DigitalMatrix(const Weight& weight);
 
   // y[rows, columns] = x w in float32, or y + x w.
   void multiply(const KernelContext& context, const float* x, size_t rows, float* y, bool add = false);
 
  private:
+  void copy(const KernelContext& context);
+
   const Weight weight_;
-  std::once_flag packs_;
-  std::unique_ptr<unsigned char[]> packed_;
+  const std::vector<Slice> slices_;
+  const bool copies_;
+  std::once_flag copied_;
+  ProgrammedMatrix panels_;
 };
 
 }  // namespace hetc

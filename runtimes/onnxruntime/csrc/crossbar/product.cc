@@ -169,27 +169,36 @@ void multiply_magnitudes(const KernelContext& context, const MatrixView& matrix,
   multiply_any(context, matrix, input, true, take);
 }
 
-void multiply_exact(const KernelContext& context, const Weight& weight, const float* x, size_t rows, float* y,
-                    bool add) {
-  // Sums of partial sums: a single chain over all inputs would lose digits that a blocked product keeps.
-  constexpr size_t kPartialSum = 256;
-  const std::vector<Slice> slices = split(weight.rows, kPartialSum);
-  const auto take = [&](size_t slice, const Block& block, const float* sums) {
+std::vector<Slice> partial_sums(const Weight& weight) { return split(weight.rows, 256); }
+
+void multiply_exact(const KernelContext& context, const Weight& weight, const float* x, size_t rows,
+                    float* y) {
+  multiply_exact(context, {weight, partial_sums(weight), nullptr}, x, rows, y, false);
+}
+
+void multiply_exact(const KernelContext& context, const MatrixView& matrix, const float* x, size_t rows,
+                    float* y, bool add) {
+  const size_t columns = matrix.weight.columns;
+  const auto take = [&](size_t slice, const Block& block, float* sums) {
     float* total = scratch().total;
     const size_t count = block.rows * kGroupColumns;
-    if (slice == 0) {
+    if (slice > 0)
+      for (size_t i = 0; i < count; ++i) sums[i] += total[i];
+    if (slice + 1 < matrix.slices.size()) {
       std::copy_n(sums, count, total);
-    } else {
-      for (size_t i = 0; i < count; ++i) total[i] += sums[i];
+      return;
     }
-    if (slice + 1 < slices.size()) return;
     for (size_t m = 0; m < block.rows; ++m) {
-      float* target = y + (block.row + m) * weight.columns + block.column;
-      const float* source = total + m * kGroupColumns;
-      for (size_t n = 0; n < block.columns; ++n) target[n] = add ? target[n] + source[n] : source[n];
+      float* target = y + (block.row + m) * columns + block.column;
+      const float* source = sums + m * kGroupColumns;
+      if (add) {
+        for (size_t n = 0; n < block.columns; ++n) target[n] += source[n];
+      } else {
+        std::copy_n(source, block.columns, target);
+      }
     }
   };
-  multiply_slices(context, {weight, slices, nullptr}, {x, rows, false}, take);
+  multiply_slices(context, matrix, {x, rows, false}, take);
 }
 
 }  // namespace hetc

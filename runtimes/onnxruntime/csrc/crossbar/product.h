@@ -34,8 +34,9 @@ struct Block {
   size_t column, columns;
 };
 
-// Receives sums[rows][kGroupColumns] of one slice; the slices of a block arrive in order.
-using TakeSums = std::function<void(size_t slice, const Block& block, const float* sums)>;
+// Receives sums[rows][kGroupColumns] of one slice, and may change them; the slices of a block arrive in
+// order.
+using TakeSums = std::function<void(size_t slice, const Block& block, float* sums)>;
 
 void multiply_slices(const KernelContext& context, const MatrixView& matrix, const InputView& input,
                      const TakeSums& take);
@@ -45,8 +46,14 @@ void multiply_magnitudes(const KernelContext& context, const MatrixView& matrix,
                          const TakeSums& take);
 
 // y[rows, columns] = x w in float32, or y + x w: the sum is whole before it is added.
-void multiply_exact(const KernelContext& context, const Weight& weight, const float* x, size_t rows, float* y,
-                    bool add = false);
+void multiply_exact(const KernelContext& context, const Weight& weight, const float* x, size_t rows,
+                    float* y);
+void multiply_exact(const KernelContext& context, const MatrixView& matrix, const float* x, size_t rows,
+                    float* y, bool add);
+
+// The slices whose sums an exact product adds up: a single chain over all inputs would lose digits that a
+// blocked product keeps.
+std::vector<Slice> partial_sums(const Weight& weight);
 
 }  // namespace hetc
 

@@ -1,4 +1,4 @@
-// What crossbars hold once a matrix is programmed.
+// Weights in the form in which products read them: what crossbars hold once a matrix is programmed.
 #ifndef HETC_CROSSBAR_PROGRAMMED_H_
 #define HETC_CROSSBAR_PROGRAMMED_H_
 
@@ -7,6 +7,7 @@
 #include <new>
 #include <vector>
 
+#include "crossbar/slices.h"
 #include "vector/types.h"
 
 namespace hetc {
@@ -16,6 +17,7 @@ struct FreeLines {
   void operator()(unsigned char* lines) const { ::operator delete[](lines, std::align_val_t{kLineBytes}); }
 };
 
+// A copy of clean weights in the same form has no more than panels.
 struct ProgrammedMatrix {
   Store store;
   // Panels of stored weights, one after the other, each slice of a panel from row `begins[slice]`; see
@@ -26,6 +28,12 @@ struct ProgrammedMatrix {
   std::vector<float> column_scale;  // likewise; stored value times this is the weight
   std::vector<float> largest;       // likewise; of the stored values' magnitudes
   std::vector<float> compensation;  // likewise; the digital factor against drift; empty: 1
+
+  // Makes room for the panels of a matrix with so many columns.
+  void reserve(Store of, const std::vector<Slice>& slices, size_t columns);
+
+  // Where a slice of a panel begins.
+  unsigned char* at(size_t panel, size_t slice);
 };
 
 constexpr size_t element_bytes(Store store) {

@@ -62,9 +62,7 @@ void program_panel(const ProgrammingRequest& request, size_t panel, ProgrammedMa
     std::copy(alpha, alpha + kPanelColumns, scale);
     float* largest = matrix->largest.data() + s * padded(weight.columns) + column;
     code.column_maxima(block.data(), end - begin, largest);
-    const size_t offset =
-        (panel * matrix->begins.back() + matrix->begins[s]) * kPanelColumns * element_bytes(request.store);
-    code.store_block(request.store, block.data(), end - begin, largest, matrix->panels.get() + offset);
+    code.store_block(request.store, block.data(), end - begin, largest, matrix->at(panel, s));
     round_largest(request.store, largest, scale);
   }
 }
@@ -94,14 +92,7 @@ std::unique_ptr<const ProgrammedMatrix> program(const KernelContext& context,
                                                 const ProgrammingRequest& request) {
   const size_t columns = padded(request.weight.columns);
   auto matrix = std::make_unique<ProgrammedMatrix>();
-  matrix->store = request.store;
-  const size_t side = rows_side_by_side(request.store);
-  matrix->begins.push_back(0);
-  for (const auto [begin, end] : request.slices)
-    matrix->begins.push_back(matrix->begins.back() + (end - begin + side - 1) / side * side);
-  const size_t bytes = columns * matrix->begins.back() * element_bytes(request.store);
-  matrix->panels.reset(new (std::align_val_t{kLineBytes}) unsigned char[bytes + 16 * kLineBytes]);
-  std::fill_n(matrix->panels.get() + bytes, 16 * kLineBytes, static_cast<unsigned char>(0));
+  matrix->reserve(request.store, request.slices, request.weight.columns);
   matrix->alpha = request.weight_scale;
   matrix->alpha.resize(request.slices.size() * columns);
   matrix->column_scale.resize(matrix->alpha.size());

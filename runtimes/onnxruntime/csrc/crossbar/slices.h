@@ -17,8 +17,9 @@ struct Slice {
 // ceil(rows / tile_rows) slices; the first ones are one row longer where the split is uneven.
 inline std::vector<Slice> split(size_t rows, size_t tile_rows) {
   const size_t count = rows / tile_rows + (rows % tile_rows != 0);
-  const size_t base = rows / count, extra = rows % count;
   std::vector<Slice> slices;
+  if (count == 0) return slices;
+  const size_t base = rows / count, extra = rows % count;
   for (size_t i = 0, begin = 0; i < count; ++i) {
     const size_t end = begin + base + (i < extra);
     slices.push_back({begin, end});
