@@ -20,6 +20,8 @@ from hetc.plan.plan import Plan
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from hetc.huggingface.live.programmings import Programmings
+
 __all__ = ["Running", "running"]
 
 
@@ -74,15 +76,21 @@ def running(
     from hetc.huggingface.live.forward import model_generate, model_predict
 
     folder = resolve_source(checkpoint)
-    model = _open(folder, device)
-    with apply_plan(model, target if isinstance(target, Plan) else target.plan, **choices):
+    model, programmings = _open(folder, device)
+    plan = target if isinstance(target, Plan) else target.plan
+    with apply_plan(model, plan, programmings=programmings, **choices):
         yield Running(model_predict(model), model_generate(model), folder)
 
 
 @lru_cache(maxsize=1)
-def _open(folder: Path, device: str) -> PreTrainedModel:
-    """The model, kept until another is asked for: a sweep applies one plan after another to it."""
+def _open(folder: Path, device: str) -> tuple[PreTrainedModel, Programmings]:
+    """The model and what is programmed from it, kept until another is asked for.
+
+    A sweep applies one plan after another to it.
+    """
     from hetc.huggingface.live.live_model import open_model
+    from hetc.huggingface.live.programmings import Programmings
 
     # float32 is what bundles compute; the checkpoint's own type is what a GPU is fast in.
-    return open_model(folder, device, "auto" if device.startswith("cuda") else "float32")
+    model = open_model(folder, device, "auto" if device.startswith("cuda") else "float32")
+    return model, Programmings.on(model.device)

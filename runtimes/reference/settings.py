@@ -73,6 +73,13 @@ class Crossbar:
         return self.mode == "noisy" and self.noise_form != "none" and loud
 
     @property
+    def disturbs(self) -> bool:
+        """Whether products draw noise or lose voltage: what no programmed weight can stand for."""
+        stochastic = self.dac_bits > 0 and self.dac_rounding == "stochastic"
+        loud = stochastic or max(self.output_noise, self.weight_noise, self.ir_drop) > 0
+        return self.mode == "noisy" and loud
+
+    @property
     def sigma(self) -> tuple[float, ...]:
         """The part of noise_sigma that holds at drift_time."""
         if not self.noise_times:

@@ -68,6 +68,12 @@ class Crossbars:
     settings: Crossbar
     digital: torch.Tensor | None = None
 
+    @property
+    def bytes(self) -> int:
+        """What it takes of the device's memory."""
+        held = (self.conductances, self.gain, self.step)
+        return sum(tensor.numel() * tensor.element_size() for tensor in held)
+
 
 def place(
     matrices: Sequence[Placed], settings: Crossbar, input_range: Sequence[float] | None = None

@@ -23,6 +23,7 @@ from hetc.base.choices import choose
 from hetc.base.errors import InvalidInputError
 from hetc.hardware.profile import Profile
 from hetc.huggingface.experts import STACKED, experts_modules, split_stack
+from hetc.huggingface.live.programmings import Programmings
 from hetc.operators.words import MODES, Mode, Store
 from hetc.plan.calibration import parse_bound_rule
 from hetc.plan.fractions import FractionLike
@@ -32,6 +33,7 @@ from hetc.plan.units import Matrix
 from hetc.plan.weight_roles import layer_name, unit_of_weight
 from hetc.runtimes.reference.settings import Crossbar, crossbar_of
 from hetc.runtimes.torch.crossbar import Crossbars, Placed, analog_matmul, place
+from hetc.runtimes.torch.support import kernels_run
 
 __all__ = ["apply_plan"]
 
@@ -50,6 +52,7 @@ def apply_plan(
     drift_time: float | None = None,
     read_seed: int | None = None,
     store: Store | None = None,
+    programmings: Programmings | None = None,
 ) -> Iterator[None]:
     """Within the context, the model computes what a bundle of the plan does.
 
@@ -64,6 +67,7 @@ def apply_plan(
         drift_time: Seconds since programming; None for the profile's.
         read_seed: Seed of the array's reading; None for 0.
         store: What programmed weights are kept as: `bfloat16` (default), `float32` or `int8`.
+        programmings: Keeps what is programmed for other plans on this model; None for this plan alone.
 
     Raises:
         UsageError: An unknown mode, or a value out of range.
@@ -84,7 +88,7 @@ def apply_plan(
         read_seed=read_seed or 0,
         store=store or "bfloat16",
     )
-    forwards = _forwards(model, plan, settings)
+    forwards = _forwards(model, plan, settings, programmings or Programmings(0))
     try:
         for module, forward in forwards if mode != "exact" else ():
             module.forward = forward
@@ -108,6 +112,7 @@ class _Site:
 
     Attributes:
         plan, unit, settings: Where they belong.
+        programmings: Where its crossbars are kept.
         name: The input's name in the plan: `in` or `mid` of an expert, else the weight's.
         weights: `[N, K]` each.
         matrices: The plan's entry for each.
@@ -116,6 +121,7 @@ class _Site:
     plan: Plan
     unit: PlannedUnit
     settings: Crossbar
+    programmings: Programmings
     name: str
     weights: Sequence[torch.Tensor]
     matrices: Sequence[Matrix]
@@ -123,12 +129,7 @@ class _Site:
     def __post_init__(self) -> None:
         """Raises `InvalidInputError` for a weight that isn't the plan's."""
         for weight, matrix in zip(self.weights, self.matrices, strict=True):
-            expected = [matrix.outputs, matrix.inputs]
-            if list(weight.shape) != expected:
-                raise InvalidInputError(
-                    f"plan: {matrix.projection} of unit {self.unit.id!r} is {expected}, the model's is "
-                    f"{list(weight.shape)}; the plan was made for another model"
-                )
+            _check_shape(weight, self.unit, matrix)
 
     @cached_property
     def crossbars(self) -> Crossbars:
@@ -139,14 +140,32 @@ class _Site:
             Placed(weight, matrix.stream, bounds, by_norm, **digital_lines(self.plan, self.unit, matrix))
             for weight, matrix in zip(self.weights, self.matrices, strict=True)
         ]
-        return place(placed, self.settings, self.unit.input_ranges.get(self.name))
+        ranges = self.unit.input_ranges.get(self.name)
+        key = (
+            *((weight.data_ptr(), weight.stride()) for weight in self.weights),
+            *(matrix.stream for matrix in self.matrices),
+            self.settings,
+            *(None if values is None else tuple(values) for values in (ranges, bounds)),
+            by_norm,
+        )
+        return self.programmings.get(key, lambda: place(placed, self.settings, ranges))
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return analog_matmul(x, self.crossbars)
 
 
+def _check_shape(weight: torch.Tensor, unit: PlannedUnit, matrix: Matrix) -> None:
+    """Raises `InvalidInputError` for a weight `[N, K]` that isn't the plan's."""
+    expected = [matrix.outputs, matrix.inputs]
+    if list(weight.shape) != expected:
+        raise InvalidInputError(
+            f"plan: {matrix.projection} of unit {unit.id!r} is {expected}, the model's is "
+            f"{list(weight.shape)}; the plan was made for another model"
+        )
+
+
 def _forwards(
-    model: nn.Module, plan: Plan, settings: Crossbar
+    model: nn.Module, plan: Plan, settings: Crossbar, programmings: Programmings
 ) -> list[tuple[nn.Module, Callable[..., torch.Tensor]]]:
     """The modules that compute something else while the plan is applied.
 
@@ -160,19 +179,23 @@ def _forwards(
         role = unit_of_weight(f"{name}.weight") if isinstance(module, (nn.Linear, Conv1D)) else None
         matrix = left.pop((role.unit_id, role.projection), None) if role else None
         if role and matrix:
-            parameter: Any = module.weight
-            weight = parameter.T if isinstance(module, Conv1D) else parameter
-            site = _Site(plan, analog[role.unit_id], settings, matrix.weight, [weight], [matrix])
-            forwards.append((module, partial(_linear, module, site)))
+            forwards.append(
+                (module, _linear_forward(module, plan, analog[role.unit_id], matrix, settings, programmings))
+            )
+    units = {unit.id: unit for unit in plan.units}
     for path, module in experts_modules(model):
-        sites: list[tuple[_Site, _Site] | None] = []
-        for index in range(module.num_experts):
-            unit = analog.get(f"{layer_name(path)}.experts.{index}")
-            sites.append(None if unit is None else _expert_sites(module, index, plan, unit, settings))
-            for matrix in unit.matrices if unit else ():
-                left.pop((unit.id, matrix.projection))  # type: ignore[union-attr]
-        if any(sites):
-            forwards.append((module, partial(_experts, module, sites)))
+        ids = [f"{layer_name(path)}.experts.{index}" for index in range(module.num_experts)]
+        if not any(unit_id in analog for unit_id in ids):
+            continue
+        for unit_id in ids:
+            for matrix in analog[unit_id].matrices if unit_id in analog else ():
+                left.pop((unit_id, matrix.projection))
+        forwards.append(
+            (
+                module,
+                _experts_forward(module, plan, [units[unit_id] for unit_id in ids], settings, programmings),
+            )
+        )
     for unit_id, projection in left:
         raise InvalidInputError(
             f"plan: {projection} of unit {unit_id!r} is analog, and the model has neither a linear layer nor "
@@ -181,20 +204,70 @@ def _forwards(
     return forwards
 
 
+def _linear_forward(
+    module: Any,
+    plan: Plan,
+    unit: PlannedUnit,
+    matrix: Matrix,
+    settings: Crossbar,
+    programmings: Programmings,
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    _check_shape(module.weight, unit, matrix)
+    if kernels_run(module.weight.device, settings):
+        from hetc.huggingface.live.kernel_forwards import KernelLinear
+
+        return KernelLinear(module, plan, unit, matrix, settings, programmings)
+    site = _Site(plan, unit, settings, programmings, matrix.weight, [module.weight], [matrix])
+    return partial(_linear, module, site)
+
+
+def _experts_forward(
+    module: Any,
+    plan: Plan,
+    units: Sequence[PlannedUnit],
+    settings: Crossbar,
+    programmings: Programmings,
+) -> Callable[..., torch.Tensor]:
+    sites = [
+        _expert_sites(module, index, plan, unit, settings, programmings) if unit.target == "analog" else None
+        for index, unit in enumerate(units)
+    ]
+    if kernels_run(module.down_proj.device, settings):
+        from hetc.huggingface.live.kernel_forwards import KernelExperts
+
+        return KernelExperts(module, plan, units, settings, programmings)
+    return partial(_experts, module, sites)
+
+
 def _linear(module: Any, product: _Product, x: torch.Tensor) -> torch.Tensor:
     y = product(x)
     return (y if module.bias is None else y + module.bias).to(x.dtype)
 
 
 def _expert_sites(
-    module: Any, index: int, plan: Plan, unit: PlannedUnit, settings: Crossbar
+    module: Any,
+    index: int,
+    plan: Plan,
+    unit: PlannedUnit,
+    settings: Crossbar,
+    programmings: Programmings,
 ) -> tuple[_Site, _Site]:
     weights = _expert_parts(module, index, "")
     first = [matrix for matrix in unit.matrices if matrix.projection != "down_proj"]
     second = [matrix for matrix in unit.matrices if matrix.projection == "down_proj"]
     return (
-        _Site(plan, unit, settings, "in", [weights[matrix.projection] for matrix in first], first),
-        _Site(plan, unit, settings, "mid", [weights[matrix.projection] for matrix in second], second),
+        _Site(
+            plan, unit, settings, programmings, "in", [weights[matrix.projection] for matrix in first], first
+        ),
+        _Site(
+            plan,
+            unit,
+            settings,
+            programmings,
+            "mid",
+            [weights[matrix.projection] for matrix in second],
+            second,
+        ),
     )
 
 

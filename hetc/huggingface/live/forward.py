@@ -13,6 +13,9 @@ from hetc.model.prediction import Generate, Predict
 
 __all__ = ["model_generate", "model_predict"]
 
+ROWS = 1024
+"""Rows of logits that are looked at together."""
+
 
 def model_predict(model: PreTrainedModel, *, batch: int = 8) -> Predict:
     """The model as it is now, with whatever plan is applied to it, measured as sessions are."""
@@ -22,13 +25,30 @@ def model_predict(model: PreTrainedModel, *, batch: int = 8) -> Predict:
         with torch.inference_mode():
             for start in range(0, len(windows), batch):
                 tokens = torch.from_numpy(windows[start : start + batch].astype(np.int64)).to(model.device)
-                logits, following = model(tokens, use_cache=False).logits[:, :-1].float(), tokens[:, 1:]
-                loss = torch.nn.functional.cross_entropy(logits.mT, following, reduction="none")
+                loss, hit = _measure(model(tokens, use_cache=False).logits, tokens)
                 losses.append(loss.double().cpu().numpy())
-                hits.append((logits.argmax(-1) == following).cpu().numpy())
+                hits.append(hit.cpu().numpy())
         return np.concatenate(losses), np.concatenate(hits)
 
     return predict
+
+
+def _measure(logits: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Losses and hits `[windows, window - 1]` of logits `[windows, window, V]`, some rows at a time in float32.
+
+    All at once they would take more memory than the model's own last layer.
+    """
+    following = tokens[:, 1:]
+    windows, length = following.shape
+    loss = torch.empty(windows, length, dtype=torch.float32, device=logits.device)
+    hit = torch.empty(windows, length, dtype=torch.bool, device=logits.device)
+    for window in range(windows):
+        for start in range(0, length, ROWS):
+            rows = slice(start, min(start + ROWS, length))
+            part, wanted = logits[window, rows].float(), following[window, rows]
+            loss[window, rows] = torch.nn.functional.cross_entropy(part, wanted, reduction="none")
+            hit[window, rows] = part.argmax(-1) == wanted
+    return loss, hit
 
 
 def model_generate(model: PreTrainedModel) -> Generate:

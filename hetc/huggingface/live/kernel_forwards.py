@@ -1,0 +1,261 @@
+"""Linear layers and experts whose analog part runs on the kernels: all experts of a layer at once.
+
+    nn.Linear       DAC, product
+    experts         sort, DAC, gate and up with their activation, DAC, down, sum over a token's choices
+
+Digital experts of the layer go with them, in products of their own over the same sorted rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.activations import SiLUActivation
+from transformers.integrations.moe import _default_apply_gate
+
+from hetc.huggingface.experts import STACKED
+from hetc.huggingface.live.programmings import Programmings
+from hetc.plan.calibration import parse_bound_rule
+from hetc.plan.plan import Plan, PlannedUnit
+from hetc.plan.units import Matrix
+from hetc.runtimes.reference.settings import Crossbar
+from hetc.runtimes.torch.kernels.dac import convert
+from hetc.runtimes.torch.kernels.products import Weights, analog_product, block_rows, digital_product
+from hetc.runtimes.torch.kernels.rows import Rows, combine, sort_rows
+from hetc.runtimes.torch.kernels.stack import Part, ProgrammedStack, Stack, program_stack
+
+__all__ = ["KernelExperts", "KernelLinear"]
+
+
+def _by_norm(plan: Plan, units: Sequence[PlannedUnit], site: str) -> bool:
+    """Whether the plan's ADC bounds for an input are in units of the columns' norms."""
+    return (
+        any(site in unit.adc_bounds for unit in units) and parse_bound_rule(plan.adc_bound_rule)[0] == "std"
+    )
+
+
+@dataclass
+class KernelLinear:
+    """Forward of an `nn.Linear` on crossbars.
+
+    Attributes:
+        module: The layer.
+        plan, unit, matrix: What the plan says of it.
+        settings: Mode, noise, converters.
+        programmings: Where its crossbars are kept.
+    """
+
+    module: Any
+    plan: Plan
+    unit: PlannedUnit
+    matrix: Matrix
+    settings: Crossbar
+    programmings: Programmings
+
+    @cached_property
+    def stack(self) -> Stack:
+        """Its crossbars, programmed at first use."""
+        weight, site = self.module.weight, self.matrix.weight
+        norms = _by_norm(self.plan, [self.unit], site)
+        part = Part(weight[None], slice(0, len(weight)), [self.matrix.stream])
+        programmed = self.programmings.get(
+            (weight.data_ptr(), self.matrix.stream, self.settings, norms),
+            lambda: program_stack([part], self.settings, norms=norms),
+        )
+        return programmed.stack([self.unit.input_ranges.get(site)], [self.unit.adc_bounds.get(site)])
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """`[..., K]` -> `[..., N]`."""
+        flat = x.reshape(-1, x.shape[-1])
+        bias = self.module.bias
+        out = torch.empty(len(flat), self.matrix.outputs, dtype=x.dtype, device=x.device)
+        analog_product(
+            convert(flat, self.stack), self.stack, out=out, bias=None if bias is None else bias[None]
+        )
+        return out.reshape(*x.shape[:-1], -1)
+
+
+@dataclass
+class KernelExperts:
+    """Forward of an experts module, some or all of whose experts are analog.
+
+    Attributes:
+        module: Behind transformers' experts interface.
+        plan: The plan.
+        units: Each expert's unit.
+        settings: Mode, noise, converters.
+        programmings: Where its crossbars are kept.
+    """
+
+    module: Any
+    plan: Plan
+    units: Sequence[PlannedUnit]
+    settings: Crossbar
+    programmings: Programmings
+
+    def __post_init__(self) -> None:
+        """Groups are numbered analog experts first."""
+        targets = [unit.target for unit in self.units]
+        self.analog = [index for index, target in enumerate(targets) if target == "analog"]
+        self.digital = [index for index, target in enumerate(targets) if target != "analog"]
+        module = self.module
+        self.fused = (
+            module.has_gate
+            and module.is_concatenated
+            and "gate_up_proj" in module._parameters
+            and "gate_up_proj_bias" not in module._parameters
+            and isinstance(module.act_fn, (nn.SiLU, SiLUActivation))
+            and type(module)._apply_gate is _default_apply_gate
+        )
+
+    @cached_property
+    def first(self) -> Stack:
+        """Crossbars of gate and up."""
+        return self._stack("in", [name for name in STACKED if name != "down_proj"])
+
+    @cached_property
+    def second(self) -> Stack:
+        """Crossbars of down."""
+        return self._stack("mid", ["down_proj"])
+
+    @cached_property
+    def members(self) -> torch.Tensor:
+        """The digital experts."""
+        return torch.tensor(self.digital, dtype=torch.int32, device=self.module.down_proj.device)
+
+    @cached_property
+    def group_of(self) -> torch.Tensor:
+        """`[E]`: group of each expert."""
+        order = torch.tensor([*self.analog, *self.digital], device=self.module.down_proj.device)
+        return order.argsort().to(torch.int32)
+
+    def _stacks(self, names: Sequence[str]) -> list[tuple[str, torch.Tensor, torch.Tensor | None]]:
+        """Name, weights `[E, N, K]` and biases `[E, N]` of the stacked parameters that the module has."""
+        found = []
+        for name in names:
+            if name in self.module._parameters:
+                values = getattr(self.module, name)
+                bias = getattr(self.module, f"{name}_bias", None)
+                found.append((name, values.mT if self.module.is_transposed else values, bias))
+        return found
+
+    def _stack(self, site: str, names: Sequence[str]) -> Stack:
+        """The crossbars behind one input.
+
+        All experts of a layer are programmed, as another plan places others, unless they are too large to be
+        kept: then the analog ones alone.
+        """
+        stacks = self._stacks(names)
+        analog = [self.units[index] for index in self.analog]
+        norms = _by_norm(self.plan, analog, site)
+        key = (*(values.data_ptr() for _, values, _ in stacks), self.settings, norms)
+        kept = (
+            sum(values.numel() * values.element_size() for _, values, _ in stacks) <= self.programmings.limit
+        )
+
+        def program() -> ProgrammedStack:
+            return program_stack(self._parts(stacks, all_of_them=kept), self.settings, norms=norms)
+
+        programmed = self.programmings.get(key, program) if kept else program()
+        return programmed.stack(
+            [unit.input_ranges.get(site) for unit in analog],
+            [unit.adc_bounds.get(site) for unit in analog],
+            self.analog if kept and self.digital else None,
+        )
+
+    def _parts(
+        self, stacks: Sequence[tuple[str, torch.Tensor, torch.Tensor | None]], *, all_of_them: bool
+    ) -> list[Part]:
+        """Each projection of the experts, where its columns lie in the module's own order."""
+        parts = []
+        start = 0
+        units = self.units if all_of_them else [self.units[index] for index in self.analog]
+        for name, values, _ in stacks:
+            weights = values if all_of_them else values[self.analog]
+            projections = STACKED[name]
+            width = values.shape[1] // len(projections)
+            for place, projection in enumerate(projections):
+                if self.module.is_concatenated or len(projections) == 1:
+                    own = slice(place * width, (place + 1) * width)
+                else:
+                    own = slice(place, None, len(projections))
+                streams = [
+                    matrix.stream
+                    for unit in units
+                    for matrix in unit.matrices
+                    if matrix.projection == f"{projection}_proj"
+                ]
+                columns = slice(
+                    start + (own.start or 0), None if own.stop is None else start + own.stop, own.step
+                )
+                parts.append(Part(weights[:, own], columns, streams))
+            start += values.shape[1]
+        return parts
+
+    @cached_property
+    def _biases(self) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Biases of the analog products, `[E, N]` each, or of the analog experts where these alone are kept."""
+        found: list[torch.Tensor | None] = []
+        for stack, names in (
+            (self.first, [name for name in STACKED if name != "down_proj"]),
+            (self.second, ["down_proj"]),
+        ):
+            biases = [bias for _, _, bias in self._stacks(names) if bias is not None]
+            joined = torch.cat(biases, -1) if biases else None
+            if joined is not None and stack.members is None:
+                joined = joined[self.analog]
+            found.append(joined)
+        return found[0], found[1]
+
+    def __call__(
+        self, hidden: torch.Tensor, top_k_index: torch.Tensor, top_k_weights: torch.Tensor
+    ) -> torch.Tensor:
+        """`[T, H]`, `[T, K]` and `[T, K]` -> `[T, H]`."""
+        chosen = self.group_of[top_k_index]
+        rows = sort_rows(chosen, len(self.units), block_rows(chosen.numel(), len(self.units)))
+        y = torch.empty(rows.count, hidden.shape[-1], dtype=hidden.dtype, device=hidden.device)
+        hidden = hidden.contiguous()
+        self._run_analog(hidden, rows, y)
+        if self.digital:
+            self._run_digital(hidden, rows, y)
+        return combine(y, top_k_weights)
+
+    def _run_analog(self, hidden: torch.Tensor, rows: Rows, y: torch.Tensor) -> None:
+        """Everything between the products of an analog expert is float32."""
+        first_bias, second_bias = self._biases
+        columns = self.first.gain.shape[-1]
+        width = columns // 2 if self.fused else columns
+        h = torch.empty(rows.count, width, dtype=torch.float32, device=hidden.device)
+        codes = convert(hidden, self.first, rows, gather=True)
+        analog_product(codes, self.first, rows, out=h, bias=first_bias, fused=self.fused)
+        codes = convert(h if self.fused else self._activate(h), self.second, rows)
+        analog_product(codes, self.second, rows, out=y, bias=second_bias, scatter=True)
+
+    def _run_digital(self, hidden: torch.Tensor, rows: Rows, y: torch.Tensor) -> None:
+        """The others compute in the model's type."""
+        stacks = self._stacks([name for name in STACKED if name != "down_proj"])
+        columns = sum(values.shape[1] for _, values, _ in stacks)
+        width = columns // 2 if self.fused else columns
+        h = torch.empty(rows.count, width, dtype=hidden.dtype, device=hidden.device)
+        start, first = 0, len(self.analog)
+        for _, values, bias in stacks:
+            part = h if self.fused else h[:, start : start + values.shape[1]]
+            weights = Weights(values, self.members, bias)
+            digital_product(hidden, weights, rows, out=part, first_group=first, gather=True, fused=self.fused)
+            start += values.shape[1]
+        [(_, values, bias)] = self._stacks(["down_proj"])
+        h = h if self.fused else self._activate(h).contiguous()
+        weights = Weights(values, self.members, bias)
+        digital_product(h, weights, rows, out=y, first_group=first, scatter=True)
+
+    def _activate(self, h: torch.Tensor) -> torch.Tensor:
+        """The module's own activation of gate and up."""
+        activated: torch.Tensor = (
+            self.module._apply_gate(h) if self.module.has_gate else self.module.act_fn(h)
+        )
+        return activated

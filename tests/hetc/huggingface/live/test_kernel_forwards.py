@@ -1,0 +1,118 @@
+"""Plans on live models through the kernels against the plain torch path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("triton")
+
+from models import with_static_converters  # noqa: E402
+
+from hetc.compiler.loading import load_moe_model  # noqa: E402
+from hetc.compiler.placement import Placement, make_plan  # noqa: E402
+from hetc.hardware.profile import Profile  # noqa: E402
+from hetc.huggingface.export.export import export  # noqa: E402
+from hetc.huggingface.live import apply  # noqa: E402
+from hetc.huggingface.live.apply import apply_plan  # noqa: E402
+from hetc.huggingface.live.programmings import Programmings  # noqa: E402
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+SMALL: dict[str, Any] = {
+    "vocab_size": 101,
+    "hidden_size": 48,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "num_experts_per_tok": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+    "eos_token_id": 2,
+}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "olmoe": {"num_experts": 4},
+    "gpt_oss": {"num_local_experts": 4, "head_dim": 8, "sliding_window": 8},
+}
+TOKENS = np.random.default_rng(0).integers(0, 101, (2, 24))
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def model_and_plan(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("kernel_forwards")
+    config = transformers.AutoConfig.for_model(request.param, **SMALL, **FAMILIES[request.param])
+    torch.manual_seed(0)
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    for parameter in model.parameters():
+        parameter.data.normal_(mean=float(parameter.dim() == 1), std=0.15)
+    model.save_pretrained(folder / "checkpoint")
+    graph = load_moe_model(export(folder / "checkpoint", folder / "exported"))
+    placement = Placement(digital_frac="0.25", analog=["layers.*.attention", "lm_head"])
+    return model.to(DEVICE), make_plan(graph, placement, Profile(tile_rows=20))
+
+
+@pytest.fixture
+def kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The kernels where the plain path would run: in the interpreter."""
+    monkeypatch.setattr(apply, "kernels_run", lambda device, settings: True)
+    yield
+
+
+def logits(model: Any) -> np.ndarray:
+    with torch.inference_mode():
+        return model(torch.from_numpy(TOKENS).to(DEVICE), use_cache=False).logits.float().cpu().numpy()
+
+
+def plain(model: Any, plan: Any, monkeypatch: pytest.MonkeyPatch, **choices: Any) -> np.ndarray:
+    with monkeypatch.context() as patch:
+        patch.setattr(apply, "kernels_run", lambda device, settings: False)
+        with apply_plan(model, plan, **choices):
+            return logits(model)
+
+
+@pytest.mark.parametrize("choices", [{}, {"mode": "converters"}, {"store": "int8", "digital_frac": 0.5}])
+def test_logits_are_the_plain_paths(
+    choices: dict[str, Any], model_and_plan: Any, kernels: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, plan = model_and_plan
+    expected = plain(model, plan, monkeypatch, **choices)
+    with apply_plan(model, plan, **choices):
+        assert any(type(vars(one).get("forward")).__name__ == "KernelExperts" for one in model.modules())
+        actual = logits(model)
+    difference = np.abs(actual - expected) / np.abs(expected).max()
+    assert np.median(difference) < 1e-5
+    assert difference.max() < 0.1  # a code that lies next to a half step moves those after it
+
+
+@pytest.mark.parametrize("rule", ["std:8", "scale:12"])
+def test_static_converters(
+    rule: str, model_and_plan: Any, kernels: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, plan = model_and_plan
+    plan = with_static_converters(plan, rule, float(rule.split(":")[1]), input_range=2.0)
+    expected = plain(model, plan, monkeypatch)
+    with apply_plan(model, plan):
+        difference = np.abs(logits(model) - expected) / np.abs(expected).max()
+    assert np.median(difference) < 1e-5
+    assert difference.max() < 0.1
+
+
+def test_plans_share_what_is_programmed(
+    model_and_plan: Any, kernels: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever experts a plan leaves digital, and with room for the analog ones alone as well."""
+    model, plan = model_and_plan
+    programmings = Programmings(2**30)
+    held = []
+    for fraction in (0.25, 0.5, 0.25):
+        expected = plain(model, plan, monkeypatch, digital_frac=fraction)
+        with apply_plan(model, plan, digital_frac=fraction, programmings=programmings):
+            difference = np.abs(logits(model) - expected) / np.abs(expected).max()
+        assert np.median(difference) < 1e-5
+        held.append(len(programmings._held))
+    assert held[0] == held[1] == held[2] > 0
