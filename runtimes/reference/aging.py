@@ -13,7 +13,7 @@ from hetc.base.errors import InvalidInputError
 from hetc.runtimes.reference.arrays import cast, library
 from hetc.runtimes.reference.settings import Crossbar
 
-__all__ = ["add_flicker", "compensation", "curve", "drift"]
+__all__ = ["add_flicker", "compensation", "curve", "drift", "factors"]
 
 PIECE = 10
 SMALLEST = 1e-7
@@ -63,11 +63,18 @@ def compensation(programmed: Any, now: Any, crossbar: Crossbar, columns: Sequenc
     Raises:
         InvalidInputError: for an unknown kind.
     """
-    xp = library(now)
     before, after = (abs(cast(g, "float64")).sum(0) for g in (programmed, now))
+    return factors(before, after, crossbar, columns)
+
+
+def factors(before: Any, after: Any, crossbar: Crossbar, columns: list[slice]) -> Any:
+    """``[..., N]`` float32: `compensation` of columns whose conductances' magnitudes add up to these sums."""
+    before, after = cast(before, "float64"), cast(after, "float64")
+    xp = library(after)
     if crossbar.drift_compensation == "global":
         for tile in columns:
-            before[tile], after[tile] = before[tile].sum(), after[tile].sum()
+            before[..., tile] = before[..., tile].sum(-1)[..., None]
+            after[..., tile] = after[..., tile].sum(-1)[..., None]
     elif crossbar.drift_compensation == "none":
         return cast(xp.ones_like(before), "float32")
     elif crossbar.drift_compensation != "column":

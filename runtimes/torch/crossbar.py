@@ -15,7 +15,7 @@ from hetc.runtimes.reference.layout import Layout, Mask, lay_out
 from hetc.runtimes.reference.programming import TINY, program_slices, weight_scale
 from hetc.runtimes.reference.settings import Crossbar
 
-__all__ = ["Crossbars", "Placed", "analog_matmul", "place"]
+__all__ = ["EXACT_CODES", "Crossbars", "Placed", "analog_matmul", "levels", "place"]
 
 MOST_DOUBLING = 1000.0
 EXACT_CODES = 9
@@ -148,7 +148,7 @@ def _place_one(
     slices, columns = len(layout.rows), torch.from_numpy(layout.columns).to(clean.device)
     conductances = clean.new_zeros(slices, longest, clean.shape[1])
     gain, step = clean.new_zeros(slices, 1, clean.shape[1]), clean.new_zeros(slices, 1, clean.shape[1])
-    levels, limit = _levels(settings.dac_bits), _levels(settings.adc_bits)
+    codes, limit = levels(settings.dac_bits), levels(settings.adc_bits)
     programmed_slices = program_slices(clean, settings, matrix.stream, layout=layout)
     for index, (rows, programmed) in enumerate(zip(layout.rows, programmed_slices, strict=True)):
         conductances[index, : len(rows), columns] = programmed.conductances
@@ -160,12 +160,12 @@ def _place_one(
             bound = matrix.adc_bound[index] * unit
         live = bound >= TINY
         if settings.adc_bits:
-            to_code = torch.where(live, limit / (levels * torch.where(live, bound, 1)), 0)
+            to_code = torch.where(live, limit / (codes * torch.where(live, bound, 1)), 0)
             gain[index, 0, columns] = to_code * programmed.scale
             worth = torch.where(live, bound / limit, 0)
         else:
             gain[index, 0, columns] = programmed.scale
-            worth = torch.full_like(bound, 1 / levels)
+            worth = torch.full_like(bound, 1 / codes)
         step[index, 0, columns] = worth * programmed.compensation
     return conductances, gain, step
 
@@ -189,7 +189,7 @@ def analog_matmul(x: torch.Tensor, crossbars: Crossbars) -> torch.Tensor:
         reach = crossbars.input_range.expand(-1, len(flat), 1)
     value = _product(slices, reach, crossbars)
     if settings.adc_bits:
-        limit = _levels(settings.adc_bits)
+        limit = levels(settings.adc_bits)
         if settings.bound_management == "iterative":
             value, reach = _widen(value, slices, reach, crossbars)
         value = value.round_().clamp_(-limit, limit)
@@ -204,7 +204,7 @@ def _product(x: torch.Tensor, reach: torch.Tensor, crossbars: Crossbars) -> torc
     """What the ADCs see, `[S, M, N]`, for `x [S, M, R]` and the ranges of its vectors `[S, M, 1]`."""
     settings, conductances = crossbars.settings, crossbars.conductances
     codes = x.clamp(-reach, reach) * torch.where(
-        reach < TINY, 0, _levels(settings.dac_bits) / reach.clamp(TINY)
+        reach < TINY, 0, levels(settings.dac_bits) / reach.clamp(TINY)
     )
     if settings.dac_bits:
         codes = codes.round_()
@@ -220,8 +220,8 @@ def _widen(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Bound management: doubles the range of vectors that clip at the ADC, and converts them again."""
     settings = crossbars.settings
-    limit, levels = _levels(settings.adc_bits), _levels(settings.dac_bits)
-    most = min(MOST_DOUBLING, levels / 4) if settings.dac_bits else MOST_DOUBLING
+    limit = levels(settings.adc_bits)
+    most = min(MOST_DOUBLING, levels(settings.dac_bits) / 4) if settings.dac_bits else MOST_DOUBLING
     factor = 2.0
     while factor <= most:
         clips = (value.round().abs() > limit).any(-1, keepdim=True)
@@ -233,6 +233,6 @@ def _widen(
     return value, reach
 
 
-def _levels(bits: int) -> float:
+def levels(bits: int) -> float:
     """Largest code of a converter; 1 stands in where there is none."""
     return float(2 ** (bits - 1) - 1) if bits else 1.0

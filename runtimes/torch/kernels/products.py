@@ -1,0 +1,319 @@
+"""Products of many groups of rows with their matrices in one launch, on tensor cores.
+
+    analog    codes x conductances, slice by slice; each slice through its ADC in registers, the results added
+    digital   rows x weights
+
+Groups are experts, or the one matrix of a linear layer. A program takes one block of a group's rows and one
+block of columns; where the activation is fused, the same columns of gate and up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import triton
+import triton.language as tl
+
+from hetc.runtimes.torch.crossbar import levels
+from hetc.runtimes.torch.kernels.arithmetic import narrow, rint
+from hetc.runtimes.torch.kernels.dac import Codes
+from hetc.runtimes.torch.kernels.rows import Rows
+from hetc.runtimes.torch.kernels.stack import Stack
+
+__all__ = ["Tiles", "Weights", "analog_product", "block_rows", "digital_product"]
+
+INTERPRETED = triton.knobs.runtime.interpret
+"""Triton's interpreter multiplies no bfloat16."""
+EXACT_SUM = 22
+"""ADC bits up to which one addition rounds a code half to even."""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """How a product is cut.
+
+    Attributes:
+        rows, columns, depth: Of one program's step; `columns` of gate and up together where they are fused.
+        warps, stages: See Triton.
+    """
+
+    rows: int
+    columns: int
+    depth: int
+    warps: int
+    stages: int
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Clean matrices of a model.
+
+    Attributes:
+        values: `[E, N, K]` of any strides.
+        members: `[G]` int32, which of the E each group is; None for all.
+        bias: `[E, N]`, or None.
+    """
+
+    values: torch.Tensor
+    members: torch.Tensor | None = None
+    bias: torch.Tensor | None = None
+
+
+@triton.jit
+def _contribution(sums, gain, step, reach, column, known, ADC: tl.constexpr, LIMIT: tl.constexpr, ONE_ADDITION: tl.constexpr):  # fmt: skip
+    """What the sums of one slice add to y."""
+    value = sums.to(tl.float32) * tl.load(gain + column, mask=known, other=0.0)[None, :]
+    if ADC:
+        value = tl.minimum(tl.maximum(value, -LIMIT), LIMIT)
+        if ONE_ADDITION:
+            value = (value + 12582912.0) - 12582912.0
+        else:
+            value = rint(value)
+    return value * (reach[:, None] * tl.load(step + column, mask=known, other=0.0)[None, :])
+
+
+@triton.jit
+def _product(
+    a, a_row, weights, w_group, w_column, w_row, second, second_column,
+    reach, gain, step, bias, bias_group, out, out_row,
+    order, shared, members, block_group, block_start, ends, first_group, last_group,
+    rows, outputs, columns, inputs, slices,
+    STEPS: tl.constexpr, ANALOG: tl.constexpr, ADC: tl.constexpr, LIMIT: tl.constexpr,
+    ONE_ADDITION: tl.constexpr, FUSED: tl.constexpr, BIAS: tl.constexpr, EVEN: tl.constexpr,
+    SCHEDULED: tl.constexpr, GATHER: tl.constexpr, SCATTER: tl.constexpr, MEMBERS: tl.constexpr,
+    ROUND: tl.constexpr, WIDE: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
+):  # fmt: skip
+    if SCHEDULED:
+        block = tl.program_id(1)
+        group = tl.load(block_group + block)
+        if (group < first_group) | (group >= last_group):
+            return
+        start = tl.load(block_start + block)
+        end = tl.load(ends + group)
+        group = group - first_group
+        column_block = tl.program_id(0)
+    else:
+        # Rows first: the programs that run at one time share what is large, the matrix.
+        group = 0
+        start = tl.program_id(0) * ROWS
+        end = rows
+        column_block = tl.program_id(1)
+    member = group
+    if MEMBERS:
+        member = tl.load(members + group)
+    row = start + tl.arange(0, ROWS)
+    inside = row < end
+    row = tl.minimum(row, end - 1).to(tl.int64)
+    source = row
+    if GATHER:
+        source = tl.load(order + row) // shared
+    n = column_block * COLUMNS + tl.arange(0, COLUMNS)
+    known = n < outputs
+    column = tl.minimum(n, outputs - 1).to(tl.int64)
+    k = tl.arange(0, DEPTH)
+    from_a = a + source[:, None] * a_row + k[None, :]
+    matrix = weights + tl.cast(member, tl.int64) * w_group
+    from_w = matrix + column[None, :] * w_column + k[:, None].to(tl.int64) * w_row
+    kind = tl.int32 if a.dtype.element_ty == tl.int8 else tl.float32
+    y = tl.zeros([ROWS, COLUMNS], tl.float32)
+    y2 = y
+    at = tl.cast(member, tl.int64) * slices * columns
+    # One loop to the compiler: apart, it keeps too much in registers.
+    for index in tl.range(0, slices, flatten=True):
+        sums = tl.zeros([ROWS, COLUMNS], kind)
+        sums2 = sums
+        for inner in range(STEPS):
+            if EVEN:
+                left = tl.load(from_a)
+                right = tl.load(from_w)
+            else:
+                left = tl.load(from_a, mask=k[None, :] < inputs - inner * DEPTH, other=0.0)
+                right = tl.load(from_w, mask=k[:, None] < inputs - inner * DEPTH, other=0.0)
+            if WIDE:
+                left, right = left.to(tl.float32), right.to(tl.float32)
+            sums = tl.dot(left, right, sums, input_precision="ieee", out_dtype=kind)
+            if FUSED:
+                if EVEN:
+                    right = tl.load(from_w + second)
+                else:
+                    right = tl.load(from_w + second, mask=k[:, None] < inputs - inner * DEPTH, other=0.0)
+                if WIDE:
+                    right = right.to(tl.float32)
+                sums2 = tl.dot(left, right, sums2, input_precision="ieee", out_dtype=kind)
+            from_a += DEPTH
+            from_w += DEPTH * w_row
+        if ANALOG:
+            of_slice = at + index * columns
+            range_ = tl.load(reach + source * slices + index)
+            y += _contribution(
+                sums, gain + of_slice, step + of_slice, range_, n, known, ADC, LIMIT, ONE_ADDITION
+            )
+            if FUSED:
+                of_second = of_slice + second_column
+                y2 += _contribution(
+                    sums2, gain + of_second, step + of_second, range_, n, known, ADC, LIMIT, ONE_ADDITION
+                )
+        else:
+            y = sums
+            y2 = sums2
+    if BIAS:
+        of_bias = tl.load(bias + tl.cast(member, tl.int64) * bias_group + n, mask=known, other=0.0)
+        y += of_bias.to(tl.float32)[None, :]
+    if FUSED:
+        if ROUND:
+            y = narrow(y, out.dtype.element_ty).to(tl.float32)
+            y2 = narrow(y2, out.dtype.element_ty).to(tl.float32)
+        y = y / (1.0 + tl.exp(-y)) * y2
+    to = row
+    if SCATTER:
+        to = tl.load(order + row)
+    place = out + to[:, None] * out_row + n[None, :]
+    tl.store(place, narrow(y, out.dtype.element_ty), mask=inside[:, None] & known[None, :])
+
+
+def block_rows(rows: int, groups: int) -> int:
+    """Rows of a block for M rows that fall to G groups."""
+    average = -(-rows // max(1, groups))
+    return next((size for size in (16, 32, 64) if average <= size), 128)
+
+
+def _tiles(rows: int, kind: torch.dtype, fused: bool) -> Tiles:
+    depth = 128 // kind.itemsize
+    if kind == torch.float32:
+        return Tiles(min(rows, 64), 32 if fused else 64, depth, 4, 3)
+    if rows == 128:
+        return Tiles(128, 128, depth, 8, 3)
+    return Tiles(rows, 128 if rows == 64 else 64, depth, 4, 4)
+
+
+def analog_product(
+    codes: Codes,
+    stack: Stack,
+    rows: Rows | None = None,
+    *,
+    out: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    scatter: bool = False,
+    fused: bool = False,
+    tiles: Tiles | None = None,
+) -> torch.Tensor:
+    """Rows through a stack's crossbars and ADCs.
+
+    Args:
+        codes: From `convert`.
+        stack: Of the first G groups of `rows`.
+        rows: Which row belongs to which group; None for one group.
+        out: `[M, N]`, or `[M, N / 2]` if fused: where the results go; rows of other groups are left alone.
+        bias: `[E, N]`, added digitally.
+        scatter: Whether results go where their rows stood before they were sorted.
+        fused: Whether the result is silu(first half of the columns) * second half; without a bias.
+        tiles: How to cut; None for the usual.
+    """
+    settings, kept = stack.settings, stack.conductances
+    tiles = tiles or _tiles(rows.block_rows if rows else block_rows(len(out), 1), kept.dtype, fused)
+    width = kept.shape[2]
+    slices = stack.gain.shape[1]
+    half = kept.shape[1] // 2
+    _launch(
+        codes.codes, kept, rows, out, tiles,
+        second=half * kept.stride(1) if fused else 0, second_column=half, fused=fused,
+        reach=codes.reach, gain=stack.gain, step=stack.step, bias=bias, members=stack.members,
+        first_group=0, groups=stack.groups, columns=kept.shape[1], inputs=width, slices=slices,
+        steps=width // slices // tiles.depth, analog=True, settings_bits=settings.adc_bits, even=True,
+        gather=rows is not None and not codes.by_group, scatter=scatter, round_=False,
+    )  # fmt: skip
+    return out
+
+
+def digital_product(
+    x: torch.Tensor,
+    weights: Weights,
+    rows: Rows,
+    *,
+    out: torch.Tensor,
+    first_group: int = 0,
+    gather: bool = False,
+    scatter: bool = False,
+    fused: bool = False,
+    tiles: Tiles | None = None,
+) -> torch.Tensor:
+    """Rows x clean weights in the model's type, sums in float32.
+
+    Args:
+        x: `[M, K]`, the last dimension dense, in the order of `rows`; with `gather`, vectors as they came.
+        weights: `[E, N, K]` of x's type.
+        rows: Which row belongs to which group.
+        out: As for `analog_product`.
+        first_group: Number of the weights' first group.
+        gather, scatter, fused, tiles: As for `convert` and `analog_product`.
+    """
+    values = weights.values
+    tiles = tiles or _tiles(rows.block_rows, values.dtype, fused)
+    half = values.shape[1] // 2
+    groups = values.shape[0] if weights.members is None else len(weights.members)
+    _launch(
+        x, values, rows, out, tiles,
+        second=half * values.stride(1) if fused else 0, second_column=half, fused=fused,
+        reach=x, gain=x, step=x, bias=weights.bias, members=weights.members,
+        first_group=first_group, groups=groups, columns=values.shape[1], inputs=values.shape[2], slices=1,
+        steps=-(-values.shape[2] // tiles.depth), analog=False, settings_bits=0,
+        even=values.shape[2] % tiles.depth == 0, gather=gather, scatter=scatter, round_=True,
+    )  # fmt: skip
+    return out
+
+
+def _launch(
+    a: torch.Tensor,
+    weights: torch.Tensor,
+    rows: Rows | None,
+    out: torch.Tensor,
+    tiles: Tiles,
+    *,
+    second: int,
+    second_column: int,
+    fused: bool,
+    reach: torch.Tensor,
+    gain: torch.Tensor,
+    step: torch.Tensor,
+    bias: torch.Tensor | None,
+    members: torch.Tensor | None,
+    first_group: int,
+    groups: int,
+    columns: int,
+    inputs: int,
+    slices: int,
+    steps: int,
+    analog: bool,
+    settings_bits: int,
+    even: bool,
+    gather: bool,
+    scatter: bool,
+    round_: bool,
+) -> None:
+    if not len(out):
+        return
+    columns_of_program = tiles.columns // 2 if fused else tiles.columns
+    column_blocks = triton.cdiv(out.shape[1], columns_of_program)
+    grid = (
+        (column_blocks, rows.block_group.numel())
+        if rows
+        else (triton.cdiv(len(out), tiles.rows), column_blocks)
+    )
+    _product[grid](
+        a, a.stride(0), weights, weights.stride(0), weights.stride(1), weights.stride(2),
+        second, second_column,
+        reach, gain, step, a if bias is None else bias, 0 if bias is None else bias.stride(0),
+        out, out.stride(0),
+        rows.order if rows else a, rows.shared if rows else 1, a if members is None else members,
+        rows.block_group if rows else a, rows.block_start if rows else a, rows.ends if rows else a,
+        first_group, first_group + groups,
+        len(out), out.shape[1], columns, inputs, slices,
+        STEPS=steps, ANALOG=analog, ADC=settings_bits > 0, LIMIT=float(levels(settings_bits)),
+        ONE_ADDITION=settings_bits <= EXACT_SUM, FUSED=fused, BIAS=bias is not None, EVEN=even,
+        SCHEDULED=rows is not None, GATHER=gather, SCATTER=scatter, MEMBERS=members is not None,
+        ROUND=round_, WIDE=INTERPRETED and a.dtype == torch.bfloat16,
+        ROWS=tiles.rows, COLUMNS=columns_of_program, DEPTH=tiles.depth,
+        num_warps=tiles.warps, num_stages=tiles.stages,
+    )  # fmt: skip

@@ -1,0 +1,233 @@
+"""Crossbars of many matrices of one shape, as the products' kernels read them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from hetc.base.errors import InvalidInputError
+from hetc.runtimes.reference.aging import factors
+from hetc.runtimes.reference.programming import TINY, split
+from hetc.runtimes.reference.settings import Crossbar
+from hetc.runtimes.torch.crossbar import EXACT_CODES, levels
+from hetc.runtimes.torch.kernels.programming import program
+
+__all__ = ["Part", "ProgrammedStack", "Stack", "program_stack"]
+
+BYTES = 128
+"""Bytes of a row that one step of a product takes; a slice's rows end at a multiple of it."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One matrix of each group.
+
+    Attributes:
+        weights: `[G, N, K]`, of any strides and floating type.
+        columns: Which of the stack's columns they take.
+        streams: `[G]`, numbers of the random streams.
+    """
+
+    weights: torch.Tensor
+    columns: slice
+    streams: Sequence[int]
+
+
+@dataclass(frozen=True)
+class ProgrammedStack:
+    """What crossbars of E matrices hold: K inputs in S slices, each R places long, and N outputs.
+
+    Attributes:
+        conductances: `[E, N, S * R]`, zeros behind each slice's inputs: bfloat16 or float32 in units of the
+            weight scale, or int8 in units of the column slice's level.
+        scale: `[E, S, N]` float32, the weight scale.
+        worth: `[E, S, N]` float32, a conductance of 1 in units of the weights.
+        compensation: `[E, S, N]` float32, factor that undoes the mean drift; None for 1.
+        norms: `[E, S, N]` float32, Euclidean norms of the clean columns; None where nobody asked.
+        inputs: K.
+        settings: What they were programmed with.
+    """
+
+    conductances: torch.Tensor
+    scale: torch.Tensor
+    worth: torch.Tensor
+    compensation: torch.Tensor | None
+    norms: torch.Tensor | None
+    inputs: int
+    settings: Crossbar
+
+    @property
+    def bytes(self) -> int:
+        """What it takes of the device's memory."""
+        held = (self.conductances, self.scale, self.worth, self.compensation, self.norms)
+        return sum(tensor.numel() * tensor.element_size() for tensor in held if tensor is not None)
+
+    def stack(
+        self,
+        input_range: Sequence[Sequence[float] | None],
+        adc_bound: Sequence[Sequence[float] | None],
+        members: Sequence[int] | None = None,
+    ) -> Stack:
+        """The crossbars with their converters.
+
+        Args:
+            input_range: For each group `[S]`, or None for the largest of each vector's slice.
+            adc_bound: For each group `[S]`, what the ADC takes in units of input range x weight scale, or x
+                norm where there are norms; None for `out_bound` x weight scale.
+            members: Which of the E matrices each group is; None for all.
+        """
+        settings, slices = self.settings, self.scale.shape[1]
+        groups = range(len(self.scale)) if members is None else members
+
+        def table(rows: Sequence[Sequence[float] | None], absent: float) -> torch.Tensor:
+            full = [[absent] * slices if row is None else row for row in rows]
+            return torch.tensor(full, dtype=torch.float32, device=self.scale.device)
+
+        given = self.scale.new_full(self.scale.shape[:2], math.nan)
+        given[list(groups)] = table(adc_bound, math.nan)
+        unit = self.scale if self.norms is None else self.norms
+        bound = torch.where(
+            given[..., None].isnan(), settings.out_bound * self.scale, given[..., None] * unit
+        )
+        limit, codes = levels(settings.adc_bits), levels(settings.dac_bits)
+        if settings.adc_bits:
+            live = bound >= TINY
+            gain = torch.where(live, limit / (codes * torch.where(live, bound, 1)), 0) * self.worth
+            step = torch.where(live, bound / limit, 0)
+        else:
+            gain, step = self.worth, torch.full_like(self.worth, 1 / codes)
+        if self.compensation is not None:
+            step = step * self.compensation
+        indices = None if members is None else torch.tensor(members, dtype=torch.int32, device=gain.device)
+        ranges, dynamic = table(input_range, 0.0), all(row is None for row in input_range)
+        return Stack(self.conductances, gain, step, ranges, dynamic, indices, self.inputs, settings)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Crossbars of G groups, which are some or all of E matrices, with their converters.
+
+    Attributes:
+        conductances, inputs, settings: As in `ProgrammedStack`.
+        gain: `[E, S, N]` float32, from sums of DAC codes x conductances to the ADC's steps.
+        step: `[E, S, N]` float32, what a step of the ADC is worth in units of the input range.
+        input_range: `[G, S]` float32, range of the DAC; 0 for the largest of the vector's slice.
+        dynamic: Whether all ranges are that: then the codes of a vector are the same for every group.
+        members: `[G]` int32, which of the E matrices each group is; None for all.
+    """
+
+    conductances: torch.Tensor
+    gain: torch.Tensor
+    step: torch.Tensor
+    input_range: torch.Tensor
+    dynamic: bool
+    members: torch.Tensor | None
+    inputs: int
+    settings: Crossbar
+
+    @property
+    def code_type(self) -> torch.dtype:
+        """Type of the DAC's codes: that of the conductances, so that tensor cores take both."""
+        return self.conductances.dtype
+
+    @property
+    def groups(self) -> int:
+        """G."""
+        return len(self.input_range)
+
+
+def program_stack(parts: Sequence[Part], settings: Crossbar, *, norms: bool = False) -> ProgrammedStack:
+    """Programs matrices with the same inputs, one or more of each group.
+
+    Args:
+        parts: They fill the columns.
+        settings: Mode `noisy` or `converters`, noise, tile, converters.
+        norms: Whether bounds are in units of a column's Euclidean norm.
+
+    Raises:
+        InvalidInputError: A weight is NaN or infinite.
+    """
+    first = parts[0].weights
+    groups, _, inputs = first.shape
+    slices = split(inputs, settings.tile_rows)
+    outputs = sum(part.weights.shape[1] for part in parts)
+    kind = _type(settings, first.dtype)
+    padding = BYTES // kind.itemsize
+    padded = -(-slices[0].stop // padding) * padding
+    conductances = torch.empty(groups, outputs, len(slices) * padded, dtype=kind, device=first.device)
+    scale, worth, compensation, lengths = (
+        torch.ones(groups, len(slices), outputs, device=first.device) for _ in range(4)
+    )
+    compensates = settings.programs and settings.drifts and settings.drift_compensation != "none"
+    for part in parts:
+        columns = part.columns
+        weights = part.weights.detach()
+        largest = _scale(part, weights, settings, slices)
+        scale[..., columns] = largest
+        if norms:
+            lengths[..., columns] = _by_slice(weights, slices, 2.0)
+        if not settings.programs:
+            _keep(weights, slices, conductances[:, columns])
+            continue
+        streams = torch.tensor(part.streams, dtype=torch.int32, device=weights.device)
+        sums = program(weights, streams, largest, conductances[:, columns], settings)
+        worth[..., columns] = largest * (sums.largest / 127) if settings.store == "int8" else largest
+        if compensates:
+            tiles = split(largest.shape[-1], settings.tile_columns)
+            compensation[..., columns] = factors(sums.before, sums.now, settings, tiles)
+    return ProgrammedStack(
+        conductances,
+        scale,
+        worth,
+        compensation if compensates else None,
+        lengths if norms else None,
+        inputs,
+        settings,
+    )
+
+
+def _type(settings: Crossbar, weights: torch.dtype) -> torch.dtype:
+    """The narrowest type that holds DAC codes and conductances exactly."""
+    if not 0 < settings.dac_bits <= EXACT_CODES:
+        return torch.float32
+    if not settings.programs:
+        return torch.bfloat16 if weights == torch.bfloat16 else torch.float32
+    if settings.store == "int8":
+        # Codes of more than 8 bits don't fit int8; level numbers fit bfloat16.
+        return torch.int8 if settings.dac_bits <= 8 else torch.bfloat16
+    return torch.bfloat16 if settings.store == "bfloat16" else torch.float32
+
+
+def _scale(part: Part, weights: torch.Tensor, settings: Crossbar, slices: Sequence[slice]) -> torch.Tensor:
+    """Weight scale `[G, S, N]` of one part."""
+    scale = _by_slice(weights, slices, math.inf)
+    if settings.scale_mode == "tile":
+        for tile in split(scale.shape[-1], settings.tile_columns):
+            scale[..., tile] = scale[..., tile].amax(-1, keepdim=True)
+    if not scale.isfinite().all():
+        group = int((~scale.isfinite()).flatten(1).any(1).nonzero()[0])
+        raise InvalidInputError(
+            f"weights of stream {part.streams[group]} hold NaN or infinity and can't be programmed"
+        )
+    return scale
+
+
+def _keep(weights: torch.Tensor, slices: Sequence[slice], conductances: torch.Tensor) -> None:
+    """Clean weights as conductances."""
+    padded = conductances.shape[2] // len(slices)
+    for index, rows in enumerate(slices):
+        place = conductances[..., index * padded : (index + 1) * padded]
+        length = rows.stop - rows.start
+        place[..., :length] = weights[..., rows]
+        place[..., length:] = 0
+
+
+def _by_slice(weights: torch.Tensor, slices: Sequence[slice], order: float) -> torch.Tensor:
+    """`[G, S, N]` float32: a norm of each column slice of weights `[G, N, K]`."""
+    norms = [
+        torch.linalg.vector_norm(weights[..., rows], order, dim=-1, dtype=torch.float32) for rows in slices
+    ]
+    return torch.stack(norms, 1)
