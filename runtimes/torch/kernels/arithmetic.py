@@ -9,7 +9,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-__all__ = ["curve", "narrow", "normals", "rint", "slice_bounds"]
+__all__ = ["INTERPRETED", "curve", "narrow", "normals", "rint", "slice_bounds"]
+
+INTERPRETED: bool = triton.knobs.runtime.interpret
+"""Whether kernels run in Triton's interpreter, without a GPU."""
 
 
 @triton.jit

@@ -9,11 +9,14 @@ import triton
 import triton.language as tl
 
 from hetc.runtimes.torch.crossbar import levels
-from hetc.runtimes.torch.kernels.arithmetic import narrow, rint, slice_bounds
+from hetc.runtimes.torch.kernels.arithmetic import INTERPRETED, narrow, rint, slice_bounds
 from hetc.runtimes.torch.kernels.rows import Rows
 from hetc.runtimes.torch.kernels.stack import Stack
 
 __all__ = ["Codes", "convert"]
+
+BLOCK = 2048
+"""Values that a program holds at once."""
 
 
 @dataclass(frozen=True)
@@ -34,43 +37,55 @@ class Codes:
 
 @triton.jit
 def _convert(
-    x, stride, order, shared, groups, last, codes, reach, ranges, inputs, slices, padded, most,
+    x, stride, order, shared, groups, last, codes, reach, ranges, rows, inputs, slices, padded, most,
     DAC: tl.constexpr, SORTED: tl.constexpr, GATHER: tl.constexpr, STATIC: tl.constexpr,
-    BLOCK: tl.constexpr, SLICES: tl.constexpr,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr, SLICES: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0).to(tl.int64)
+    start = tl.program_id(0) * ROWS
+    end = rows
     if SORTED:
-        if row >= tl.load(last):
+        end = tl.load(last)
+        if start >= end:
             return
+    row = start + tl.arange(0, ROWS)
+    inside = row < end
+    row = row.to(tl.int64)
     source = row
     if GATHER:
-        source = tl.load(order + row) // shared
-    group = 0
+        source = tl.load(order + row, mask=inside, other=0) // shared
+    group = tl.zeros([ROWS], tl.int32)
     if STATIC and SORTED:
-        group = tl.load(groups + row)
+        group = tl.load(groups + row, mask=inside, other=0)
     place = tl.arange(0, BLOCK)
     number = tl.arange(0, SLICES)
-    reaches = tl.zeros([SLICES], tl.float32)
-    spoiled = tl.zeros([BLOCK], tl.int32)
+    reaches = tl.zeros([ROWS, SLICES], tl.float32)
+    spoiled = tl.zeros([ROWS, BLOCK], tl.int32)
     for index in range(slices):
         first, length = slice_bounds(index, inputs, slices)
-        value = tl.load(x + source * stride + first + place, mask=place < length, other=0.0).to(tl.float32)
+        held = inside[:, None] & (place[None, :] < length)
+        from_x = x + source[:, None] * stride + first + place[None, :]
+        value = tl.load(from_x, mask=held, other=0.0).to(tl.float32)
         finite = tl.abs(value) < float("inf")
         spoiled = tl.where(finite, spoiled, 1)
         value = tl.where(finite, value, 0.0)
-        r = tl.max(tl.abs(value), 0)
+        r = tl.max(tl.abs(value), 1)
         if STATIC:
             given = tl.load(ranges + group * slices + index)
             r = tl.where(given > 0, given, r)
-        inverse = tl.where(r < 1e-30, 0.0, tl.div_rn(most, tl.maximum(r, 1e-30)))
-        code = tl.minimum(tl.maximum(value, -r), r) * inverse
+        # Triton's own division is not the nearest.
+        inverse = tl.where(r < 1e-30, 0.0, tl.div_rn(tl.zeros_like(r) + most, tl.maximum(r, 1e-30)))
+        code = tl.minimum(tl.maximum(value, -r[:, None]), r[:, None]) * inverse[:, None]
         if DAC:
             code = rint(code)
-        reaches = tl.where(number == index, tl.where(r >= 1e-30, r, 0.0), reaches)
-        to = codes + row * slices * padded + index * padded + place
-        tl.store(to, narrow(code, codes.dtype.element_ty), mask=place < padded)
-    reaches = tl.where(tl.max(spoiled, 0) > 0, float("nan"), reaches)
-    tl.store(reach + row * slices + number, reaches, mask=number < slices)
+        here = tl.where(r < 1e-30, 0.0, r)[:, None]
+        reaches = tl.where(number[None, :] == index, here, reaches)
+        to = codes + row[:, None] * slices * padded + index * padded + place[None, :]
+        fits = inside[:, None] & (place[None, :] < padded)
+        tl.store(to, narrow(code, codes.dtype.element_ty), mask=fits)
+    bad = tl.max(spoiled, 1) > 0
+    reaches = tl.where(bad[:, None], float("nan"), reaches)
+    to_reach = reach + row[:, None] * slices + number[None, :]
+    tl.store(to_reach, reaches, mask=inside[:, None] & (number[None, :] < slices))
 
 
 def convert(x: torch.Tensor, stack: Stack, rows: Rows | None = None, *, gather: bool = False) -> Codes:
@@ -93,15 +108,16 @@ def convert(x: torch.Tensor, stack: Stack, rows: Rows | None = None, *, gather: 
     reach = torch.empty(count, slices, dtype=torch.float32, device=x.device)
     given = rows if rows is not None and by_group else None
     block = triton.next_power_of_2(width // slices)
+    tall = 64 if INTERPRETED else max(1, BLOCK // block)
     if count:
-        _convert[(count,)](
+        _convert[(triton.cdiv(count, tall),)](
             x, x.stride(0),
             given.order if given else x, given.shared if given else 1, given.groups if given else x,
             given.ends[stack.groups - 1 :] if given else x,
-            codes, reach, stack.input_range, stack.inputs, slices, width // slices,
+            codes, reach, stack.input_range, count, stack.inputs, slices, width // slices,
             float(levels(settings.dac_bits)),
             DAC=settings.dac_bits > 0, SORTED=by_group, GATHER=by_group and gather,
-            STATIC=not stack.dynamic, BLOCK=block, SLICES=triton.next_power_of_2(slices),
-            num_warps=max(1, min(8, block // 128)), enable_fp_fusion=False,
+            STATIC=not stack.dynamic, ROWS=tall, BLOCK=block, SLICES=triton.next_power_of_2(slices),
+            num_warps=4 if block <= BLOCK else 8, enable_fp_fusion=False,
         )  # fmt: skip
     return Codes(codes, reach, by_group)

@@ -16,15 +16,13 @@ import triton
 import triton.language as tl
 
 from hetc.runtimes.torch.crossbar import levels
-from hetc.runtimes.torch.kernels.arithmetic import narrow, rint
+from hetc.runtimes.torch.kernels.arithmetic import INTERPRETED, narrow, rint
 from hetc.runtimes.torch.kernels.dac import Codes
 from hetc.runtimes.torch.kernels.rows import Rows
 from hetc.runtimes.torch.kernels.stack import Stack
 
 __all__ = ["Tiles", "Weights", "analog_product", "block_rows", "digital_product"]
 
-INTERPRETED = triton.knobs.runtime.interpret
-"""Triton's interpreter multiplies no bfloat16."""
 EXACT_SUM = 22
 """ADC bits up to which one addition rounds a code half to even."""
 
@@ -131,7 +129,7 @@ def _product(
             else:
                 left = tl.load(from_a, mask=k[None, :] < inputs - inner * DEPTH, other=0.0)
                 right = tl.load(from_w, mask=k[:, None] < inputs - inner * DEPTH, other=0.0)
-            if WIDE:
+            if WIDE:  # Triton's interpreter multiplies no bfloat16
                 left, right = left.to(tl.float32), right.to(tl.float32)
             sums = tl.dot(left, right, sums, input_precision="ieee", out_dtype=kind)
             if FUSED:

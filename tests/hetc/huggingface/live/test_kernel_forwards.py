@@ -25,7 +25,7 @@ from hetc.huggingface.live.programmings import Programmings  # noqa: E402
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SMALL: dict[str, Any] = {
     "vocab_size": 101,
-    "hidden_size": 48,
+    "hidden_size": 32,
     "num_hidden_layers": 1,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
@@ -39,7 +39,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "olmoe": {"num_experts": 4},
     "gpt_oss": {"num_local_experts": 4, "head_dim": 8, "sliding_window": 8},
 }
-TOKENS = np.random.default_rng(0).integers(0, 101, (2, 24))
+TOKENS = np.random.default_rng(0).integers(0, 101, (2, 12))
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -53,7 +53,7 @@ def model_and_plan(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
     model.save_pretrained(folder / "checkpoint")
     graph = load_moe_model(export(folder / "checkpoint", folder / "exported"))
     placement = Placement(digital_frac="0.25", analog=["layers.*.attention", "lm_head"])
-    return model.to(DEVICE), make_plan(graph, placement, Profile(tile_rows=20))
+    return model.to(DEVICE), make_plan(graph, placement, Profile(tile_rows=30))
 
 
 @pytest.fixture
@@ -109,10 +109,10 @@ def test_plans_share_what_is_programmed(
     model, plan = model_and_plan
     programmings = Programmings(2**30)
     held = []
-    for fraction in (0.25, 0.5, 0.25):
+    for fraction in (0.25, 0.5):
         expected = plain(model, plan, monkeypatch, digital_frac=fraction)
         with apply_plan(model, plan, digital_frac=fraction, programmings=programmings):
             difference = np.abs(logits(model) - expected) / np.abs(expected).max()
         assert np.median(difference) < 1e-5
         held.append(len(programmings._held))
-    assert held[0] == held[1] == held[2] > 0
+    assert held[0] == held[1] > 0
