@@ -10,7 +10,7 @@ CSRC := runtimes/onnxruntime/csrc
 NATIVE := CMakeLists.txt $(shell find $(CSRC) -type f)
 FORMATTED := $(shell find $(CSRC) samples/embed_c -name '*.cc' -o -name '*.[ch]' -o -name '*.inc')
 
-.PHONY: demo test test-all lint lint-cpp bench bench-table bench-large evidence models-table clean
+.PHONY: demo test test-all lint lint-cpp bench bench-table bench-large evidence models-table gpu clean
 
 demo: $(VENV)/installed
 	rm -rf build/demo && mkdir -p build/demo
@@ -51,6 +51,15 @@ bench: $(VENV)/test-installed
 	for set in amx avx512 avxvnni avx2; do HETC_INSTRUCTIONS=$$set PYTHONPATH=tests/helpers $(BIN)/python benchmarks/kernel_speed.py || exit 1; done
 	for name in product_noise store_error moe_layer neuron_kernel raising; do PYTHONPATH=tests/helpers $(BIN)/python benchmarks/$$name.py || exit 1; done
 	$(BIN)/pip install -q --no-deps aihwkit-lightning==2.1.0 tqdm && PYTHONPATH=tests/helpers $(BIN)/python benchmarks/against_lightning.py
+
+# The torch runtime on a GPU, in minutes: PYTHON has torch, triton and what hetc imports. Installs nothing.
+gpu:
+	rm -rf build/gpu && mkdir -p build/gpu && cp -Rp hetc build/gpu/ && cp -Rp passes runtimes build/gpu/hetc/
+	cd build/gpu && TRITON_INTERPRET=0 $(PYTHON) -m pytest -c ../../pyproject.toml --rootdir ../.. -p no:cacheprovider -n 8 \
+	  ../../tests/runtimes/torch ../../tests/hetc/huggingface/live/test_kernel_forwards.py
+	cd build/gpu && export PYTHONPATH=.:../../tests/helpers:$$PYTHONPATH && ( \
+	  $(PYTHON) ../../benchmarks/gpu_kernels.py $(GPU_KERNELS) && \
+	  $(PYTHON) ../../benchmarks/torch_runtime.py $(TORCH_RUNTIME) ) | tee ../gpu.md
 
 bench-large: $(VENV)/test-installed
 	$(BIN)/python benchmarks/large.py build/large

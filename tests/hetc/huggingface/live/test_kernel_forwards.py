@@ -12,12 +12,10 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("triton")
 
+from live_plans import live_plan  # noqa: E402
 from models import with_static_converters  # noqa: E402
 
-from hetc.compiler.loading import load_moe_model  # noqa: E402
-from hetc.compiler.placement import Placement, make_plan  # noqa: E402
 from hetc.hardware.profile import Profile  # noqa: E402
-from hetc.huggingface.export.export import export  # noqa: E402
 from hetc.huggingface.live import apply  # noqa: E402
 from hetc.huggingface.live.apply import apply_plan  # noqa: E402
 from hetc.huggingface.live.programmings import Programmings  # noqa: E402
@@ -43,17 +41,14 @@ TOKENS = np.random.default_rng(0).integers(0, 101, (2, 12))
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
-def model_and_plan(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("kernel_forwards")
+def model_and_plan(request: pytest.FixtureRequest) -> Any:
     config = transformers.AutoConfig.for_model(request.param, **SMALL, **FAMILIES[request.param])
     torch.manual_seed(0)
     model = transformers.AutoModelForCausalLM.from_config(config).eval()
     for parameter in model.parameters():
         parameter.data.normal_(mean=float(parameter.dim() == 1), std=0.15)
-    model.save_pretrained(folder / "checkpoint")
-    graph = load_moe_model(export(folder / "checkpoint", folder / "exported"))
-    placement = Placement(digital_frac="0.25", analog=["layers.*.attention", "lm_head"])
-    return model.to(DEVICE), make_plan(graph, placement, Profile(tile_rows=30))
+    plan = live_plan(model, Profile(tile_rows=30), digital_frac=0.25, dense=("attention", "lm_head"))
+    return model.to(DEVICE), plan
 
 
 @pytest.fixture
@@ -116,3 +111,24 @@ def test_plans_share_what_is_programmed(
         assert np.median(difference) < 1e-5
         held.append(len(programmings._held))
     assert held[0] == held[1] > 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_graph_holds_a_layer(model_and_plan: Any) -> None:
+    """Nothing in the forward of experts waits for the device."""
+    model, plan = model_and_plan
+    with apply_plan(model, plan), torch.inference_mode():
+        experts = next(
+            one for one in model.modules() if type(vars(one).get("forward")).__name__ == "KernelExperts"
+        )
+        hidden = torch.randn(20, 32, device=DEVICE)
+        index = torch.randint(4, (20, 2), device=DEVICE)
+        weights = torch.rand(20, 2, device=DEVICE)
+        experts(hidden, index, weights)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            captured = experts(hidden, index, weights)
+        hidden.normal_()
+        index.copy_(3 - index)
+        graph.replay()
+        torch.testing.assert_close(captured, experts(hidden, index, weights), rtol=0, atol=0)
