@@ -10,7 +10,8 @@ CSRC := runtimes/onnxruntime/csrc
 NATIVE := CMakeLists.txt $(shell find $(CSRC) -type f)
 FORMATTED := $(shell find $(CSRC) samples/embed_c -name '*.cc' -o -name '*.[ch]' -o -name '*.inc')
 
-.PHONY: demo test test-all lint lint-cpp bench bench-table bench-large evidence models-table gpu clean
+.PHONY: demo test test-all lint lint-cpp bench bench-table bench-large evidence models-table \
+  gpu gpu-test gpu-bench build/gpu clean
 
 demo: $(VENV)/installed
 	rm -rf build/demo && mkdir -p build/demo
@@ -53,13 +54,21 @@ bench: $(VENV)/test-installed
 	$(BIN)/pip install -q --no-deps aihwkit-lightning==2.1.0 tqdm && PYTHONPATH=tests/helpers $(BIN)/python benchmarks/against_lightning.py
 
 # The torch runtime on a GPU, in minutes: PYTHON has torch, triton and what hetc imports. Installs nothing.
-gpu:
-	rm -rf build/gpu && mkdir -p build/gpu && cp -Rp hetc build/gpu/ && cp -Rp passes runtimes build/gpu/hetc/
-	cd build/gpu && TRITON_INTERPRET=0 $(PYTHON) -m pytest -c ../../pyproject.toml --rootdir ../.. -p no:cacheprovider -n 8 \
+gpu: gpu-test gpu-bench
+
+gpu-test: build/gpu
+	cd build/gpu && export PYTHONPATH=$(CURDIR)/build/gpu:$$PYTHONPATH TRITON_INTERPRET=0 && \
+	  $(PYTHON) -m pytest -c ../../pyproject.toml --rootdir ../.. -p no:cacheprovider -n 12 \
 	  ../../tests/runtimes/torch ../../tests/hetc/huggingface/live/test_kernel_forwards.py
-	cd build/gpu && export PYTHONPATH=.:../../tests/helpers:$$PYTHONPATH && ( \
-	  $(PYTHON) ../../benchmarks/gpu_kernels.py $(GPU_KERNELS) && \
-	  $(PYTHON) ../../benchmarks/torch_runtime.py $(TORCH_RUNTIME) ) | tee ../gpu.md
+
+gpu-bench: build/gpu
+	cd build/gpu && export PYTHONPATH=$(CURDIR)/build/gpu:$(CURDIR)/tests/helpers:$$PYTHONPATH && \
+	  ($(PYTHON) ../../benchmarks/gpu_kernels.py $(GPU_KERNELS) && \
+	  $(PYTHON) ../../benchmarks/torch_runtime.py $(TORCH_RUNTIME)) | tee ../gpu.md
+
+# The package as it is installed, with passes and runtimes nested in it.
+build/gpu: hetc passes runtimes
+	rm -rf $@ && mkdir -p $@ && cp -Rp hetc $@/ && cp -Rp passes runtimes $@/hetc/
 
 bench-large: $(VENV)/test-installed
 	$(BIN)/python benchmarks/large.py build/large

@@ -1,7 +1,7 @@
 """Time the torch runtime's kernels on a GPU at OLMoE's shapes, and print Markdown tables.
 
-Programming in billions of weights a second; products with other tiles than the usual ones; and each step of one
-layer of analog experts.
+Programming in billions of weights a second; each step of one layer of analog experts; and its products with other
+tiles than the usual ones.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
+from triton.runtime.errors import OutOfResources
 from triton.testing import do_bench
 
 from hetc.hardware.profile import Profile
@@ -22,6 +24,9 @@ from hetc.runtimes.torch.kernels.stack import Part, Stack, program_stack
 
 EXPERTS, CHOSEN, HIDDEN, INTER = 64, 8, 2048, 1024
 STORES = ("bfloat16", "int8")
+TILES = (128, 128, 8, 3), (128, 128, 8, 4), (128, 64, 4, 3), (64, 128, 4, 3), (64, 64, 4, 4)
+"""Rows, columns, warps and stages."""
+LOW_TILES = (16, 64, 4, 4), (16, 32, 4, 6), (16, 128, 4, 4)
 
 
 def milliseconds(function: Callable[[], object]) -> float:
@@ -34,7 +39,7 @@ def programming(weights: torch.Tensor) -> None:
     for label, profile in (("pcm", Profile()), ("pcm, drift and 1/f noise", drifted)):
         for store in (*STORES, "float32"):
             settings = crossbar_of(profile, "noisy", store=store)
-            time = milliseconds(lambda: stacked(weights, settings))  # noqa: B023
+            time = milliseconds(partial(stacked, weights, settings))
             print(f"| {label} | {store} | {time:.2f} | {weights.numel() / time / 1e6:.1f} |", flush=True)
 
 
@@ -73,41 +78,23 @@ def products(store: str, tokens: int, first: Stack, second: Stack, *, tiles: boo
     if not tiles:
         return
     depth = 128 // first.code_type.itemsize
-    wide = usual > 32
-    candidates = (
-        [
-            (128, 128, 8, 3),
-            (128, 128, 8, 4),
-            (128, 64, 4, 3),
-            (128, 64, 4, 4),
-            (64, 128, 4, 3),
-            (64, 128, 4, 4),
-            (64, 64, 4, 4),
-        ]
-        if wide
-        else [(16, 64, 4, 4), (16, 64, 4, 6), (16, 32, 4, 6), (16, 32, 2, 6), (16, 128, 4, 4)]
-    )
-    for height, width, warps, stages in candidates:
+    for height, width, warps, stages in TILES if usual > 32 else LOW_TILES:
         cut = Tiles(height, width, depth, warps, stages)
         own = sort_rows(chosen, EXPERTS, height)
-        found = []
-        for fused in (True, False):
-            try:
-                if fused:
-                    time = milliseconds(
-                        lambda: analog_product(codes, first, own, out=h, fused=True, tiles=cut)
-                    )  # noqa: B023
-                else:
-                    time = milliseconds(
-                        lambda: analog_product(middle, second, own, out=y, scatter=True, tiles=cut)
-                    )  # noqa: B023
-                found.append(f"{time:.3f}")
-            except Exception as error:  # what Triton can't place in shared memory
-                found.append(type(error).__name__)
-        print(
-            f"| {store} | {tokens} | tiles {height} x {width}, {warps} warps, {stages} stages | {' / '.join(found)} | |",
-            flush=True,
-        )
+        found = [
+            attempt(partial(analog_product, codes, first, own, out=h, fused=True, tiles=cut)),
+            attempt(partial(analog_product, middle, second, own, out=y, scatter=True, tiles=cut)),
+        ]
+        label = f"tiles {height} x {width}, {warps} warps, {stages} stages"
+        print(f"| {store} | {tokens} | {label} | {' / '.join(found)} | |", flush=True)
+
+
+def attempt(function: Callable[[], object]) -> str:
+    """Its time; the error's name where Triton finds no room for the tiles."""
+    try:
+        return f"{milliseconds(function):.3f}"
+    except OutOfResources as error:
+        return type(error).__name__
 
 
 def main() -> None:
