@@ -1,7 +1,7 @@
 """Time the torch runtime's kernels on a GPU at OLMoE's shapes, and print Markdown tables.
 
-Programming in billions of weights a second; each step of one layer of analog experts; and its products with other
-tiles than the usual ones.
+Programming in billions of weights a second; each step of one layer of analog experts; and its products with
+other tiles than the usual ones.
 """
 
 from __future__ import annotations

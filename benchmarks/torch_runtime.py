@@ -1,7 +1,8 @@
 """Time a transformers model with a plan applied against the same model as it is, and print a Markdown table.
 
-An OLMoE with random weights made on the device, mode `noisy`, after programming. On a GPU, `--layers 16` is the
-7-billion-parameter model's shape. Windows are measured with losses; a step of decoding is one token a row, without.
+An OLMoE with random weights made on the device, mode `noisy`, after programming. On a GPU, `--layers 16` is
+the 7-billion-parameter model's shape. Windows are measured with losses; a step of decoding is one token a row,
+without losses.
 """
 
 from __future__ import annotations
@@ -77,9 +78,8 @@ def main() -> None:
     analog = copy.deepcopy(plain)
     name = torch.cuda.get_device_name() if options.device == "cuda" else machine()
     print(f"\n{name}; {options.threads} threads; {plain.dtype}, {options.layers} layers\n")
-    print(
-        "| analog | store | digital | step | plain, ms | plan applied, ms | ratio |\n|---|---|---|---|---|---|---|"
-    )
+    print("| analog | store | digital | step | plain, ms | plan applied, ms | ratio |")
+    print("|---|---|---|---|---|---|---|")
     programmings = Programmings.on(torch.device(options.device))
     for scope, dense in SCOPES.items():
         plan = live_plan(analog, Profile(), dense=dense)
