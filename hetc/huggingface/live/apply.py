@@ -136,9 +136,10 @@ class _Site:
         """Programmed at first use: experts that no token chooses never are."""
         bounds = self.unit.adc_bounds.get(self.name)
         by_norm = bounds is not None and parse_bound_rule(self.plan.adc_bound_rule)[0] == "std"
+        digital = [digital_lines(self.plan, self.unit, matrix) for matrix in self.matrices]
         placed = [
-            Placed(weight, matrix.stream, bounds, by_norm, **digital_lines(self.plan, self.unit, matrix))
-            for weight, matrix in zip(self.weights, self.matrices, strict=True)
+            Placed(weight, matrix.stream, bounds, by_norm, **lines)
+            for weight, matrix, lines in zip(self.weights, self.matrices, digital, strict=True)
         ]
         ranges = self.unit.input_ranges.get(self.name)
         key = (
@@ -147,6 +148,7 @@ class _Site:
             self.settings,
             *(None if values is None else tuple(values) for values in (ranges, bounds)),
             by_norm,
+            *(mask.tobytes() for lines in digital for mask in lines.values()),
         )
         return self.programmings.get(key, lambda: place(placed, self.settings, ranges))
 
@@ -212,12 +214,14 @@ def _linear_forward(
     settings: Crossbar,
     programmings: Programmings,
 ) -> Callable[[torch.Tensor], torch.Tensor]:
-    _check_shape(module.weight, unit, matrix)
-    if kernels_run(module.weight.device, settings):
+    weight = module.weight.T if isinstance(module, Conv1D) else module.weight
+    _check_shape(weight, unit, matrix)
+    kernels = kernels_run(weight.device, settings) and isinstance(module, nn.Linear)
+    if kernels and not unit.digital_neurons:
         from hetc.huggingface.live.kernel_forwards import KernelLinear
 
         return KernelLinear(module, plan, unit, matrix, settings, programmings)
-    site = _Site(plan, unit, settings, programmings, matrix.weight, [module.weight], [matrix])
+    site = _Site(plan, unit, settings, programmings, matrix.weight, [weight], [matrix])
     return partial(_linear, module, site)
 
 
@@ -232,7 +236,8 @@ def _experts_forward(
         _expert_sites(module, index, plan, unit, settings, programmings) if unit.target == "analog" else None
         for index, unit in enumerate(units)
     ]
-    if kernels_run(module.down_proj.device, settings):
+    divided = any(unit.target == "analog" and unit.digital_neurons for unit in units)
+    if kernels_run(module.down_proj.device, settings) and not divided:
         from hetc.huggingface.live.kernel_forwards import KernelExperts
 
         return KernelExperts(module, plan, units, settings, programmings)

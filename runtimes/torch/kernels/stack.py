@@ -10,7 +10,8 @@ import torch
 
 from hetc.base.errors import InvalidInputError
 from hetc.runtimes.reference.aging import factors
-from hetc.runtimes.reference.programming import TINY, split
+from hetc.runtimes.reference.layout import split
+from hetc.runtimes.reference.programming import TINY
 from hetc.runtimes.reference.settings import Crossbar
 from hetc.runtimes.torch.crossbar import EXACT_CODES, levels
 from hetc.runtimes.torch.kernels.programming import program
