@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from digital_neurons import rank_neurons
 from kernel_runs import MATMUL, NOISY, open_kernel
 from single_node import ANALOG_ATTRIBUTES, single_node_model
 
@@ -21,6 +22,7 @@ CONFIGURATIONS = [
     {"hetc.store": "int8"},
     {"hetc.mode": "converters"},
     {"hetc.mode": "exact"},
+    {"hetc.digital_frac": "0.25"},
 ]
 
 
@@ -31,16 +33,20 @@ def normal(*shape: int) -> np.ndarray:
 def model_of(operator: str) -> onnx.ModelProto:
     x = normal(1, HIDDEN)
     if operator == "AnalogMatMul":
-        attributes = {**MATMUL, **NOISY, "tile_rows": 40}
-        return single_node_model(operator, x, {"w": normal(INTERMEDIATE, HIDDEN)}, attributes)
+        ranks, group = rank_neurons(
+            input_rank=np.zeros(HIDDEN, bool), output_rank=np.zeros(INTERMEDIATE, bool)
+        )
+        attributes = {**MATMUL, **NOISY, **group, "tile_rows": 40}
+        return single_node_model(operator, x, {"w": normal(INTERMEDIATE, HIDDEN), **ranks}, attributes)
     weights: dict[str, Any] = {
         "gate": normal(INTERMEDIATE, HIDDEN),
         "up": normal(INTERMEDIATE, HIDDEN),
         "down": normal(HIDDEN, INTERMEDIATE),
     }
     streams = {"gate_stream": 0, "up_stream": 1, "down_stream": 2}
-    attributes = {**ANALOG_ATTRIBUTES, **NOISY, "tile_rows": 40, **streams, "activation": "silu"}
-    return single_node_model(operator, x, weights, attributes)
+    ranks, group = rank_neurons(neuron_rank=np.zeros(INTERMEDIATE, bool))
+    attributes = {**ANALOG_ATTRIBUTES, **NOISY, **group, "tile_rows": 40, **streams, "activation": "silu"}
+    return single_node_model(operator, x, {**weights, **ranks}, attributes)
 
 
 @pytest.mark.parametrize("config", CONFIGURATIONS, ids=lambda config: next(iter(config.values())))
