@@ -41,7 +41,7 @@ def score_command(
     output: Path,
     force: bool,
 ) -> None:
-    """Measure expected-loss and noise-gain of CHECKPOINT's units on text that no evaluation uses."""
+    """Measure what errors of CHECKPOINT's units and neurons cost, on text that no evaluation uses."""
     from hetc.hardware.profile import DEFAULT_PROFILE, load_profile
 
     with needs("export", "hetc score"):

@@ -3,44 +3,81 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hetc.base.errors import InvalidInputError
 from hetc.base.reading import parse_json
 from hetc.base.schema import check_record
 from hetc.base.tensors import read_tensors, save_tensors
 from hetc.plan.calibration import UNITS_PER_ONE, Calibration
+from hetc.plan.sensitivity import Sensitivities
 
 __all__ = ["Scores", "load_scores", "scores_of_calibration"]
 
 FORMAT = "hetc scores 1"
+NEURONS = "neurons/"
+"""Begins the names of arrays of neurons' scores."""
 
 
-@dataclass(repr=False)
+@dataclass(repr=False, eq=False)
 class Scores:
-    """Numbers per unit, higher = keep digital first.
+    """Numbers per unit and neuron, higher = keep digital first.
 
     Attributes:
         values: Score by its name, then by unit id.
         origin: What they were measured on: checkpoint, tokens, profile, noise, ...
+        neurons: Score by its name, then by unit id: `[neurons]` float32, for units that divide into neurons.
+        sensitivities: What `device-loss` is calculated from; None where it wasn't recorded.
     """
 
     values: dict[str, dict[str, float]] = field(default_factory=dict)
     origin: dict[str, str] = field(default_factory=dict)
+    neurons: dict[str, dict[str, NDArray[np.float32]]] = field(default_factory=dict)
+    sensitivities: Sensitivities | None = None
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name}: {len(units)} units" for name, units in self.values.items())
         return f"Scores({sizes})"
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Scores):
+            return NotImplemented
+        (header, arrays), (its_header, its_arrays) = self._content(), other._content()
+        if header != its_header:
+            return False
+        return all(np.array_equal(array, its_arrays[name]) for name, array in arrays.items())
+
+    __hash__ = None  # type: ignore[assignment]
+
     def save(self, path: Path) -> None:
-        """Writes a safetensors file: one float64 array per score, ids and origin as JSON metadata."""
-        ids = {name: list(scores) for name, scores in self.values.items()}
-        header = {"format": FORMAT, "units": ids, "origin": self.origin}
-        arrays = {name: np.array(list(scores.values())) for name, scores in self.values.items()}
+        """Writes a safetensors file: arrays, and ids, sizes and origin as JSON metadata."""
+        header, arrays = self._content()
         save_tensors(path, arrays, {"scores": json.dumps(header)})
+
+    def _content(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        ids = {name: list(scores) for name, scores in self.values.items()}
+        header: dict[str, Any] = {"format": FORMAT, "units": ids, "origin": self.origin}
+        arrays: dict[str, NDArray[Any]] = {
+            name: np.array(list(scores.values())) for name, scores in self.values.items()
+        }
+        if self.neurons:
+            header["neurons"] = {
+                name: [[unit, len(one)] for unit, one in units.items()]
+                for name, units in self.neurons.items()
+            }
+            for name, units in self.neurons.items():
+                parts = [one.astype(np.float32) for one in units.values()]
+                arrays[f"{NEURONS}{name}"] = np.concatenate([np.zeros(0, np.float32), *parts])
+        if self.sensitivities is not None:
+            header["sensitivities"] = self.sensitivities.header()
+            arrays |= self.sensitivities.arrays()
+        return header, arrays
 
 
 def load_scores(path: Path) -> Scores:
@@ -64,7 +101,23 @@ def load_scores(path: Path) -> Scores:
         if scores.shape != (len(ids),) or scores.dtype != np.float64 or not np.isfinite(scores).all():
             raise InvalidInputError(f"{where}: array {name!r} must hold {len(ids)} finite float64 numbers")
         values[name] = dict(zip(ids, scores.tolist(), strict=True))
-    return Scores(values, header["origin"])
+    neurons = {
+        name: _split(arrays.get(f"{NEURONS}{name}"), sizes, f"{where}: array '{NEURONS}{name}'")
+        for name, sizes in header.get("neurons", {}).items()
+    }
+    recorded = header.get("sensitivities")
+    sensitivities = Sensitivities.of_arrays(recorded, arrays, where) if recorded else None
+    return Scores(values, header["origin"], neurons, sensitivities)
+
+
+def _split(
+    array: NDArray[Any] | None, sizes: Sequence[tuple[str, int]], where: str
+) -> dict[str, NDArray[np.float32]]:
+    total = sum(size for _, size in sizes)
+    if array is None or array.shape != (total,) or array.dtype != np.float32 or not np.isfinite(array).all():
+        raise InvalidInputError(f"{where} must hold {total} finite float32 numbers")
+    ends = np.cumsum([size for _, size in sizes], dtype=np.int64)
+    return {unit: part for (unit, _), part in zip(sizes, np.split(array, ends[:-1]), strict=True)}
 
 
 def scores_of_calibration(calibration: Calibration) -> Scores:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from hetc.plan.words import Kind
+from hetc.plan.words import KINDS, Kind
 
-__all__ = ["WeightRole", "layer_name", "unit_id", "unit_of_scope", "unit_of_weight"]
+__all__ = ["WeightRole", "kind_of_id", "layer_name", "unit_id", "unit_of_scope", "unit_of_weight"]
 
 LAYER = re.compile(r"(?:^|[./])(?:layers?|blocks?|h)[._](?P<layer>\d+)[./](?P<rest>.+)$")
 EXPERTS = re.compile(r"(?:^|[./])experts?[./]")
@@ -95,6 +95,14 @@ def unit_id(kind: Kind, layer: int | None) -> str:
     """The id of a unit of which a layer has one: `layers.3.attention`, `lm_head`."""
     name = "mlp" if kind == "dense_mlp" else kind
     return name if layer is None else f"layers.{layer}.{name}"
+
+
+def kind_of_id(unit: str) -> Kind:
+    """The kind of a unit by its id."""
+    if ".experts." in unit:
+        return "expert"
+    name = unit.rpartition(".")[2]
+    return "dense_mlp" if name == "mlp" else next(kind for kind in KINDS if kind == name)
 
 
 def layer_name(path: str) -> str:

@@ -22,7 +22,8 @@ from transformers.pytorch_utils import Conv1D
 from hetc.base.choices import choose
 from hetc.base.errors import InvalidInputError
 from hetc.hardware.profile import Profile
-from hetc.huggingface.experts import STACKED, experts_modules, split_stack
+from hetc.huggingface.experts import experts_modules
+from hetc.huggingface.live.expert_forward import Product, expert_weights, run_experts
 from hetc.huggingface.live.programmings import Programmings
 from hetc.operators.words import MODES, Mode, Store
 from hetc.plan.calibration import parse_bound_rule
@@ -36,8 +37,6 @@ from hetc.runtimes.torch.crossbar import Crossbars, Placed, analog_matmul, place
 from hetc.runtimes.torch.support import kernels_run
 
 __all__ = ["apply_plan"]
-
-_Product = Callable[[torch.Tensor], torch.Tensor]
 
 
 @contextmanager
@@ -241,10 +240,10 @@ def _experts_forward(
         from hetc.huggingface.live.kernel_forwards import KernelExperts
 
         return KernelExperts(module, plan, units, settings, programmings)
-    return partial(_experts, module, sites)
+    return partial(run_experts, module, sites)
 
 
-def _linear(module: Any, product: _Product, x: torch.Tensor) -> torch.Tensor:
+def _linear(module: Any, product: Product, x: torch.Tensor) -> torch.Tensor:
     y = product(x)
     return (y if module.bias is None else y + module.bias).to(x.dtype)
 
@@ -257,7 +256,7 @@ def _expert_sites(
     settings: Crossbar,
     programmings: Programmings,
 ) -> tuple[_Site, _Site]:
-    weights = _expert_parts(module, index, "")
+    weights = expert_weights(module, index)
     first = [matrix for matrix in unit.matrices if matrix.projection != "down_proj"]
     second = [matrix for matrix in unit.matrices if matrix.projection == "down_proj"]
     return (
@@ -274,68 +273,3 @@ def _expert_sites(
             second,
         ),
     )
-
-
-def _expert_parts(module: Any, index: int, suffix: str) -> dict[str, torch.Tensor]:
-    """Weights `[N, K]`, or with suffix `_bias` biases `[N]`, of one expert by projection, gate before up."""
-    parts = {}
-    for name, projections in STACKED.items():
-        if f"{name}{suffix}" in module._parameters:
-            stack = getattr(module, f"{name}{suffix}")[index]
-            for projection, part in zip(
-                projections, split_stack(stack, len(projections), module), strict=True
-            ):
-                turned = module.is_transposed and not suffix
-                parts[f"{projection}_proj"] = part.mT if turned else part
-    return parts
-
-
-def _experts(
-    module: Any,
-    sites: Sequence[tuple[_Site, _Site] | None],
-    hidden: torch.Tensor,
-    top_k_index: torch.Tensor,
-    top_k_weights: torch.Tensor,
-) -> torch.Tensor:
-    """`[T, H]`, `[T, K]` and `[T, K]` -> `[T, H]`, each expert on the rows that chose it."""
-    chosen = top_k_index.flatten()
-    order = chosen.argsort(stable=True)
-    counts = chosen.bincount(minlength=len(sites)).tolist()
-    rows: Any = hidden[order // top_k_index.shape[1]]
-    outputs = [
-        _expert(module, index, sites[index], part)
-        for index, part in enumerate(rows.split(counts))
-        if len(part)
-    ]
-    y = torch.empty_like(rows).index_copy_(0, order, torch.cat(outputs))
-    weighted = y.reshape(*top_k_index.shape, -1) * top_k_weights.unsqueeze(-1)
-    return weighted.sum(1).to(hidden.dtype)
-
-
-def _side_by_side(weights: Sequence[torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-    """x times each weight `[N, K]`: products are put together, as weights would have to be copied."""
-    return torch.cat([nn.functional.linear(x, weight) for weight in weights], -1)
-
-
-def _expert(module: Any, index: int, sites: tuple[_Site, _Site] | None, x: torch.Tensor) -> torch.Tensor:
-    """One expert; between the products of an analog one everything is float32."""
-    biases = _expert_parts(module, index, "_bias")
-    down_bias = biases.pop("down_proj", None)
-    first: _Product
-    second: _Product
-    if sites:
-        first, second = sites
-    else:
-        weights = _expert_parts(module, index, "")
-        second = partial(_side_by_side, [weights.pop("down_proj")])
-        first = partial(_side_by_side, [*weights.values()])
-    h = first(x)
-    if biases:
-        h = h + torch.cat([*biases.values()])
-    if module.has_gate:
-        gate, up = h.chunk(2, -1)
-        h = module._apply_gate(h if module.is_concatenated else torch.stack([gate, up], -1).flatten(-2))
-    else:
-        h = module.act_fn(h)
-    y = second(h)
-    return (y if down_bias is None else y + down_bias).to(x.dtype)

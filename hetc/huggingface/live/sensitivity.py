@@ -1,20 +1,22 @@
-"""Scores that need gradients or activations: what a unit's programming noise costs the model's loss.
+"""Scores that need gradients or activations: what the errors of a unit's device cost the model's loss.
 
-`expected-loss` is the second-order estimate of the loss that a unit's noise adds, in nats per token:
+`expected-loss` is the second-order estimate of the loss that a unit's programming noise adds, in nats per
+token:
 
     1/2 sum_w  F_w  E[(w' - w)^2]          w: weights of the unit, w' what programming leaves of w
 
 with F the diagonal of the Fisher information per token, estimated from one backward pass per window on labels
-that the model itself draws. It is additive over weights, so experts and dense modules share one scale.
-`noise-gain` is the squared error of an expert's weighted output, per token of text, over random programmings.
+that the model itself draws. It is additive over weights: experts, dense modules and the neurons of each share
+one scale. `noise-gain` is the squared error of an expert's weighted output, per token of text, over random
+programmings. Beside them sensitivities are recorded (`hetc.plan.sensitivity`), from which `device-loss`
+follows for any profile.
 """
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +25,20 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS, grouped_mm_experts_forward
-from transformers.pytorch_utils import Conv1D
 
 from hetc.base.errors import InvalidInputError
 from hetc.base.output import whole_file
 from hetc.base.seeds import check_seed
 from hetc.hardware.profile import DEFAULT_PROFILE, Profile, load_profile
-from hetc.huggingface.experts import choose_experts_function, experts_modules
 from hetc.huggingface.live.live_model import open_model
-from hetc.huggingface.live.weight_noise import draw_weights, mean_square_error
+from hetc.huggingface.live.noise_gain import noise_gain
+from hetc.huggingface.live.products import product_weights, watch_products
+from hetc.huggingface.live.recording import Recording
 from hetc.model.tokens import TokensLike, check_vocabulary, token_windows
+from hetc.plan.neurons import axis_of, count_neurons
 from hetc.plan.scores import Scores
-from hetc.plan.units import DENSE
-from hetc.plan.weight_roles import layer_name, unit_of_weight
+from hetc.plan.units import Matrix
+from hetc.plan.weight_roles import kind_of_id
 
 __all__ = ["measure_scores", "score"]
 
@@ -45,9 +47,6 @@ Report = Callable[[int, int], None]
 
 GAIN_WINDOWS = 16
 """Windows for `noise-gain`: an expert's error varies little over tokens."""
-GAIN_DRAWS = 2
-MEASURED = "hetc_measured"
-"""Name of the experts function that measures the gain."""
 
 
 def score(
@@ -116,7 +115,8 @@ def measure_scores(
         report: Called after every window.
 
     Returns:
-        `expected-loss` of every unit that can be analog; `noise-gain` of every expert, if there are any.
+        `expected-loss` of every unit that can be analog and of its neurons; `noise-gain` of every expert, if
+        there are any; and sensitivities.
 
     Raises:
         UsageError: No such checkpoint, or a profile with drift.
@@ -127,138 +127,64 @@ def measure_scores(
     embeddings: Any = model.get_input_embeddings()
     check_vocabulary(windows, embeddings.num_embeddings, "the data")
     tokens = torch.from_numpy(windows).to(device)
-    gained = tokens[:GAIN_WINDOWS] if any(True for _ in experts_modules(model)) else tokens[:0]
-    steps = len(gained) + len(tokens)
-    gain = _noise_gain(model, gained, profile, seed, lambda done: report(done, steps))
-    loss = _expected_loss(model, tokens, profile, seed, lambda done: report(len(gained) + done, steps))
+    gain = noise_gain(model, tokens[:GAIN_WINDOWS], profile, seed)
+    recording = Recording(profile)
+    for unit, projection, weight in product_weights(model):
+        # Units that no token passes cost nothing, but are known.
+        inputs, outputs = weight.new_zeros(0, weight.shape[1]), weight.new_zeros(0, weight.shape[0])
+        recording.watch(unit, projection, weight, inputs, outputs)
+    with watch_products(model, recording.watch):
+        _draw_gradients(model, tokens, seed, lambda done: report(done, len(tokens)))
+    losses = recording.losses(tokens.numel())
+    loss = {
+        unit: sum(float(by_output.sum()) for by_output, _ in parts.values()) for unit, parts in losses.items()
+    }
     for unit, value in [*loss.items(), *gain.items()]:
         if not math.isfinite(value):
             raise InvalidInputError(f"{source}: unit {unit} scores {value}; are its weights finite?")
+    heads = getattr(model.config.get_text_config(), "num_key_value_heads", 0) or 0
+    neurons = {unit: _neuron_sums(unit, parts, heads) for unit, parts in losses.items()}
     origin = {"checkpoint": str(source), "tokens": str(windows.size), "seed": str(seed)}
     origin |= {"profile": profile.name, "noise": profile.noise.name, "noise_scale": str(profile.noise_scale)}
-    return Scores({"expected-loss": loss} | ({"noise-gain": gain} if gain else {}), origin)
+    return Scores(
+        {"expected-loss": loss} | ({"noise-gain": gain} if gain else {}),
+        origin,
+        {"expected-loss": {unit: found for unit, found in neurons.items() if len(found)}},
+        recording.sensitivities(tokens.numel()),
+    )
 
 
-def _expected_loss(
-    model: PreTrainedModel,
-    tokens: torch.Tensor,
-    profile: Profile,
-    seed: int,
-    report: Callable[[int], None],
-) -> dict[str, float]:
-    totals: dict[str, float] = defaultdict(float)
-    choose_experts_function(model, "grouped_mm")
-    model.requires_grad_(False)
-    for unit, parameter, transposed in _analog_parameters(model):
-        parameter.requires_grad_(True)
-        error = _by_outputs(lambda weight: mean_square_error(weight, profile), parameter, transposed)
-        hooked: Any = parameter
-        hooked.register_post_accumulate_grad_hook(_fisher_hook(unit, error, totals))
+def _draw_gradients(
+    model: PreTrainedModel, tokens: torch.Tensor, seed: int, report: Callable[[int], None]
+) -> None:
+    """A backward pass for each window, on labels that the model draws."""
     generator = torch.Generator(tokens.device).manual_seed(seed)
     for index, window in enumerate(tokens):
-        logits = model(window[None]).logits[0, :-1].float()
+        logits = model(window[None], use_cache=False).logits[0, :-1].float()
         labels = torch.multinomial(logits.detach().softmax(-1), 1, generator=generator)[:, 0]
         loss: Any = nn.functional.cross_entropy(logits, labels, reduction="sum")
         loss.backward()
         report(index + 1)
-    return {unit: total / (2 * tokens.numel()) for unit, total in totals.items()}
 
 
-def _analog_parameters(model: PreTrainedModel) -> list[tuple[str, nn.Parameter, bool]]:
-    """Weights that can be analog: unit (`layers.3.experts` for a stack), and whether `[inputs, outputs]`."""
-    stacks = dict(experts_modules(model))
-    found = []
-    for name, parameter in model.named_parameters():
-        path = name.rpartition(".")[0]
-        if path in stacks:
-            if parameter.ndim == 3:
-                found.append((f"{layer_name(path)}.experts", parameter, bool(stacks[path].is_transposed)))
-        elif parameter.ndim == 2:
-            role = unit_of_weight(name)
-            if role is not None and role.kind in DENSE:
-                found.append((role.unit_id, parameter, isinstance(model.get_submodule(path), Conv1D)))
-    return found
+def _neuron_sums(
+    unit: str, losses: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]], heads: int
+) -> NDArray[np.float32]:
+    """`[neurons]`: sums over each neuron's weights; empty where the unit doesn't divide.
 
-
-def _by_outputs(
-    function: Callable[[torch.Tensor], torch.Tensor], weight: torch.Tensor, transposed: bool
-) -> torch.Tensor:
-    """Applies a function of `[..., outputs, inputs]` to a weight that may be stored the other way."""
-    weight = weight.detach()
-    return function(weight.transpose(-1, -2)).transpose(-1, -2) if transposed else function(weight)
-
-
-def _fisher_hook(unit: str, error: torch.Tensor, totals: dict[str, float]) -> Callable[[torch.Tensor], None]:
-    def add(parameter: torch.Tensor) -> None:
-        assert parameter.grad is not None
-        weighted = parameter.grad.float() ** 2 * error
-        if weighted.ndim == 3:
-            for expert, value in enumerate(weighted.sum((1, 2), dtype=torch.float64).tolist()):
-                totals[f"{unit}.{expert}"] += value
-        else:
-            totals[unit] += float(weighted.sum(dtype=torch.float64))
-        parameter.grad = None
-
-    return add
-
-
-def _noise_gain(
-    model: PreTrainedModel,
-    tokens: torch.Tensor,
-    profile: Profile,
-    seed: int,
-    report: Callable[[int], None],
-) -> dict[str, float]:
-    """Runs the clean model, and each layer's experts on the side with noisy weights."""
-    gains: dict[str, float] = {}
-    generator = torch.Generator(tokens.device).manual_seed(seed)
-    stacks = dict(experts_modules(model))
-    for path, module in stacks.items():
-        gains.update({f"{layer_name(path)}.experts.{expert}": 0.0 for expert in range(module.num_experts)})
-        module.hetc_layer = layer_name(path)
-        module.hetc_draws = [
-            {
-                name: _by_outputs(
-                    lambda weight: draw_weights(weight, profile, generator), one, module.is_transposed
-                )
-                for name, one in module.named_parameters(recurse=False)
-                if one.ndim == 3
-            }
-            for _ in range(GAIN_DRAWS)
-        ]
-
-    def measured(module: Any, x: torch.Tensor, index: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        # One row per token and choice, so that each expert's error is seen by itself.
-        rows = x.repeat_interleave(index.shape[1], 0), index.reshape(-1, 1), weight.reshape(-1, 1)
-        clean = grouped_mm_experts_forward(module, *rows)
-        for draw in module.hetc_draws:
-            with _weights_of(module, draw):
-                error = (grouped_mm_experts_forward(module, *rows) - clean).square().sum(1).double()
-            for expert in set(index.flatten().tolist()):
-                chosen = float(error[index.reshape(-1) == expert].sum())
-                gains[f"{module.hetc_layer}.experts.{expert}"] += chosen
-        return clean.reshape(*index.shape, -1).sum(1)
-
-    ALL_EXPERTS_FUNCTIONS.register(MEASURED, measured)
-    choose_experts_function(model, MEASURED)
-    with torch.no_grad():
-        for done, window in enumerate(tokens):
-            model(window[None])
-            report(done + 1)
-    for module in stacks.values():
-        del module.hetc_draws
-    return {unit: total / (tokens.numel() * GAIN_DRAWS) for unit, total in gains.items()}
-
-
-@contextmanager
-def _weights_of(module: nn.Module, weights: dict[str, torch.Tensor]) -> Iterator[None]:
-    """The module with other weights, for a moment."""
-    parameters = {name: getattr(module, name) for name in weights}
-    clean = {name: parameter.data for name, parameter in parameters.items()}
-    try:
-        for name, parameter in parameters.items():
-            parameter.data = weights[name]
-        yield
-    finally:
-        for name, parameter in parameters.items():
-            parameter.data = clean[name]
+    Args:
+        unit: Its id.
+        losses: By projection, in order of use, sums by output `[N]` and by input `[K]`.
+        heads: Key/value heads of an attention.
+    """
+    kind = kind_of_id(unit)
+    matrices = [
+        Matrix(projection, "", len(by_input), len(by_output), True, 0)
+        for projection, (by_output, by_input) in losses.items()
+    ]
+    count = count_neurons(kind, matrices, heads)
+    total = np.zeros(count)
+    for matrix in matrices if count else ():
+        side = 0 if axis_of(kind, matrices, matrix) == "outputs" else 1
+        total += losses[matrix.projection][side].reshape(count, -1).sum(1)
+    return total.astype(np.float32)

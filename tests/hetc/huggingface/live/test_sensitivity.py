@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,20 @@ from transformers import AutoModelForCausalLM
 
 from hetc.base.errors import InvalidInputError, UsageError
 from hetc.hardware.profile import Profile
+from hetc.huggingface.live.products import product_weights, watch_products
+from hetc.huggingface.live.recording import Recording
 from hetc.huggingface.live.sensitivity import measure_scores
-from hetc.huggingface.live.weight_noise import mean_square_error
+from hetc.runtimes.reference.moments import Moments, moments
+from hetc.runtimes.reference.settings import crossbar_of
 
 PROFILE = Profile(noise_scale=2.0)
+
+
+def squared_errors(weight: torch.Tensor) -> torch.Tensor:
+    """Mean squared error of each programmed weight `[..., outputs, inputs]`, of one K-slice."""
+    scale = weight.detach().abs().amax(-1, keepdim=True)
+    table = torch.from_numpy(moments(crossbar_of(PROFILE, "noisy")).square())
+    return table[Moments.cells(weight.detach(), scale)] * scale**2
 
 
 @pytest.fixture(scope="module")
@@ -53,18 +64,14 @@ def test_expected_loss_is_half_the_fisher_information_times_the_error(
     stacks = [f"model.layers.1.mlp.experts.{name}" for name in ("gate_up_proj", "down_proj")]
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
     per_expert = sum(
-        (
-            fisher(checkpoint, windows, name) * mean_square_error(model.get_parameter(name).detach(), PROFILE)
-        ).sum((1, 2))
+        (fisher(checkpoint, windows, name) * squared_errors(model.get_parameter(name))).sum((1, 2))
         for name in stacks
     ) / (2 * windows.size)
     found = [losses[f"layers.1.experts.{expert}"] for expert in range(len(per_expert))]
     np.testing.assert_allclose(found, per_expert, rtol=1e-4)
 
     attention = sum(
-        (
-            fisher(checkpoint, windows, name) * mean_square_error(model.get_parameter(name).detach(), PROFILE)
-        ).sum()
+        (fisher(checkpoint, windows, name) * squared_errors(model.get_parameter(name))).sum()
         for name in [f"model.layers.0.self_attn.{one}_proj.weight" for one in "qkvo"]
     ) / (2 * windows.size)
     assert losses["layers.0.attention"] == pytest.approx(float(attention), rel=1e-4)
@@ -100,3 +107,73 @@ def test_bad_input_is_refused(checkpoint: Path, windows: np.ndarray, tmp_path: P
         measure_scores(checkpoint, windows + VOCABULARY, PROFILE)
     with pytest.raises(UsageError, match="programming noise alone"):
         measure_scores(checkpoint, windows, Profile(drift_time=60.0))
+
+
+def test_neurons_share_their_units_loss(checkpoint: Path, windows: np.ndarray) -> None:
+    scores = measure_scores(checkpoint, windows, PROFILE)
+    neurons, losses = scores.neurons["expected-loss"], scores.values["expected-loss"]
+    assert neurons.keys() == losses.keys()
+    for unit, loss in losses.items():
+        assert neurons[unit].sum() == pytest.approx(loss, rel=1e-4)
+    assert {len(neurons["layers.0.experts.0"]), len(neurons["lm_head"])} == {
+        AutoModelForCausalLM.from_pretrained(checkpoint).config.intermediate_size,
+        VOCABULARY,
+    }
+
+
+def test_sensitivities_are_sums_over_tokens(checkpoint: Path, windows: np.ndarray) -> None:
+    recorded = measure_scores(checkpoint, windows, PROFILE).sensitivities
+    assert recorded is not None
+    model: Any = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    linear = model.model.layers[1].self_attn.v_proj
+    seen: list[torch.Tensor] = []
+
+    def keep(module: Any, args: Any, output: torch.Tensor) -> None:
+        seen.append(args[0][0].detach())
+        output.register_hook(lambda gradient: seen.append(gradient[0]))
+
+    linear.register_forward_hook(keep)
+    generator = torch.Generator().manual_seed(0)
+    for window in torch.from_numpy(windows):
+        logits = model(window[None]).logits[0, :-1]
+        labels = torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
+        torch.nn.functional.cross_entropy(logits, labels, reduction="sum").backward()
+    x, g, w = torch.cat(seen[::2]), torch.cat(seen[1::2]), linear.weight.detach()
+    found = recorded.of("layers.1.attention", "v_proj")
+    r2, tokens = x.abs().amax(1) ** 2, windows.size
+    expected = {
+        "rows": (g**2).sum(1) @ x**2,
+        "columns": (x**2).sum(1) @ g**2,
+        "fisher": (g**2).sum(0),
+        "converted": r2 @ (g @ w) ** 2,
+        "inputs": (x**2 * (g @ w) ** 2).sum(0),
+        "reach": (r2 @ g**2)[None],
+        "signal": ((g * (x @ w.T)) ** 2).sum(0)[None],
+    }
+    for name, value in expected.items():
+        np.testing.assert_allclose(getattr(found, name), value / tokens, rtol=1e-3, err_msg=name)
+    limit = PROFILE.out_bound * r2.sqrt()[:, None] * w.abs().amax(1)
+    excess = (g**2 * ((x @ w.T).abs() - limit / 2).clamp_min(0) ** 2).sum(0) / tokens
+    np.testing.assert_allclose(found.clipped[0, 0], excess, rtol=1e-3, atol=1e-12)
+
+
+def test_units_that_no_token_passes_cost_nothing(checkpoint: Path) -> None:
+    scores = measure_scores(checkpoint, np.ones((1, 2), np.int64), PROFILE)
+    losses = scores.values["expected-loss"]
+    idle = [unit for unit, loss in losses.items() if ".experts." in unit and loss == 0]
+    assert idle
+    assert scores.sensitivities is not None
+    assert not scores.sensitivities.of(idle[0], "up_proj").reach.any()
+
+
+def test_measuring_keeps_vectors_alone(checkpoint: Path, windows: np.ndarray) -> None:
+    model: Any = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    recording = Recording(PROFILE)
+    with watch_products(model, recording.watch):
+        loss = model(torch.from_numpy(windows[:1])).logits.sum()
+        loss.backward()
+    assert all(parameter.grad is None for parameter in model.parameters())
+    weights = {(unit, projection): weight for unit, projection, weight in product_weights(model)}
+    for key, sums in recording._sums.items():
+        outputs, inputs = weights[key].shape
+        assert sum(value.numel() for value in sums.values()) <= 12 * (outputs + inputs)
