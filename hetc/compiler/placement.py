@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hetc.base.choices import choose
 from hetc.base.errors import InvalidInputError, UsageError
 from hetc.base.seeds import check_seed
@@ -15,11 +18,13 @@ from hetc.costing.cost import CostBasis
 from hetc.costing.profile import load_costs
 from hetc.hardware.profile import Profile
 from hetc.model.load import LoadedModel
+from hetc.passes.analysis.device_loss import device_losses
 from hetc.passes.analysis.find_units import find_units, model_parameters
+from hetc.passes.analysis.order_neurons import score_in_rounds
 from hetc.passes.analysis.outside_units import find_outside
 from hetc.passes.analysis.place_units import place_units
 from hetc.passes.analysis.score_experts import score_experts
-from hetc.passes.analysis.score_neurons import score_neurons
+from hetc.passes.analysis.score_neurons import DEVICE_LOSS, score_neurons
 from hetc.passes.analysis.set_ranges import set_ranges
 from hetc.plan.calibration import Calibration
 from hetc.plan.fractions import DigitalFraction, FractionLike
@@ -110,9 +115,11 @@ def make_plan(loaded: LoadedModel, placement: Placement, profile: Profile) -> Pl
     ranking = _ranking(placement) or _default_ranking(units, block)
     neuron_scores = None
     if block is None:
-        scores = score_experts(loaded.model, units, placement.score, seed=placement.seed, measured=measured)
+        known = _unit_scores(loaded, units, placement.score, measured, profile)
+        scores = score_experts(loaded.model, units, placement.score, seed=placement.seed, measured=known)
     else:
-        neuron_scores = score_neurons(loaded.model, units, placement.score, seed=placement.seed)
+        known = {}
+        neuron_scores = _neuron_scores(loaded, units, placement, measured, profile)
         scores = {unit: float(numbers.sum()) for unit, numbers in neuron_scores.items()}
     planned, neuron_ranks = place_units(
         units,
@@ -128,8 +135,8 @@ def make_plan(loaded: LoadedModel, placement: Placement, profile: Profile) -> Pl
     )
     parameters, spent = model_parameters(loaded.model), None
     if placement.budget is not None:
-        known = measured.get(placement.score, {})
-        scores |= {unit.id: known[unit.id] for unit in units if unit.kind in DENSE and unit.id in known}
+        dense = known.get(placement.score, {})
+        scores |= {unit.id: dense[unit.id] for unit in units if unit.kind in DENSE and unit.id in dense}
         budget = parse_budget(placement.budget) if isinstance(placement.budget, str) else placement.budget
         basis = placement.basis or CostBasis(load_costs())
         planned, fraction, spent, neuron_ranks = fill_budget(
@@ -179,11 +186,39 @@ def _calibration(placement: Placement) -> Calibration | None:
     return Calibration.load(Path(placement.calibration))
 
 
-def _measured(placement: Placement) -> Mapping[str, Mapping[str, float]]:
-    if placement.scores is None:
-        return {}
-    scores = placement.scores
-    return scores.values if isinstance(scores, Scores) else load_scores(Path(scores)).values
+def _measured(placement: Placement) -> Scores:
+    if placement.scores is None or isinstance(placement.scores, Scores):
+        return placement.scores or Scores()
+    return load_scores(Path(placement.scores))
+
+
+def _unit_scores(
+    loaded: LoadedModel, units: Sequence[Unit], name: str, measured: Scores, profile: Profile
+) -> Mapping[str, Mapping[str, float]]:
+    """Measured scores of whole units by name; `device-loss` is calculated from what was measured."""
+    if name != DEVICE_LOSS or measured.sensitivities is None:
+        return measured.values
+    found = device_losses(loaded.model, units, measured, profile)
+    return {**measured.values, name: {unit: float(numbers.sum()) for unit, numbers in found.items()}}
+
+
+def _neuron_scores(
+    loaded: LoadedModel, units: Sequence[Unit], placement: Placement, measured: Scores, profile: Profile
+) -> dict[str, NDArray[np.float64]]:
+    """The score of every neuron; one that sees the device is taken in rounds."""
+
+    def score(digital: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.float64]]:
+        return score_neurons(
+            loaded.model,
+            units,
+            placement.score,
+            scores=measured,
+            profile=profile,
+            digital=digital,
+            seed=placement.seed,
+        )
+
+    return score_in_rounds(score) if placement.score == DEVICE_LOSS else score({})
 
 
 def _ranged(

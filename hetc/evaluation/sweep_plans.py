@@ -112,4 +112,8 @@ def _check_kinds(sweep: Sweep, units: Sequence[Unit]) -> None:
 def _measured_scores(sweep: Sweep) -> Scores:
     """All measured scores, whichever file they come from."""
     files = [load_scores(file) for file in sweep.scores_files]
-    return Scores({name: values for file in files for name, values in file.values.items()})
+    return Scores(
+        values={name: values for file in files for name, values in file.values.items()},
+        neurons={name: values for file in files for name, values in file.neurons.items()},
+        sensitivities=next((file.sensitivities for file in files if file.sensitivities is not None), None),
+    )

@@ -74,6 +74,7 @@ SCORES: dict[str, Score] = {
 }
 
 MEASURED_BY = {
+    "device-loss": "hetc score",
     "expected-loss": "hetc score",
     "noise-gain": "hetc score",
     "activation-frequency": "hetc calibrate",

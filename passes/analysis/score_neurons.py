@@ -17,7 +17,7 @@ from hetc.plan.neurons import axis_of
 from hetc.plan.scores import Scores
 from hetc.plan.units import Matrix, Unit
 
-__all__ = ["NEURON_SCORES", "score_neurons"]
+__all__ = ["DEVICE_LOSS", "NEURON_SCORES", "score_neurons"]
 
 Float64 = NDArray[np.float64]
 
@@ -27,7 +27,8 @@ OF_LINES: dict[str, Callable[[NDArray[np.float32]], Float64]] = {
 }
 """Scores from the weights alone: what of `[neurons, weights]` is multiplied over a unit's matrices."""
 
-NEURON_SCORES = (*OF_LINES, "random", "expected-loss", "device-loss")
+DEVICE_LOSS = "device-loss"
+NEURON_SCORES = (*OF_LINES, "random", "expected-loss", DEVICE_LOSS)
 """The scores that know neurons; the last two need `hetc score`."""
 
 
@@ -58,7 +59,7 @@ def score_neurons(
     """
     divided = [unit for unit in units if unit.neurons]
     measured = scores.neurons if scores is not None else {}
-    if name == "device-loss" and profile is not None:
+    if name == DEVICE_LOSS and profile is not None:
         found = device_losses(model, divided, scores or Scores(), profile, digital)
     elif name in measured:
         found = _measured(divided, name, measured[name])
