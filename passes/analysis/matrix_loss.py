@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hetc.passes.analysis.rounding import rounding_error
 from hetc.plan.sensitivity import CLIPS, Sensitivity
 from hetc.runtimes.reference.layout import Layout, Mask, lay_out, split
 from hetc.runtimes.reference.moments import CELLS, Moments, moments
 from hetc.runtimes.reference.reading import WIRE
 from hetc.runtimes.reference.settings import Crossbar
 
-__all__ = ["MatrixLoss", "Ranges", "matrix_loss", "rounding_error"]
+__all__ = ["MatrixLoss", "Ranges", "matrix_loss"]
 
 Float64 = NDArray[np.float64]
 Float32 = NDArray[np.float32]
@@ -247,8 +248,8 @@ class _Slice:
     def _adc_steps(self, scale: Float64) -> Float64:
         if not self.crossbar.adc_bits:
             return np.zeros(len(scale))
-        step = self._bound(scale) / (2 ** (self.crossbar.adc_bits - 1) - 1)
-        power = np.square(step) * self.reach
+        step = self._bound(scale) / float(2 ** (self.crossbar.adc_bits - 1) - 1)
+        power: Float64 = np.square(step) * self.reach
         return power * rounding_error(np.sqrt(self.signal / np.maximum(power, LEAST)))
 
     def _clipping(self, scale: Float64) -> Float64:
@@ -265,7 +266,7 @@ class _Slice:
         """`[R]`: what the DAC's steps cost at each input, all outputs analog."""
         if not self.crossbar.dac_bits:
             return np.zeros(len(converted))
-        power = converted / (2 ** (self.crossbar.dac_bits - 1) - 1) ** 2
+        power: Float64 = converted / float(2 ** (self.crossbar.dac_bits - 1) - 1) ** 2
         if self.crossbar.dac_rounding == "stochastic":
             return power / 6
         return power * rounding_error(np.sqrt(small / np.maximum(power, LEAST)))
@@ -282,27 +283,3 @@ class _Slice:
             loss = current * (current * (0.05 * current - 0.2) + 0.5)
             found = found + np.square(self.crossbar.ir_drop * loss * 2 / 3) * self.signal
         return found
-
-
-def rounding_error(deviation: Float64) -> Float64:
-    """Mean squared error of rounding a normal around 0 to integers: its variance if small, 1/12 if large.
-
-    Widrow's series over the characteristic function.
-    """
-    places = np.clip(deviation, 0, _LARGEST) * (len(_ROUNDING) - 1) / _LARGEST
-    found: Float64 = np.interp(places, np.arange(len(_ROUNDING)), _ROUNDING)
-    return np.where(deviation < _SMALLEST, np.square(deviation), found)
-
-
-_SMALLEST, _LARGEST = 0.1, 1.5
-
-
-def _rounding_table() -> Float64:
-    deviations = np.maximum(np.linspace(0, _LARGEST, 1501), 1e-3)[:, None]
-    orders = np.arange(1, 2000)
-    terms = (-1.0) ** orders / orders**2 * np.exp(-2 * (np.pi * orders * deviations) ** 2)
-    found: Float64 = 1 / 12 + terms.sum(axis=1) / np.pi**2
-    return found
-
-
-_ROUNDING = _rounding_table()

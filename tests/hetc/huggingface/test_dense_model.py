@@ -17,6 +17,7 @@ transformers = pytest.importorskip("transformers")
 from command_line import SAMPLE, hetc  # noqa: E402
 from families import save_random_model  # noqa: E402
 from places import SAMPLES  # noqa: E402
+from squared_errors import squared_errors  # noqa: E402
 
 import hetc as hetc_api  # noqa: E402
 from hetc.bundle.bundle import Bundle, load_bundle  # noqa: E402
@@ -27,7 +28,6 @@ from hetc.huggingface.export.export import export  # noqa: E402
 from hetc.huggingface.live.apply import apply_plan  # noqa: E402
 from hetc.huggingface.live.forward import model_predict  # noqa: E402
 from hetc.huggingface.live.sensitivity import measure_scores  # noqa: E402
-from hetc.huggingface.live.weight_noise import mean_square_error  # noqa: E402
 from hetc.plan.scores import load_scores  # noqa: E402
 
 pytestmark = pytest.mark.slow  # tracing takes most of it; tests/hetc/compiler/test_dense_graph.py is quick
@@ -154,7 +154,7 @@ def test_gpt2_keeps_its_weights_turned(tmp_path: Path) -> None:
     assert np.median(np.abs(actual - expected)) < 0.01 < np.median(np.abs(actual - clean))
     profile = bundle.plan.profile
     losses = measure_scores(tmp_path / "checkpoint", TOKENS[:1], profile).values["expected-loss"]
-    assert set(losses) == {"layers.0.attention", "layers.0.mlp"}
+    assert set(losses) == {"layers.0.attention", "layers.0.mlp", "lm_head"}  # tied, and yet a product
     assert losses["layers.0.mlp"] == pytest.approx(expected_loss(model, TOKENS[0], profile), rel=1e-3)
 
 
@@ -168,7 +168,7 @@ def expected_loss(model: Any, tokens: np.ndarray, profile: Profile) -> float:
     weights = [model.transformer.h[0].mlp.c_fc.weight, model.transformer.h[0].mlp.c_proj.weight]
     total = 0.0
     for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
-        total += float((gradient.T**2 * mean_square_error(weight.detach().T, profile)).sum())
+        total += float((gradient.T**2 * squared_errors(weight.detach().T, profile)).sum())
     return total / (2 * ids.numel())
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from hetc.hardware.noise_models import NOISE_MODELS
 from hetc.hardware.profile import Profile
-from hetc.passes.analysis.matrix_loss import MatrixLoss, Ranges, matrix_loss, rounding_error
+from hetc.passes.analysis.matrix_loss import MatrixLoss, Ranges, matrix_loss
+from hetc.passes.analysis.rounding import rounding_error
 from hetc.plan.sensitivity import CLIPS, Sensitivity
 from hetc.runtimes.reference import analog_matmul, split
 from hetc.runtimes.reference.settings import crossbar_of

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from families import VOCABULARY, olmoe, qwen2_moe, save_random_model
+from squared_errors import squared_errors
 from transformers import AutoModelForCausalLM
 
 from hetc.base.errors import InvalidInputError, UsageError
@@ -16,17 +17,8 @@ from hetc.hardware.profile import Profile
 from hetc.huggingface.live.products import product_weights, watch_products
 from hetc.huggingface.live.recording import Recording
 from hetc.huggingface.live.sensitivity import measure_scores
-from hetc.runtimes.reference.moments import Moments, moments
-from hetc.runtimes.reference.settings import crossbar_of
 
 PROFILE = Profile(noise_scale=2.0)
-
-
-def squared_errors(weight: torch.Tensor) -> torch.Tensor:
-    """Mean squared error of each programmed weight `[..., outputs, inputs]`, of one K-slice."""
-    scale = weight.detach().abs().amax(-1, keepdim=True)
-    table = torch.from_numpy(moments(crossbar_of(PROFILE, "noisy")).square())
-    return table[Moments.cells(weight.detach(), scale)] * scale**2
 
 
 @pytest.fixture(scope="module")
@@ -64,14 +56,14 @@ def test_expected_loss_is_half_the_fisher_information_times_the_error(
     stacks = [f"model.layers.1.mlp.experts.{name}" for name in ("gate_up_proj", "down_proj")]
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
     per_expert = sum(
-        (fisher(checkpoint, windows, name) * squared_errors(model.get_parameter(name))).sum((1, 2))
+        (fisher(checkpoint, windows, name) * squared_errors(model.get_parameter(name), PROFILE)).sum((1, 2))
         for name in stacks
     ) / (2 * windows.size)
     found = [losses[f"layers.1.experts.{expert}"] for expert in range(len(per_expert))]
     np.testing.assert_allclose(found, per_expert, rtol=1e-4)
 
     attention = sum(
-        (fisher(checkpoint, windows, name) * squared_errors(model.get_parameter(name))).sum()
+        (fisher(checkpoint, windows, name) * squared_errors(model.get_parameter(name), PROFILE)).sum()
         for name in [f"model.layers.0.self_attn.{one}_proj.weight" for one in "qkvo"]
     ) / (2 * windows.size)
     assert losses["layers.0.attention"] == pytest.approx(float(attention), rel=1e-4)
