@@ -20,6 +20,7 @@ from hetc.evaluation.results import Row, score_label
 from hetc.evaluation.running import Running, running
 from hetc.evaluation.sweep_spec import Sweep
 from hetc.hardware.profile import Profile
+from hetc.passes.analysis.score_neurons import DEVICE_LOSS
 from hetc.plan.plan import Plan
 from hetc.plan.targets import at_fraction
 
@@ -49,6 +50,7 @@ class Placed:
         kind: The one unit kind that is analog, `none` or `all`; empty where the fractions decide.
         fractions: What to measure.
         by_seed: Whether each seed has another order.
+        by_profile: Whether each noise model and scale has.
     """
 
     score: str
@@ -57,10 +59,12 @@ class Placed:
     kind: str = ""
     fractions: tuple[float, ...] = ()
     by_seed: bool = False
+    by_profile: bool = False
 
     def folder(self, job: Job) -> str:
-        """Name of its plan or bundle, which jobs share where the order doesn't follow the seed."""
-        what = [asdict(self), asdict(job.profile.noise), job.seed if self.by_seed else 0]
+        """Name of its plan or bundle, which jobs share where the order doesn't follow what differs."""
+        device = asdict(job.profile if self.by_profile else job.profile.noise)
+        what = [asdict(self), device, job.seed if self.by_seed else 0]
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 
     @property
@@ -118,7 +122,14 @@ def placements_of(sweep: Sweep) -> tuple[Placed, ...]:
     """The placements of a sweep, in the order of its results."""
     fractions = tuple(sorted(sweep.fractions))
     ranked = [
-        Placed(score, ranking, granularity, fractions=fractions, by_seed=score == "random")
+        Placed(
+            score,
+            ranking,
+            granularity,
+            fractions=fractions,
+            by_seed=score == "random",
+            by_profile=score == DEVICE_LOSS,
+        )
         for granularity in sweep.granularities
         for score in sweep.scores
         for ranking in sweep.rankings

@@ -15,6 +15,7 @@ from hetc.compiler.compile import compile
 from hetc.compiler.placement import Placement, make_plan
 from hetc.evaluation.sweep_jobs import Job, Placed
 from hetc.evaluation.sweep_spec import Sweep
+from hetc.hardware.profile import Profile
 from hetc.model.external_tensors import data_file, external_tensors
 from hetc.model.load import LoadedModel
 from hetc.passes.analysis.find_units import find_units
@@ -39,12 +40,13 @@ def plans_of(
     _check_kinds(sweep, units)
     scores = _measured_scores(sweep)
     plans: dict[str, Plan] = {}
-    orders: dict[tuple[Placed, int], Plan] = {}
+    orders: dict[tuple[Placed, int, Profile], Plan] = {}
     for job in jobs:
         # A bundle holds for every scale: sessions say theirs.
         profile = replace(job.profile, noise_scale=sweep.profile.noise_scale)
         for placed in placements:
-            order = (placed, job.seed if placed.by_seed else 0)
+            device = job.profile if placed.by_profile else sweep.profile
+            order = (placed, job.seed if placed.by_seed else 0, device)
             if order not in orders:
                 alone = [
                     unit.id for unit in units if unit.kind in DENSE and placed.kind in (unit.kind, "all")
@@ -62,7 +64,7 @@ def plans_of(
                     "digital": sweep.digital,
                     "seed": order[1],
                 }
-                orders[order] = make_plan(model, Placement(**choices), sweep.profile)
+                orders[order] = make_plan(model, Placement(**choices), device)
             plans.setdefault(placed.folder(job), replace(orders[order], profile=profile))
     return plans
 
