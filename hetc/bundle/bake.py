@@ -3,7 +3,8 @@
     AnalogExpert(x, gate, up, down), noisy  ->  AnalogExpert(x, gate', up', down', .., scales), converters
 
 The primed weights are what the crossbars hold after programming, float32; the scales are those of the clean
-weights, so that converters never look at perturbed ones. Function bodies compute exactly this.
+weights, so that converters never look at perturbed ones. Function bodies compute exactly this. Single neurons
+that are digital stay so, with their clean weights.
 """
 
 from __future__ import annotations
@@ -33,21 +34,21 @@ from hetc.passes.analysis.analog_matrices import (
     AnalogMatrix,
     analog_matrices,
     analog_nodes,
+    crossbar_slices,
     set_input,
     weight_scale,
 )
 from hetc.passes.rewrite.add_analog_bodies import AddAnalogBodies
 from hetc.passes.run_passes import run_passes
 from hetc.runtimes.onnxruntime.session import require_opens
-from hetc.runtimes.reference.layout import split
 
 __all__ = ["bake_bundle"]
 
 logger = logging.getLogger(__name__)
 
 WEIGHT_FILE = "baked.bin"
-BAKED_ATTRIBUTES: dict[str, str | int] = {"mode": "converters", "noise_form": "none", "rank": 0}
-BAKED_ATTRIBUTES |= {"group_size": 0, "digital_count": 0}
+BAKED_ATTRIBUTES: dict[str, str | int] = {"mode": "converters", "noise_form": "none"}
+BAKED_ATTRIBUTES |= {"rank": 0, "group_size": 0}
 """Nothing is programmed again, and no session's digital fraction finds clean weights to run in exact mode."""
 
 
@@ -132,7 +133,8 @@ def _bake_weights(
     nodes = list(analog_nodes(model.graph))
     with progress("programming", len(nodes)) as advance:
         for node in nodes:
-            for matrix in list(analog_matrices(node)):
+            matrices = list(analog_matrices(node))
+            for matrix in matrices:
                 key = (matrix.weight, matrix.stream)
                 if key not in baked:
                     name = f"{matrix.weight.name}.{matrix.stream}"
@@ -142,7 +144,9 @@ def _bake_weights(
                     }
                 for kind, value in baked[key].items():
                     set_input(node, matrix.input_name(kind), value)
-            for attribute, setting in BAKED_ATTRIBUTES.items():
+            placed = any(matrix.input_rank or matrix.output_rank for matrix in matrices)
+            neurons = {} if placed else {"digital_count": 0}
+            for attribute, setting in (BAKED_ATTRIBUTES | neurons).items():
                 node.attributes[attribute] = ir.convenience.convert_attribute(attribute, setting)
             logger.info("baked %s", node.attributes["unit"].as_string())
             advance(1)
@@ -173,13 +177,11 @@ def _bake_matrix(
 def _ratio(
     compensated: NDArray[np.float32], plain: NDArray[np.float32], matrix: AnalogMatrix
 ) -> NDArray[np.float32]:
-    """The compensation factor of each column slice, `[S, N]`; 1 where all weights are 0."""
-    sums = []
-    for weight in (compensated, plain):
-        rows = np.abs(weight.T if matrix.transposed else weight)
-        slices = split(len(rows), matrix.node.attributes["tile_rows"].as_int())
-        sums.append(np.stack([rows[part].sum(axis=0) for part in slices]))
-    numerator, denominator = sums
+    """The compensation factor of each column slice, `[S, N]`; 1 where all analog weights are 0."""
+    numerator, denominator = (
+        np.stack([np.abs(part).sum(axis=0) for part in crossbar_slices(matrix, weight)])
+        for weight in (compensated, plain)
+    )
     live = denominator > 0
     return np.where(live, numerator / np.where(live, denominator, np.float32(1)), np.float32(1))
 

@@ -38,7 +38,8 @@ class BareCrossbars(NamedTape):
         Args:
             name: Of the node.
             x: `[rows, K]` float32.
-            matrix: From `hetc.passes.analysis.analog_matrices`; its node says noise, seed and tile.
+            matrix: From `hetc.passes.analysis.analog_matrices`; its node says noise, seed and tile, and which
+                inputs and outputs are digital: these multiply by the clean weights.
             mode: `noisy`, or `exact` for the clean weights. Session entries other than `hetc.mode` beat it.
             compensated: Multiply by the factors of the drift compensation, where the node has one.
 
@@ -54,8 +55,9 @@ class BareCrossbars(NamedTape):
             if key in ATTRIBUTES["AnalogMatMul"]
         }
         attributes |= {key: ir.convenience.convert_attribute(key, value) for key, value in changed.items()}
-        scale = None if matrix.weight_scale is None else self._weight(matrix.weight_scale)
-        inputs = [x, self._weight(matrix.weight), None, None, scale]
+        given = (matrix.weight_scale, matrix.input_rank, matrix.output_rank)
+        optional = [None if value is None else self._weight(value) for value in given]
+        inputs = [x, self._weight(matrix.weight), None, None, *optional]
         y = ir.val(f"{self.prefix}/{name}", ir.DataType.FLOAT)
         self.nodes.append(
             ir.Node(DOMAIN, "AnalogMatMul", inputs, attributes.values(), outputs=[y], name=y.name)

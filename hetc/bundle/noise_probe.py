@@ -26,8 +26,8 @@ __all__ = ["PROBES", "PROGRAMMING", "NoiseProbe", "mean_noise"]
 PROBES = 64
 """Vectors per matrix, normal, the same for every measurement."""
 
-PROGRAMMING = ("hetc.seed", "hetc.noise_scale", "hetc.drift_time", "hetc.store")
-"""Session entries that what is programmed depends on."""
+PROGRAMMING = ("hetc.seed", "hetc.noise_scale", "hetc.drift_time", "hetc.store", "hetc.digital_frac")
+"""Session entries that what is programmed depends on; the fraction where single neurons are placed."""
 
 
 class NoiseProbe:
@@ -70,7 +70,7 @@ class NoiseProbe:
         """Relative error of the products of programmed weights, by layer.
 
         sqrt(sum ||p W' - p W||^2 / sum ||p W||^2) over the layer's analog matrices W and probes p, where W'
-        is what the kernel holds after programming and drift.
+        is what the kernel holds after programming and drift; what is digital of a matrix has no error.
 
         Returns:
             By the layer's name, such as `layers.3`; `lm_head` stands for itself. Empty where nothing is

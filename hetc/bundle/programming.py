@@ -1,7 +1,8 @@
 """Reads the weights that the kernel's crossbars hold after programming.
 
 Unit vectors through `AnalogMatMul` in mode `noisy`, without converters, give them row by row: each slice that
-the unit vector leaves out has range 0 and contributes nothing, and the product with 1 is exact.
+the unit vector leaves out has range 0 and contributes nothing, and the product with 1 is exact. What is
+digital reads as the clean weight.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Reads a lowered graph: which matrix stands on which crossbars, with its stream, range, bound and scale."""
+"""Reads a lowered graph: which matrix stands on which crossbars, with its stream, range, bound and scale.
+
+Where a plan places single neurons, some inputs or outputs of a matrix are digital. Slices and tiles are cut
+from the whole matrix all the same; what is digital leaves them (docs/operators.md, Digital neurons).
+"""
 
 from __future__ import annotations
 
@@ -10,16 +14,18 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from hetc.model.external_tensors import tensor_values
 from hetc.model.weights import read_tensor
 from hetc.operators.schemas import INPUTS
 from hetc.passes.analysis.cut_partitions import target_of
-from hetc.runtimes.reference.layout import split
+from hetc.runtimes.reference.layout import Layout, Mask, lay_out, split
 
 __all__ = [
     "AnalogMatrix",
     "analog_matrices",
     "analog_nodes",
     "column_norms",
+    "crossbar_slices",
     "distinct_matrices",
     "named_inputs",
     "set_input",
@@ -27,6 +33,13 @@ __all__ = [
 ]
 
 _EXPERT_SITES = {"gate": "in", "up": "in", "down": "mid"}
+_RANKS = {
+    "w": ("input_rank", "output_rank"),
+    "gate": (None, "neuron_rank"),
+    "up": (None, "neuron_rank"),
+    "down": ("neuron_rank", None),
+}
+"""Which inputs of a node rank the inputs and outputs of a matrix."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +54,8 @@ class AnalogMatrix:
         input_range: Constant `[S]`, or None where it is taken from each vector.
         adc_bound: Constant `[S, N]` or `[S, 1]`, or None where it is out_bound x weight scale.
         weight_scale: Constant `[S, N]` or `[S, 1]`, or None where it is each column slice's largest weight.
+        input_rank: Constant `[K]`, in which order inputs become digital; None where none does.
+        output_rank: Constant `[N]`, likewise for outputs.
     """
 
     node: ir.Node
@@ -50,6 +65,8 @@ class AnalogMatrix:
     input_range: ir.Value | None
     adc_bound: ir.Value | None
     weight_scale: ir.Value | None
+    input_rank: ir.Value | None
+    output_rank: ir.Value | None
 
     @property
     def unit(self) -> str:
@@ -67,6 +84,29 @@ class AnalogMatrix:
         assert self.weight.const_value is not None
         first, second = self.weight.const_value.shape.numpy()
         return (second, first) if self.transposed else (first, second)
+
+    @property
+    def digital_inputs(self) -> Mask:
+        """`[K]`: which inputs are digital as compiled."""
+        return self._digital(self.input_rank, self.shape[0])
+
+    @property
+    def digital_outputs(self) -> Mask:
+        """`[N]`: which outputs are digital as compiled."""
+        return self._digital(self.output_rank, self.shape[1])
+
+    @property
+    def layout(self) -> Layout:
+        """The analog inputs of each K-slice, the analog outputs, and their column tiles."""
+        tile = (self.node.attributes[f"tile_{side}"].as_int() for side in ("rows", "columns"))
+        return lay_out(*self.shape, *tile, self.digital_inputs, self.digital_outputs)
+
+    def _digital(self, ranks: ir.Value | None, lines: int) -> Mask:
+        if ranks is None:
+            return np.zeros(lines, bool)
+        assert ranks.const_value is not None
+        digital: Mask = tensor_values(ranks.const_value) < self.node.attributes["digital_count"].as_int()
+        return digital
 
     @property
     def site(self) -> str:
@@ -97,6 +137,7 @@ def analog_matrices(node: ir.Node) -> Iterator[AnalogMatrix]:
                 inputs.get(f"{_EXPERT_SITES.get(name, 'input')}_range"),
                 inputs.get(f"{prefix}adc_bound"),
                 inputs.get(f"{prefix}weight_scale"),
+                *(None if rank is None else inputs.get(rank) for rank in _RANKS[name]),
             )
 
 
@@ -124,15 +165,15 @@ def set_input(node: ir.Node, name: str, value: ir.Value) -> None:
 
 
 def weight_scale(model: ir.Model, matrix: AnalogMatrix) -> NDArray[np.float32]:
-    """The weight that g_max stands for, `[S, N]`: the node's constant, or the largest of each column slice
-    or tile, by `scale_mode`."""
-    slices = _slices(model, matrix)
-    columns = slices[0].shape[1]
+    """The weight that g_max stands for, `[S, N]`: the node's constant, or the largest analog weight of each
+    column slice or tile, by `scale_mode`."""
+    attributes = matrix.node.attributes
+    columns = matrix.shape[1]
     if matrix.weight_scale is not None:
         given = read_tensor(model, matrix.weight_scale.name or "")
-        return np.broadcast_to(given, (len(slices), columns))
-    attributes = matrix.node.attributes
-    largest = np.stack([np.abs(part.astype(np.float32)).max(axis=0) for part in slices])
+        return np.broadcast_to(given, (len(given), columns))
+    slices = crossbar_slices(matrix, read_tensor(model, matrix.weight.name or ""))
+    largest = np.stack([np.abs(part).max(axis=0) for part in slices])
     if attributes["scale_mode"].as_string() == "tile":
         for tile in split(columns, attributes["tile_columns"].as_int()):
             largest[:, tile] = largest[:, tile].max(axis=1, keepdims=True)
@@ -140,16 +181,23 @@ def weight_scale(model: ir.Model, matrix: AnalogMatrix) -> NDArray[np.float32]:
 
 
 def column_norms(model: ir.Model, matrix: AnalogMatrix) -> NDArray[np.float32]:
-    """Euclidean norm of each column slice, `[S, N]`."""
-    norms = [np.linalg.norm(part.astype(np.float32), axis=0) for part in _slices(model, matrix)]
-    return np.stack(norms)
+    """Euclidean norm of the analog weights of each column slice, `[S, N]`."""
+    slices = crossbar_slices(matrix, read_tensor(model, matrix.weight.name or ""))
+    return np.stack([np.linalg.norm(part, axis=0) for part in slices])
 
 
-def _slices(model: ir.Model, matrix: AnalogMatrix) -> list[NDArray[Any]]:
-    """The matrix as it lies on crossbars: `[rows, N]` for each K-slice."""
-    weight = read_tensor(model, matrix.weight.name or "")
+def crossbar_slices(matrix: AnalogMatrix, weight: NDArray[Any]) -> Iterator[NDArray[np.float32]]:
+    """What crossbars hold of a weight of the matrix's shape and orientation: `[rows, N]` for each K-slice.
+
+    All lines of the whole matrix are there; those that are digital hold zeros.
+    """
     rows = weight.T if matrix.transposed else weight
-    return [rows[part] for part in split(len(rows), matrix.node.attributes["tile_rows"].as_int())]
+    digital_inputs, digital_outputs = matrix.digital_inputs, matrix.digital_outputs
+    for part in split(len(rows), matrix.node.attributes["tile_rows"].as_int()):
+        held = rows[part].astype(np.float32)
+        held[digital_inputs[part]] = 0
+        held[:, digital_outputs] = 0
+        yield held
 
 
 def _prefix(weight_input: str) -> str:

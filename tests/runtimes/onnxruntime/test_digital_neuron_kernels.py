@@ -302,6 +302,16 @@ def test_fraction_of_the_session_is_a_compiled_count(fraction: str) -> None:
         open_kernel(compiled, {"hetc.digital_frac": "0"})
 
 
+def test_without_a_group_no_fraction_moves_a_neuron() -> None:
+    x, values = matrices(9, 90, 1)[0], expert()
+    digital = some(170, 0.3)
+    model, _ = expert_model(x, values, digital)
+    fixed, _ = expert_model(x, values, digital, group_size=0, rank=0)
+    for fraction in ("0", "0.5", "1"):
+        y = run_kernel(fixed, x, {"hetc.digital_frac": fraction})
+        np.testing.assert_array_equal(y, run_kernel(model, x))
+
+
 def test_an_infinite_intermediate_value_spoils_its_row() -> None:
     """Also where it alone would make the result infinite; silu of far below 0 is 0, which spoils nothing."""
     values, digital = expert(), some(170, 0.3)

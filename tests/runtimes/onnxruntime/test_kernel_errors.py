@@ -91,7 +91,7 @@ def test_without_a_unit_the_weight_names_the_node() -> None:
         ("seed", -1, "allowed: 0.."),
         ("rank", -1, "allowed: 0.."),
         ("group_size", -1, "allowed: 0.."),
-        ("digital_count", 1, "allowed: 0..0"),
+        ("digital_count", -1, "allowed: 0.."),
         ("stream", -1, "allowed: 0..2147483647"),
         ("stream", 2**31, "allowed: 0..2147483647"),
     ],
@@ -158,6 +158,10 @@ def test_fraction_below_what_was_compiled_digital() -> None:
     refused(
         "keeps 1 of 8 digital", "2 were compiled", attributes=group, config={"hetc.digital_frac": "0.125"}
     )
+
+
+def test_more_digital_than_the_group_has() -> None:
+    refused("digital_count", "allowed: 0..8", attributes={"group_size": 8, "digital_count": 9})
 
 
 @pytest.mark.parametrize(

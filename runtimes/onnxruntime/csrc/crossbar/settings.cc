@@ -37,7 +37,7 @@ struct Group {
 Group read_group(const KernelInfo& info, const SessionEntries& session) {
   const int64_t size = integer_between(info, "group_size", 0, kMostInt);
   const int64_t rank = integer_between(info, "rank", 0, size == 0 ? kMostInt : size - 1);
-  const int64_t compiled = integer_between(info, "digital_count", 0, size);
+  const int64_t compiled = integer_between(info, "digital_count", 0, size == 0 ? kMostInt : size);
   if (!session.digital_fraction || size == 0) return {compiled, false};
   const int64_t count = digital_count(*session.digital_fraction, size);
   if (count < compiled)
