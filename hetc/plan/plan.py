@@ -186,6 +186,8 @@ class Plan:
         budget: What decided instead of a fraction of the experts, if anything did.
         granularity: What is placed: `expert` for whole units, `neuron`, or `neuron:N` for blocks of N.
         neuron_ranks: The order of single neurons, where they are placed.
+        compiled_frac: The fraction that its ADC bounds are for, where another one was chosen since; no part of
+            plan.json.
     """
 
     units: tuple[PlannedUnit, ...]
@@ -204,6 +206,7 @@ class Plan:
     budget: SpentBudget | None = None
     granularity: str = "expert"
     neuron_ranks: NeuronRanks | None = None
+    compiled_frac: DigitalFraction | None = None
 
     def __repr__(self) -> str:
         digital, analog, _ = self.shares.percent()

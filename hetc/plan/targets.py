@@ -13,7 +13,7 @@ from hetc.plan.neurons import axis_of, rank_of_lines
 from hetc.plan.plan import Plan, PlannedUnit
 from hetc.plan.units import Matrix
 
-__all__ = ["at_fraction", "digital_lines", "flip_fraction", "rank_fraction", "targets_at"]
+__all__ = ["as_compiled", "at_fraction", "digital_lines", "flip_fraction", "rank_fraction", "targets_at"]
 
 
 def targets_at(plan: Plan, digital_frac: FractionLike) -> tuple[PlannedUnit, ...]:
@@ -40,7 +40,17 @@ def at_fraction(plan: Plan, digital_frac: FractionLike | None) -> Plan:
     """The plan with another digital fraction, and the targets that it gives; as it is for None."""
     if digital_frac is None:
         return plan
-    return replace(plan, units=targets_at(plan, digital_frac), digital_frac=DigitalFraction(digital_frac))
+    return replace(
+        plan,
+        units=targets_at(plan, digital_frac),
+        digital_frac=DigitalFraction(digital_frac),
+        compiled_frac=plan.compiled_frac or plan.digital_frac,
+    )
+
+
+def as_compiled(plan: Plan) -> Plan:
+    """The plan at the fraction that its ADC bounds are for."""
+    return at_fraction(plan, plan.compiled_frac)
 
 
 def digital_lines(plan: Plan, unit: PlannedUnit, matrix: Matrix) -> dict[str, NDArray[np.bool_]]:

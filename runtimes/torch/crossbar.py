@@ -33,6 +33,8 @@ class Placed:
             out_bound.
         bound_by_norm: Whether that unit is a column's Euclidean norm, not its weight scale.
         digital_inputs, digital_outputs: `[K]` and `[N]`, what is computed digitally; None for nothing.
+        bound_digital_inputs, bound_digital_outputs: What of that was so when the ADC's bounds were set: the
+            unit of a bound is taken over the rest.
     """
 
     weight: torch.Tensor
@@ -41,6 +43,8 @@ class Placed:
     bound_by_norm: bool = False
     digital_inputs: Mask | None = None
     digital_outputs: Mask | None = None
+    bound_digital_inputs: Mask | None = None
+    bound_digital_outputs: Mask | None = None
 
 
 @dataclass(frozen=True)
@@ -152,12 +156,11 @@ def _place_one(
     programmed_slices = program_slices(clean, settings, matrix.stream, layout=layout)
     for index, (rows, programmed) in enumerate(zip(layout.rows, programmed_slices, strict=True)):
         conductances[index, : len(rows), columns] = programmed.conductances
-        part = clean[torch.from_numpy(rows).to(clean.device)][:, columns]
         if matrix.adc_bound is None:
+            part = clean[torch.from_numpy(rows).to(clean.device)][:, columns]
             bound = settings.out_bound * weight_scale(part, settings, layout.tiles)
         else:
-            unit = part.norm(dim=0) if matrix.bound_by_norm else weight_scale(part, settings, layout.tiles)
-            bound = matrix.adc_bound[index] * unit
+            bound = matrix.adc_bound[index] * _bound_unit(matrix, clean, settings, index)[columns]
         live = bound >= TINY
         if settings.adc_bits:
             to_code = torch.where(live, limit / (codes * torch.where(live, bound, 1)), 0)
@@ -168,6 +171,19 @@ def _place_one(
             worth = torch.full_like(bound, 1 / codes)
         step[index, 0, columns] = worth * programmed.compensation
     return conductances, gain, step
+
+
+def _bound_unit(matrix: Placed, clean: torch.Tensor, settings: Crossbar, index: int) -> torch.Tensor:
+    """`[N]`: what the ADC's bound of a slice of `clean [K, N]` counts, 0 for outputs that were digital."""
+    digital = matrix.bound_digital_inputs, matrix.bound_digital_outputs
+    layout = lay_out(*clean.shape, settings.tile_rows, settings.tile_columns, *digital)
+    rows, columns = (
+        torch.from_numpy(lines).to(clean.device) for lines in (layout.rows[index], layout.columns)
+    )
+    part = clean[rows][:, columns]
+    unit = clean.new_zeros(clean.shape[1])
+    unit[columns] = part.norm(dim=0) if matrix.bound_by_norm else weight_scale(part, settings, layout.tiles)
+    return unit
 
 
 def analog_matmul(x: torch.Tensor, crossbars: Crossbars) -> torch.Tensor:

@@ -29,7 +29,7 @@ from hetc.operators.words import MODES, Mode, Store
 from hetc.plan.calibration import parse_bound_rule
 from hetc.plan.fractions import FractionLike
 from hetc.plan.plan import Plan, PlannedUnit
-from hetc.plan.targets import at_fraction, digital_lines
+from hetc.plan.targets import as_compiled, at_fraction, digital_lines
 from hetc.plan.units import Matrix
 from hetc.plan.weight_roles import layer_name, unit_of_weight
 from hetc.runtimes.reference.settings import Crossbar, crossbar_of
@@ -61,7 +61,8 @@ def apply_plan(
         plan: The plan.
         mode: `exact`, `converters` or `noisy`; None for noisy.
         seed: Programming seed; None for the plan's.
-        digital_frac: Share of each group's experts that runs digital; None for the plan's.
+        digital_frac: Share of each group's experts, or neurons, that runs digital; None for the plan's. ADC
+            bounds of a calibration stay those of the plan as it is.
         noise_scale: Factor c on the programming noise; None for the profile's.
         drift_time: Seconds since programming; None for the profile's.
         read_seed: Seed of the array's reading; None for 0.
@@ -135,7 +136,7 @@ class _Site:
         """Programmed at first use: experts that no token chooses never are."""
         bounds = self.unit.adc_bounds.get(self.name)
         by_norm = bounds is not None and parse_bound_rule(self.plan.adc_bound_rule)[0] == "std"
-        digital = [digital_lines(self.plan, self.unit, matrix) for matrix in self.matrices]
+        digital = [self._digital(matrix) for matrix in self.matrices]
         placed = [
             Placed(weight, matrix.stream, bounds, by_norm, **lines)
             for weight, matrix, lines in zip(self.weights, self.matrices, digital, strict=True)
@@ -150,6 +151,14 @@ class _Site:
             *(mask.tobytes() for lines in digital for mask in lines.values()),
         )
         return self.programmings.get(key, lambda: place(placed, self.settings, ranges))
+
+    def _digital(self, matrix: Matrix) -> dict[str, Any]:
+        """Which of a matrix's inputs or outputs are digital, and which were for its ADC bounds."""
+        bound = digital_lines(as_compiled(self.plan), self.unit, matrix)
+        return {
+            **digital_lines(self.plan, self.unit, matrix),
+            **{f"bound_{side}": lines for side, lines in bound.items()},
+        }
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return analog_matmul(x, self.crossbars)

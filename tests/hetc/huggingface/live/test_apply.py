@@ -18,11 +18,13 @@ from places import SAMPLES  # noqa: E402
 import hetc  # noqa: E402
 from hetc.base.errors import InvalidInputError, UsageError  # noqa: E402
 from hetc.bundle.bundle import Bundle, load_bundle  # noqa: E402
+from hetc.compiler.compile import plan_model  # noqa: E402
 from hetc.evaluation.likelihood import session_forward, token_losses  # noqa: E402
 from hetc.hardware.profile import Profile  # noqa: E402
 from hetc.huggingface.export.export import export  # noqa: E402
 from hetc.huggingface.live.apply import apply_plan  # noqa: E402
 from hetc.huggingface.live.forward import model_predict  # noqa: E402
+from hetc.plan.targets import at_fraction  # noqa: E402
 
 TOKENS = 4096
 SMALL: dict[str, Any] = {
@@ -152,6 +154,22 @@ def test_static_ranges_and_bounds_are_the_bundles(
     with apply_plan(model, bundle.plan):
         dynamic = model_predict(model)(windows)[0]
     assert np.median(np.abs(actual - expected)) < 0.01 < np.median(np.abs(actual - dynamic))
+
+
+@pytest.mark.parametrize("rule", ["std:0.5", "scale:1"])
+def test_bounds_stay_those_of_the_compiled_neurons(
+    rule: str, tiny_moe: tuple[Bundle, Any], tmp_path: Path
+) -> None:
+    model, windows, source = tiny_moe[1], heldout("tiny_moe")[:1, :64], SAMPLES / "tiny_moe" / "model.onnx"
+    _, dynamic = plan_model(source, granularity="neuron", digital_frac=0.125)
+    plan = with_static_converters(dynamic, rule, float(rule.split(":")[1]), input_range=2.0)
+    bundle = hetc.compile(source, tmp_path / "bundle", plan=plan)
+    expected = token_losses(session_forward(bundle.session(digital_frac=0.6)), windows)
+    with apply_plan(model, plan, digital_frac=0.6):
+        actual = model_predict(model)(windows)[0]
+    with apply_plan(model, at_fraction(plan, 0.6)):  # bounds of what is analog at 0.6
+        narrower = model_predict(model)(windows)[0]
+    assert np.median(np.abs(actual - expected)) < 1e-4 < np.median(np.abs(narrower - expected))
 
 
 def test_what_is_refused(tiny_moe: tuple[Bundle, Any]) -> None:
