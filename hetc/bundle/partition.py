@@ -2,6 +2,10 @@
 
 `partitions.json` lists the parts in order, each with its target, its files, and the tensors that enter and
 leave it: inputs of the whole model, or outputs of earlier parts.
+
+An expert with digital neurons is in two parts: its analog neurons where the expert would be, its digital ones
+in a digital part right behind, which may run at the same time. A later digital part adds what they make;
+`sums` in `partitions.json` names the three tensors.
 """
 
 from __future__ import annotations
@@ -27,6 +31,8 @@ from hetc.model.weight_file import WeightFile
 from hetc.operators import schemas
 from hetc.passes.analysis.cut_partitions import describe_partitions, read_values
 from hetc.passes.rewrite.require_library import RequireLibrary
+from hetc.passes.rewrite.split_neurons import NeuronSum, SplitNeurons
+from hetc.passes.rewrite.stamp_targets import StampTargets
 from hetc.passes.run_passes import run_passes
 from hetc.plan.plan import Partition
 from hetc.runtimes.onnxruntime.session import require_opens
@@ -58,7 +64,8 @@ def partition_bundle(
     Args:
         bundle: The bundle, or its folder.
         output: The folder to make.
-        per_expert: Make every node of an analog partition that holds experts a part of its own.
+        per_expert: Make every node of an analog partition that holds experts a part of its own, and the
+            digital neurons of each expert another.
         conductances: Also write target conductances and a tile map (`hetc.bundle.conductances`).
         g_max: For `conductances`: microsiemens of a weight as large as its scale.
         force: Replace an existing folder of partitions.
@@ -75,15 +82,19 @@ def partition_bundle(
     with whole_folder(output, marker=PARTITIONS, force=force) as folder:
         schemas.register()
         model = load_model(bundle.graph_file).model
-        run_passes(model, ShapeInferencePass())
-        members = _members(model.graph, bundle.graph_file, per_expert=per_expert)
+        _require_partitions(model.graph, bundle.graph_file)
+        if conductances:
+            write_conductances(model, bundle, folder / CONDUCTANCES, g_max=g_max)
+        split = SplitNeurons()
+        run_passes(model, ShapeInferencePass(), split)
         unit_of = {
             node.name or "": unit for node in model.graph if (unit := node.metadata_props.get("hetc.unit"))
         }
+        if split.sums:
+            run_passes(model, StampTargets(unit_of))
+        members = _members(model.graph, split.sums, per_expert=per_expert)
         parts = describe_partitions(members, unit_of)
         guarded = bundle.plan.noisy and bundle.baked is None
-        if conductances:
-            write_conductances(model, bundle, folder / CONDUCTANCES, g_max=g_max)
         files = []
         for part, nodes in zip(parts, members, strict=True):
             extracted = _extract(model, nodes, part)
@@ -95,27 +106,37 @@ def partition_bundle(
             "baked": bundle.baked,
             "inputs": [value.name for value in model.graph.inputs],
             "outputs": [value.name for value in model.graph.outputs],
+            "sums": [asdict(one) for one in split.sums],
             "partitions": [{**asdict(part), **names} for part, names in zip(parts, files, strict=True)],
         }
         (folder / PARTITIONS).write_text(json.dumps(manifest, indent=1) + "\n", "utf-8")
     return parts
 
 
-def _members(graph: ir.Graph, file: Path, *, per_expert: bool) -> list[list[ir.Node]]:
-    """The nodes of each part, by the partition that is stamped on them."""
-    stamped: dict[int, list[ir.Node]] = defaultdict(list)
+def _require_partitions(graph: ir.Graph, file: Path) -> None:
     for node in graph:
         if "hetc.partition" not in node.metadata_props:
             raise InvalidInputError(
                 f"{file}: node {node.name!r} has no partition in its metadata; compile the bundle again"
             )
-        stamped[int(node.metadata_props["hetc.partition"])].append(node)
+
+
+def _members(graph: ir.Graph, sums: Sequence[NeuronSum], *, per_expert: bool) -> list[list[ir.Node]]:
+    """The nodes of each part, by the partition that is stamped on them; digital neurons behind the analog."""
+    makers = {node.outputs[0].name: node for node in graph}
+    beside = {makers[one.analog]: makers[one.digital] for one in sums}
+    apart = set(beside.values())
+    stamped: dict[int, list[ir.Node]] = defaultdict(list)
+    for node in graph:
+        if node not in apart:
+            stamped[int(node.metadata_props["hetc.partition"])].append(node)
     members: list[list[ir.Node]] = []
     for _, nodes in sorted(stamped.items()):
-        if per_expert and any(node.op_type == "AnalogExpert" for node in nodes):
-            members.extend([node] for node in nodes)
-        else:
-            members.append(nodes)
+        single = per_expert and any(node.op_type == "AnalogExpert" for node in nodes)
+        for group in [[node] for node in nodes] if single else [nodes]:
+            members.append(group)
+            if neurons := [beside[node] for node in group if node in beside]:
+                members.append(neurons)
     return members
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime
 import pytest
 from command_line import SAMPLE, hetc
 from models import moe_model, with_static_converters
+from partition_runs import open_plain, run_parts
 from safetensors.numpy import load_file
 
 from hetc.base.errors import InvalidInputError, UsageError
@@ -26,7 +25,6 @@ from hetc.hardware.profile import Profile
 from hetc.model.inputs import first_step
 from hetc.model.load import load_model
 from hetc.plan.plan import Partition
-from hetc.runtimes.onnxruntime.library import library_path
 from hetc.runtimes.reference import split
 
 IDS = {"input_ids": np.arange(11)}
@@ -37,28 +35,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("bundles")
     model = moe_model(hidden=40, inter=48, vocabulary=64)
     return compile(model, folder / "whole", digital_frac="0.25", analog=["layers.1.attention", "lm_head"])
-
-
-def open_plain(model: Path, *, library: bool = True) -> onnxruntime.InferenceSession:
-    """A session without graph optimisations: fusions reach over boundaries and change digital sums."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    if library:
-        options.register_custom_ops_library(str(library_path()))
-    return onnxruntime.InferenceSession(str(model), options, ["CPUExecutionProvider"])
-
-
-def run_parts(folder: Path, feeds: dict[str, Any], *, library: bool = True) -> list[np.ndarray]:
-    manifest = json.loads((folder / PARTITIONS).read_text())
-    values = dict(feeds)
-    for part in manifest["partitions"]:
-        session = open_plain(folder / part["model"], library=library)
-        assert [value.name for value in session.get_inputs()] == part["inputs"]
-        outputs = session.run(part["outputs"], {name: values[name] for name in part["inputs"]})
-        values.update(zip(part["outputs"], outputs, strict=True))
-    return [values[name] for name in manifest["outputs"]]
 
 
 @pytest.mark.parametrize("per_expert", [False, True])
