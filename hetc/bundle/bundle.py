@@ -79,7 +79,8 @@ class Bundle:
         Args:
             mode: `exact`, `converters` or `noisy`; None for what was compiled (noisy).
             seed: Programming seed; None for the plan's.
-            digital_frac: Share of each group's experts that runs digital; may only exceed the compiled one.
+            digital_frac: Share of each group's experts, or neurons, that runs digital; may only exceed the
+                compiled one.
             noise_scale: Factor c on the programming noise; None for the profile's.
             drift_time: Seconds since programming; None for the profile's.
             read_seed: Seed of the array's reading and of every product's noise; None for 0.
@@ -168,7 +169,7 @@ class Bundle:
 
     def _check_fraction(self, digital_frac: FractionLike) -> None:
         fraction, compiled = DigitalFraction(digital_frac), self.plan.digital_frac
-        sizes = {unit.group_size for unit in self.plan.units if unit.kind == "expert"}
+        sizes = {unit.group_size for unit in self.plan.units if unit.follows_fraction}
         if any(fraction.count(size) < compiled.count(size) for size in sizes):
             raise UsageError(
                 f"digital fraction {fraction} is below the {compiled} that {self.path} was compiled with; "

@@ -178,7 +178,14 @@ def _check_kernels(bundle: Bundle) -> Check:
         detail = ", ".join(f"{kind}: {n} planned, {ran[kind]} ran" for kind, n in missing.items())
         return Check("kernels", "failed", detail)
     detail = ", ".join(f"{planned[kind]} {kind}" for kind in ANALOG_OPERATORS if planned[kind])
-    return Check("kernels", "ok", f"{detail or 'nothing analog'}, all by the library's kernels")
+    detail = f"{detail or 'nothing analog'}, all by the library's kernels"
+    divided = [unit for unit in bundle.plan.units if unit.target == "analog" and unit.digital_neurons]
+    if divided:
+        digital, neurons = (
+            sum(getattr(unit, name) for unit in divided) for name in ("digital_neurons", "neurons")
+        )
+        detail += f"; {digital:,} of the {neurons:,} neurons of {len(divided)} units digital"
+    return Check("kernels", "ok", detail)
 
 
 def _check_noise(bundle: Bundle, exact: _Outputs, seeds: int) -> list[Check]:

@@ -62,7 +62,8 @@ class AdaptiveSession(onnxruntime.InferenceSession):  # type: ignore[misc]
         """Measures the crossbars again, and reopens at the share that they now ask for.
 
         Runs of other threads meanwhile, and all runs after an error, are those of the session that was open
-        before. Nothing is programmed twice: the session runs on what was programmed to be measured.
+        before. Experts are not programmed twice: the session runs on what was programmed to be measured.
+        Where single neurons are placed, each share has crossbars of its own, programmed beside those.
 
         Args:
             drift_time: Seconds since programming; None for what the session has.
@@ -88,10 +89,10 @@ class AdaptiveSession(onnxruntime.InferenceSession):  # type: ignore[misc]
         entries = {**config, "hetc.digital_frac": str(share)}
         opened = open_session(self._bundle.path / MODEL, entries, threads=self._threads)
         programmed = None
-        if probe is not None:  # let go of the experts that are digital now
+        if probe is not None:  # let go of what is digital now
             plan = self._bundle.plan
             analog = {unit.id for unit in targets_at(plan, share) if unit.target == "analog"}
-            programmed = self._probe(config, analog)
+            programmed = self._probe(entries, analog)
             programmed.measure()
         self._bundle.check_unchanged()  # what was measured and opened is one bundle
         found = {"_config": config, "_programmed": programmed, "digital_frac": share, "noise": noise}

@@ -34,6 +34,8 @@ __all__ = ["METRICS", "Metric", "student_t", "tune"]
 
 Metric = Literal["loss", "accuracy"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
+MOST_SHARES = 512
+"""Among how many shares the search goes: neurons could have thousands, which no metric tells apart."""
 
 
 def tune(
@@ -75,7 +77,7 @@ def tune(
 
     Raises:
         InvalidInputError: Tokens that cannot be used, or a model that puts out infinite or no numbers.
-        UsageError: A baked bundle, one without analog experts, or a bound that makes no sense.
+        UsageError: A baked bundle, one of whose units none follows the share, or a bound that makes no sense.
         RuntimeMissingError: The library or ONNX Runtime is missing or too old.
     """
     metric = choose("metric", metric, METRICS)
@@ -134,13 +136,14 @@ def student_t(confidence: float, freedom: int) -> float:
 
 
 def _shares(bundle: Bundle) -> list[DigitalFraction]:
-    """Every share that differs from the one before it, from the compiled one on."""
+    """Every share that differs from the one before it, from the compiled one to 1, or that many of them."""
     sizes = {unit.group_size for unit in bundle.plan.units if unit.follows_fraction}
     if bundle.baked is not None or not sizes:
-        raise UsageError(f"bundle {bundle.path} has no expert whose share could be chosen")
+        raise UsageError(f"bundle {bundle.path} has no expert or neuron whose share could be chosen")
     compiled = bundle.plan.digital_frac
     size = max(sizes)
-    counts = range(compiled.count(size), size + 1)
+    first = compiled.count(size)
+    counts = [*range(first, size, math.ceil((size - first + 1) / MOST_SHARES)), size]
     return [DigitalFraction(max(compiled, Fraction(count, size))) for count in counts]
 
 
