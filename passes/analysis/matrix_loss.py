@@ -259,8 +259,9 @@ class _Slice:
         slopes = np.diff(values, axis=0) / np.diff(known)[:, None]
         piece = np.clip(np.searchsorted(known, places) - 1, 0, len(slopes) - 1)
         lines = np.arange(len(places))
-        found: Float64 = np.exp(values[piece, lines] + slopes[piece, lines] * (places - known[piece]))
-        return np.where(self.clipped[0] > 0, np.minimum(found, self.signal), 0.0)
+        line = values[piece, lines] + slopes[piece, lines] * (places - known[piece])
+        found: Float64 = np.exp(np.minimum(line, np.log(np.maximum(self.signal, LEAST))))
+        return np.where(self.clipped[0] > 0, found, 0.0)
 
     def _dac(self, converted: Float64, small: Float64) -> Float64:
         """`[R]`: what the DAC's steps cost at each input, all outputs analog."""

@@ -12,6 +12,7 @@ import pytest
 from hetc.base.errors import InvalidInputError, UsageError
 from hetc.compiler.loading import load_moe_model
 from hetc.hardware.profile import load_profile
+from hetc.model.weights import read_tensor
 from hetc.passes.analysis.device_loss import device_losses, predicted_loss
 from hetc.passes.analysis.find_units import find_units
 from hetc.passes.analysis.score_neurons import score_neurons
@@ -112,7 +113,7 @@ def test_weights_alone_give_products_over_a_neurons_lines(name: str) -> None:
     found = score_neurons(MODEL, UNITS, name)[expert.id]
     expected = 1.0
     for matrix in expert.matrices:
-        weight = MODEL.graph.initializers[matrix.weight].const_value.numpy().astype(np.float64)  # type: ignore[union-attr]
+        weight = read_tensor(MODEL, matrix.weight).astype(np.float64)
         line = (
             weight
             if matrix.transposed == (axis_of("expert", expert.matrices, matrix) == "outputs")
