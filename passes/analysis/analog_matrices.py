@@ -98,8 +98,9 @@ class AnalogMatrix:
     @property
     def layout(self) -> Layout:
         """The analog inputs of each K-slice, the analog outputs, and their column tiles."""
-        tile = (self.node.attributes[f"tile_{side}"].as_int() for side in ("rows", "columns"))
-        return lay_out(*self.shape, *tile, self.digital_inputs, self.digital_outputs)
+        inputs, outputs = self.shape
+        rows, columns = (self.node.attributes[f"tile_{side}"].as_int() for side in ("rows", "columns"))
+        return lay_out(inputs, outputs, rows, columns, self.digital_inputs, self.digital_outputs)
 
     def _digital(self, ranks: ir.Value | None, lines: int) -> Mask:
         if ranks is None:

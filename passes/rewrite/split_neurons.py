@@ -110,7 +110,7 @@ class _Split:
 
     def _digital_expert(self, x: ir.Value) -> ir.Node:
         """The expert of the digital neurons."""
-        parts = {
+        parts: dict[str, ir.Value] = {
             side: self._weight(side, digital=True) for side in ("gate", "up", "down") if side in self.inputs
         }
         for bias in ("gate_bias", "up_bias"):

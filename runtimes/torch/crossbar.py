@@ -175,8 +175,9 @@ def _place_one(
 
 def _bound_unit(matrix: Placed, clean: torch.Tensor, settings: Crossbar, index: int) -> torch.Tensor:
     """`[N]`: what the ADC's bound of a slice of `clean [K, N]` counts, 0 for outputs that were digital."""
-    digital = matrix.bound_digital_inputs, matrix.bound_digital_outputs
-    layout = lay_out(*clean.shape, settings.tile_rows, settings.tile_columns, *digital)
+    inputs, outputs = clean.shape
+    tile = settings.tile_rows, settings.tile_columns
+    layout = lay_out(inputs, outputs, *tile, matrix.bound_digital_inputs, matrix.bound_digital_outputs)
     rows, columns = (
         torch.from_numpy(lines).to(clean.device) for lines in (layout.rows[index], layout.columns)
     )
