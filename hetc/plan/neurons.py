@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,7 +148,8 @@ class NeuronRanks:
             InvalidInputError: An array is missing, or of another type, length or sign.
         """
         _, arrays = read_tensors(path, "neurons")
-        ranks, scores = {}, {}
+        ranks: dict[str, NDArray[Any]] = {}
+        scores: dict[str, NDArray[Any]] = {}
         for unit, size in sizes:
             for kind, dtype, found in (("ranks", np.int32, ranks), ("scores", np.float32, scores)):
                 array = arrays.get(f"{kind}/{unit}")
