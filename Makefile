@@ -117,10 +117,10 @@ middle: $(VENV)/test-installed
 	else mkdir -p $(MIDDLE) && cd $(MIDDLE) && export PATH=$(CURDIR)/$(BIN):$$PATH && set -e; \
 	  [ -d checkpoint ] || python $(CURDIR)/samples/tiny_moe/train.py --size middle -o checkpoint; \
 	  [ -d onnx ] || hetc export checkpoint -o onnx --link; \
-	  hetc score checkpoint --data checkpoint/calibration.npz --force -o scores.safetensors; \
-	  hetc calibrate onnx --data checkpoint/calibration.npz --force -o calibration.safetensors; \
+	  hetc score checkpoint --data checkpoint/calibration.npz --windows 32 --noise-scale 4 --device cuda \
+	    --force -o scores.safetensors; \
 	  hetc sweep $(CURDIR)/samples/sweeps/middle_placement.toml --force -o placement.parquet; \
-	  python $(CURDIR)/benchmarks/evidence.py placement.parquet; \
+	  python $(CURDIR)/benchmarks/neurons.py placement.parquet; \
 	fi
 
 bench-table: $(VENV)/installed
