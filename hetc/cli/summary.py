@@ -67,6 +67,10 @@ def print_plan(plan: Plan, bundle: Path | None = None) -> None:
     )
     if plan.budget is not None:
         console.print(f"budget      {plan.budget}")
+    if plan.predicted_loss is not None:
+        console.print(
+            f"predicted   {plan.predicted_loss:.4f} nats a token more than all digital (device-loss)"
+        )
     for finding in plan.findings:
         if not finding.raised:
             console.print(f"left as is  {finding}")

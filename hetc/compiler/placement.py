@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from hetc.costing.cost import CostBasis
 from hetc.costing.profile import load_costs
 from hetc.hardware.profile import Profile
 from hetc.model.load import LoadedModel
-from hetc.passes.analysis.device_loss import device_losses
+from hetc.passes.analysis.device_loss import device_losses, predicted_loss
 from hetc.passes.analysis.find_units import find_units, model_parameters
 from hetc.passes.analysis.order_neurons import score_in_rounds
 from hetc.passes.analysis.outside_units import find_outside
@@ -144,7 +144,7 @@ def make_plan(loaded: LoadedModel, placement: Placement, profile: Profile) -> Pl
         )
     if calibration is not None:
         planned = _ranged(planned, placement, calibration, loaded, profile)
-    return Plan(
+    plan = Plan(
         units=planned,
         profile=profile,
         seed=placement.seed,
@@ -161,6 +161,23 @@ def make_plan(loaded: LoadedModel, placement: Placement, profile: Profile) -> Pl
         granularity=placement.granularity,
         neuron_ranks=neuron_ranks,
     )
+    return replace(plan, predicted_loss=_predicted_loss(loaded, plan, measured))
+
+
+def _predicted_loss(loaded: LoadedModel, plan: Plan, measured: Scores) -> float | None:
+    """What the plan costs, in nats per token, where its scores know what errors cost on its tiles."""
+    recorded = measured.sensitivities
+    if recorded is None or recorded.tile_rows != plan.profile.tile_rows:
+        return None
+    analog = [unit for unit in plan.units if unit.target == "analog"]
+    order = plan.neuron_ranks.ranks if plan.neuron_ranks is not None else {}
+    digital = {
+        unit.id: order[unit.id] < plan.digital_frac.count(unit.group_size)
+        for unit in analog
+        if unit.id in order and unit.follows_fraction
+    }
+    rule = None if plan.adc_bound_rule == "out_bound" else plan.adc_bound_rule
+    return predicted_loss(loaded.model, analog, measured, plan.profile, digital, adc_bound_rule=rule)
 
 
 def _default_ranking(units: Sequence[Unit], block: int | None) -> Ranking:

@@ -17,94 +17,15 @@ from hetc.hardware.profile import Profile
 from hetc.plan.finding import Finding
 from hetc.plan.fractions import DigitalFraction
 from hetc.plan.neurons import NeuronRanks
+from hetc.plan.planned_unit import PlannedUnit
 from hetc.plan.totals import check_totals
 from hetc.plan.units import Matrix
-from hetc.plan.words import Kind, Ranking, Rule, Target
+from hetc.plan.words import Ranking, Target
 
 __all__ = ["Partition", "Plan", "PlannedUnit", "Shares", "SpentBudget"]
 
 SCHEMA_VERSION = 1
 NEURONS = "neurons.safetensors"
-FRACTION_RULES: tuple[Rule, ...] = ("score-top-k", "score-rest", "score-neurons", "budget")
-"""Rules of units that change sides with the digital fraction."""
-
-
-@dataclass(frozen=True)
-class PlannedUnit:
-    """A unit and where it runs.
-
-    Attributes:
-        id: The unit's id.
-        kind: The unit's kind.
-        layer: Its layer, or None.
-        expert: Its index among the layer's experts, or None.
-        target: `analog` or `digital`.
-        rule: Name of the rule that fixed the target.
-        reason: One sentence for people.
-        score: Scores by name; empty for units that are not ranked.
-        rank: Place in its group's order, 0 = first to be digital; None for units that are not ranked. Where
-            neurons are ranked, the largest rank of its neurons: from there on all of it is digital.
-        group_size: Number of experts, or of neurons or their blocks, that are ranked together; 0 for units
-            that are not ranked.
-        parameters: Number of weights and biases.
-        counted: Whether they enter the shares.
-        tiles: Crossbar tiles that it takes when analog.
-        pinned: Whether the user fixed the target.
-        matrices: Its weight matrices with their random streams.
-        nodes: Names of the source model's nodes that use them.
-        input_ranges: Static ranges per K-slice, by crossbar input (`in`, `mid`, or a weight's name); empty
-            for ranges that follow each vector.
-        ranges_from: `dynamic`, or whose recording gave the ranges: `own`, or the `layer`'s for want of rows.
-        load: Share of the tokens that pass through it, if all experts of a layer are chosen equally often.
-        cache_width: Numbers that a token leaves in the key and value cache of an attention.
-        adc_bounds: Full scales of the ADC over the input range, per K-slice and crossbar input, in units of
-            the column's weight scale or norm as the plan's `adc_bound_rule` says; empty for `out_bound`.
-        neurons: Into how many neurons it divides; 0 if it is only placed whole.
-        digital_neurons: How many of them are digital; all of them, where it is.
-    """
-
-    id: str
-    kind: Kind
-    layer: int | None
-    expert: int | None
-    target: Target
-    rule: Rule
-    reason: str
-    score: dict[str, float]
-    rank: int | None
-    group_size: int
-    parameters: int
-    counted: bool
-    tiles: int
-    pinned: bool
-    matrices: tuple[Matrix, ...]
-    nodes: tuple[str, ...]
-    input_ranges: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    ranges_from: str = "dynamic"
-    load: float = 1.0
-    cache_width: int = 0
-    adc_bounds: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    neurons: int = 0
-    digital_neurons: int = 0
-
-    @property
-    def digital_share(self) -> float:
-        """Share of its weights that is digital, 0..1."""
-        if self.target == "digital":
-            return 1.0
-        return self.digital_neurons / self.neurons if self.neurons else 0.0
-
-    @property
-    def digital_parameters(self) -> int:
-        """How many of its parameters are digital."""
-        if self.target == "digital":
-            return self.parameters
-        return self.parameters * self.digital_neurons // self.neurons if self.neurons else 0
-
-    @property
-    def follows_fraction(self) -> bool:
-        """Whether the digital fraction decides its target, here and for each session."""
-        return self.rank is not None and self.rule in FRACTION_RULES
 
 
 @dataclass(frozen=True)
@@ -186,8 +107,10 @@ class Plan:
         budget: What decided instead of a fraction of the experts, if anything did.
         granularity: What is placed: `expert` for whole units, `neuron`, or `neuron:N` for blocks of N.
         neuron_ranks: The order of single neurons, where they are placed.
-        compiled_frac: The fraction that its ADC bounds are for, where another one was chosen since; no part of
-            plan.json.
+        predicted_loss: What the analog units are predicted to cost, in nats per token, by the sensitivities
+            of the scores that were given (`device-loss`); None where none were.
+        compiled_frac: The fraction that its ADC bounds are for, where another one was chosen since; no part
+            of plan.json.
     """
 
     units: tuple[PlannedUnit, ...]
@@ -206,6 +129,7 @@ class Plan:
     budget: SpentBudget | None = None
     granularity: str = "expert"
     neuron_ranks: NeuronRanks | None = None
+    predicted_loss: float | None = None
     compiled_frac: DigitalFraction | None = None
 
     def __repr__(self) -> str:
@@ -265,6 +189,7 @@ class Plan:
             "range_rule": self.range_rule,
             "adc_bound_rule": self.adc_bound_rule,
             "granularity": self.granularity,
+            "predicted_loss": self.predicted_loss,
             **neurons,
             "units": [asdict(unit) for unit in self.units],
             "partitions": [asdict(partition) for partition in self.partitions],
@@ -306,6 +231,7 @@ class Plan:
             findings=tuple(Finding(**finding) for finding in data.get("findings", [])),
             budget=_spent_budget(data["budget"]),
             granularity=data.get("granularity", "expert"),
+            predicted_loss=data.get("predicted_loss"),
             neuron_ranks=_neuron_ranks(path, data.get("neurons"), units),
         )
 

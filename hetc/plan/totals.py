@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hetc.base.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from hetc.plan.plan import PlannedUnit
+    from hetc.plan.planned_unit import PlannedUnit
 
 __all__ = ["check_totals"]
 

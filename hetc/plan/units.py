@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hetc.plan.words import Kind
 
 if TYPE_CHECKING:
-    from hetc.plan.plan import PlannedUnit
+    from hetc.plan.planned_unit import PlannedUnit
 
 __all__ = ["ALWAYS_DIGITAL", "DENSE", "Matrix", "Unit", "ranked_kind", "vocabulary_of"]
 

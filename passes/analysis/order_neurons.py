@@ -28,8 +28,8 @@ def score_in_rounds(
     """The score of each neuron at the time when it becomes digital.
 
     In each round the highest scores of all units become digital, up to the round's share of the neurons; the
-    rest is scored again. Scores of a round are scaled down, by one factor, to below the lowest that was placed
-    before, so that one order holds all rounds.
+    rest is scored again. Scores of a round are scaled down, by one factor, to below the lowest that was
+    placed before, so that one order holds all rounds.
 
     Args:
         score: Takes what is digital by unit id, `[neurons]`; gives the scores, of which those of digital
