@@ -1,8 +1,8 @@
 """Time a transformers model with a plan applied against the same model as it is, and print a Markdown table.
 
 An OLMoE with random weights made on the device, mode `noisy`, after programming. On a GPU, `--layers 16` is
-the 7-billion-parameter model's shape. Windows are measured with losses; a step of decoding is one token a row,
-without losses.
+the 7-billion-parameter model's shape. Windows are measured with losses; a step of decoding is one token a
+row, without losses.
 """
 
 from __future__ import annotations

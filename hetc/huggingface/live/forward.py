@@ -34,7 +34,7 @@ def model_predict(model: PreTrainedModel, *, batch: int = 8) -> Predict:
 
 
 def _measure(logits: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Losses and hits `[windows, window - 1]` of logits `[windows, window, V]`, some rows at a time in float32.
+    """Losses and hits `[windows, window - 1]` of logits `[windows, window, V]`, in float32, few rows at once.
 
     All at once they would take more memory than the model's own last layer.
     """

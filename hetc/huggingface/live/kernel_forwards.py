@@ -199,7 +199,7 @@ class KernelExperts:
 
     @cached_property
     def _biases(self) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """Biases of the analog products, `[E, N]` each, or of the analog experts where these alone are kept."""
+        """Biases of the analog products, `[E, N]` each; of the analog experts where these alone are kept."""
         found: list[torch.Tensor | None] = []
         for stack, names in (
             (self.first, [name for name in STACKED if name != "down_proj"]),

@@ -59,7 +59,10 @@ class Weights:
 
 
 @triton.jit
-def _contribution(sums, gain, step, reach, column, known, ADC: tl.constexpr, LIMIT: tl.constexpr, ONE_ADDITION: tl.constexpr):  # fmt: skip
+def _contribution(
+    sums, gain, step, reach, column, known,
+    ADC: tl.constexpr, LIMIT: tl.constexpr, ONE_ADDITION: tl.constexpr,
+):  # fmt: skip
     """What the sums of one slice add to y."""
     value = sums.to(tl.float32) * tl.load(gain + column, mask=known, other=0.0)[None, :]
     if ADC:

@@ -167,6 +167,7 @@ def program(
     elapsed = settings.drift_time + settings.drift_reference
     read = settings.flicker_read_time
     pieces = len(settings.noise_sigma_breaks) + 1
+    spread = math.sqrt(max(0.0, math.log((elapsed + read) / (2 * read))))
 
     def table(values: tuple[float, ...]) -> torch.Tensor:
         return torch.tensor(values or (0.0,), dtype=torch.float32, device=weights.device)
@@ -180,7 +181,7 @@ def program(
         inputs, outputs, slices, padded, settings.seed, 2 * settings.read_seed + 1,
         float(settings.noise_scale), float(settings.noise_offset), float(settings.noise_floor),
         math.log(elapsed / settings.drift_reference) if drifts else 0.0,
-        settings.flicker_noise * math.sqrt(max(0.0, math.log((elapsed + read) / (2 * read)))) if flickers else 0.0,
+        settings.flicker_noise * spread if flickers else 0.0,
         PAIR=pair, STORE=settings.store, SUMS=drifts and settings.drift_compensation != "none",
         PIECES=pieces, TERMS=len(settings.sigma) // pieces,
         MEAN=len(settings.drift_mean) // 10 if drifts else 0,

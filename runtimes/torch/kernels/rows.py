@@ -122,7 +122,7 @@ def _combine(y, weights, out, width, CHOICES: tl.constexpr, BLOCK: tl.constexpr)
 
 
 def combine(y: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """`[T * K, H]` outputs and `[T, K]` weights of a token's choices -> their sum `[T, H]`, added in float32."""
+    """`[T * K, H]` outputs and `[T, K]` weights of choices -> their sum `[T, H]`, added in float32."""
     tokens, choices = weights.shape
     out = torch.empty(tokens, y.shape[1], dtype=y.dtype, device=y.device)
     block = min(1024, triton.next_power_of_2(y.shape[1]))
