@@ -144,6 +144,8 @@ def store(g: Any, kind: str) -> Any:
     if kind == "bfloat16":
         return cast(cast(g, "bfloat16"), "float32")
     if kind == "int8":
+        if not len(g):
+            return g
         xp, largest = library(g), library(g).amax(abs(g), 0)
         inverse = xp.where(largest > 0, 127 / xp.where(largest > 0, largest, 1), 0)
         return xp.round(g * inverse) * (largest / 127)

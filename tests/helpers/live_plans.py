@@ -7,11 +7,13 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from hetc.hardware.profile import Profile
 from hetc.huggingface.experts import STACKED, experts_modules
 from hetc.plan.fractions import DigitalFraction
+from hetc.plan.neurons import NeuronRanks, count_neurons
 from hetc.plan.plan import Plan, PlannedUnit
 from hetc.plan.targets import targets_at
 from hetc.plan.units import Matrix
@@ -27,6 +29,7 @@ def live_plan(
     *,
     digital_frac: float = 0.0,
     dense: Collection[Kind] = (),
+    heads: int = 0,
 ) -> Plan:
     """A plan that ranks a layer's experts by their number.
 
@@ -35,6 +38,8 @@ def live_plan(
         profile: The hardware.
         digital_frac: Share of each layer's experts that is digital.
         dense: Kinds of other units that are analog.
+        heads: Key/value heads of an attention; above 0 single neurons are digital, in a random order over all
+            units that are analog.
     """
     matrices: dict[tuple[str, Kind, int | None], list[Matrix]] = defaultdict(list)
     streams = iter(range(2**31))
@@ -60,7 +65,32 @@ def live_plan(
                 _unit(f"{name}.experts.{expert}", "expert", layer, expert, found, expert, module.num_experts)
             )
     plan = Plan(tuple(units), profile, 0, DigitalFraction(0), "layer", "maxnn", 0, {}, range_rule="dynamic")
-    return replace(plan, units=targets_at(plan, digital_frac))
+    if heads:
+        plan = _rank_neurons(plan, heads)
+    return replace(plan, units=targets_at(plan, digital_frac), digital_frac=DigitalFraction(digital_frac))
+
+
+def _rank_neurons(plan: Plan, heads: int) -> Plan:
+    """The plan with every neuron in one group, in a random order; one expert goes before all others."""
+    sizes = {unit.id: count_neurons(unit.kind, unit.matrices, heads) for unit in plan.units}
+    order = np.random.default_rng(10).permutation(sum(sizes.values())).astype(np.int32)
+    parts = np.split(order, np.cumsum([*sizes.values()])[:-1])
+    ranks = dict(zip(sizes, parts, strict=True))
+    first = next(unit.id for unit in plan.units if unit.expert == 1)
+    ranks[first] = np.zeros_like(ranks[first])
+    units = tuple(
+        replace(
+            unit,
+            rule="score-rest",
+            pinned=False,
+            rank=int(ranks[unit.id].max()),
+            group_size=len(order),
+            neurons=sizes[unit.id],
+        )
+        for unit in plan.units
+    )
+    scores = {unit: found.astype(np.float32) for unit, found in ranks.items()}
+    return replace(plan, units=units, neuron_ranks=NeuronRanks(ranks, scores))
 
 
 def _shapes(module: Any) -> list[tuple[str, int, int]]:

@@ -224,9 +224,8 @@ def _linear_forward(
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     weight = module.weight.T if isinstance(module, Conv1D) else module.weight
     _check_shape(weight, unit, matrix)
-    kernels = kernels_run(weight.device, settings) and isinstance(module, nn.Linear)
-    if kernels and not unit.digital_neurons:
-        from hetc.huggingface.live.kernel_forwards import KernelLinear
+    if kernels_run(weight.device, settings) and isinstance(module, nn.Linear):
+        from hetc.huggingface.live.kernel_linear import KernelLinear
 
         return KernelLinear(module, plan, unit, matrix, settings, programmings)
     site = _Site(plan, unit, settings, programmings, matrix.weight, [weight], [matrix])
@@ -244,9 +243,8 @@ def _experts_forward(
         _expert_sites(module, index, plan, unit, settings, programmings) if unit.target == "analog" else None
         for index, unit in enumerate(units)
     ]
-    divided = any(unit.target == "analog" and unit.digital_neurons for unit in units)
-    if kernels_run(module.down_proj.device, settings) and not divided:
-        from hetc.huggingface.live.kernel_forwards import KernelExperts
+    if kernels_run(module.down_proj.device, settings):
+        from hetc.huggingface.live.kernel_experts import KernelExperts
 
         return KernelExperts(module, plan, units, settings, programmings)
     return partial(run_experts, module, sites)

@@ -37,9 +37,11 @@ class Codes:
 
 @triton.jit
 def _convert(
-    x, stride, order, shared, groups, last, codes, reach, ranges, rows, inputs, slices, padded, most,
+    x, stride, order, shared, groups, last, codes, reach, ranges, digital,
+    rows, inputs, slices, padded, most,
     DAC: tl.constexpr, SORTED: tl.constexpr, GATHER: tl.constexpr, STATIC: tl.constexpr,
-    ROWS: tl.constexpr, BLOCK: tl.constexpr, SLICES: tl.constexpr,
+    DIGITAL: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+    SLICES: tl.constexpr,
 ):  # fmt: skip
     start = tl.program_id(0) * ROWS
     end = rows
@@ -54,7 +56,7 @@ def _convert(
     if GATHER:
         source = tl.load(order + row, mask=inside, other=0) // shared
     group = tl.zeros([ROWS], tl.int32)
-    if STATIC and SORTED:
+    if (STATIC or DIGITAL) and SORTED:
         group = tl.load(groups + row, mask=inside, other=0)
     place = tl.arange(0, BLOCK)
     number = tl.arange(0, SLICES)
@@ -68,6 +70,9 @@ def _convert(
         finite = tl.abs(value) < float("inf")
         spoiled = tl.where(finite, spoiled, 1)
         value = tl.where(finite, value, 0.0)
+        if DIGITAL:
+            of_group = digital + group[:, None].to(tl.int64) * inputs + first + place[None, :]
+            value = tl.where(tl.load(of_group, mask=held, other=0) > 0, 0.0, value)
         r = tl.max(tl.abs(value), 1)
         if STATIC:
             given = tl.load(ranges + group * slices + index)
@@ -102,7 +107,7 @@ def convert(x: torch.Tensor, stack: Stack, rows: Rows | None = None, *, gather: 
     settings = stack.settings
     slices = stack.input_range.shape[1]
     width = stack.conductances.shape[2]
-    by_group = rows is not None and not (gather and stack.dynamic)
+    by_group = rows is not None and not (gather and stack.one_dac)
     count = rows.count if rows is not None and by_group else x.shape[0]
     codes = torch.empty(count, width, dtype=stack.code_type, device=x.device)
     reach = torch.empty(count, slices, dtype=torch.float32, device=x.device)
@@ -114,10 +119,13 @@ def convert(x: torch.Tensor, stack: Stack, rows: Rows | None = None, *, gather: 
             x, x.stride(0),
             given.order if given else x, given.shared if given else 1, given.groups if given else x,
             given.ends[stack.groups - 1 :] if given else x,
-            codes, reach, stack.input_range, count, stack.inputs, slices, width // slices,
+            codes, reach, stack.input_range,
+            x if stack.digital_inputs is None else stack.digital_inputs,
+            count, stack.inputs, slices, width // slices,
             float(levels(settings.dac_bits)),
             DAC=settings.dac_bits > 0, SORTED=by_group, GATHER=by_group and gather,
-            STATIC=not stack.dynamic, ROWS=tall, BLOCK=block, SLICES=triton.next_power_of_2(slices),
+            STATIC=not stack.dynamic, DIGITAL=stack.digital_inputs is not None,
+            ROWS=tall, BLOCK=block, SLICES=triton.next_power_of_2(slices),
             num_warps=4 if block <= BLOCK else 8, enable_fp_fusion=False,
         )  # fmt: skip
     return Codes(codes, reach, by_group)

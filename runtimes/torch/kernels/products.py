@@ -21,7 +21,7 @@ from hetc.runtimes.torch.kernels.dac import Codes
 from hetc.runtimes.torch.kernels.rows import Rows
 from hetc.runtimes.torch.kernels.stack import Stack
 
-__all__ = ["Tiles", "Weights", "analog_product", "block_rows", "digital_product"]
+__all__ = ["Addend", "Tiles", "Weights", "analog_product", "block_rows", "digital_product"]
 
 EXACT_SUM = 22
 """ADC bits up to which one addition rounds a code half to even."""
@@ -58,6 +58,19 @@ class Weights:
     bias: torch.Tensor | None = None
 
 
+@dataclass(frozen=True)
+class Addend:
+    """What is added to a product before it is rounded, in the order of its rows.
+
+    Attributes:
+        values: `[M, N]`, or `[M, D]` for some of the columns; the last dimension dense.
+        places: `[N]` int32, which of the D each column is, -1 for none; None where all N are there.
+    """
+
+    values: torch.Tensor
+    places: torch.Tensor | None = None
+
+
 @triton.jit
 def _contribution(
     sums, gain, step, reach, column, known,
@@ -77,13 +90,13 @@ def _contribution(
 @triton.jit
 def _product(
     a, a_row, weights, w_group, w_column, w_row, second, second_column,
-    reach, gain, step, bias, bias_group, out, out_row,
+    reach, gain, step, bias, bias_group, plus, plus_row, plus_place, out, out_row,
     order, shared, members, block_group, block_start, ends, first_group, last_group,
     rows, outputs, columns, inputs, slices,
     STEPS: tl.constexpr, ANALOG: tl.constexpr, ADC: tl.constexpr, LIMIT: tl.constexpr,
     ONE_ADDITION: tl.constexpr, FUSED: tl.constexpr, BIAS: tl.constexpr, EVEN: tl.constexpr,
     SCHEDULED: tl.constexpr, GATHER: tl.constexpr, SCATTER: tl.constexpr, MEMBERS: tl.constexpr,
-    ROUND: tl.constexpr, WIDE: tl.constexpr,
+    PLUS: tl.constexpr, PLACED: tl.constexpr, ROUND: tl.constexpr, WIDE: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
     if SCHEDULED:
@@ -159,6 +172,13 @@ def _product(
         else:
             y = sums
             y2 = sums2
+    if PLUS:
+        place, adds = n, known
+        if PLACED:
+            place = tl.load(plus_place + n, mask=known, other=-1)
+            adds = place >= 0
+        added = tl.load(plus + row[:, None] * plus_row + place[None, :], mask=adds[None, :], other=0.0)
+        y += added.to(tl.float32)
     if BIAS:
         of_bias = tl.load(bias + tl.cast(member, tl.int64) * bias_group + n, mask=known, other=0.0)
         y += of_bias.to(tl.float32)[None, :]
@@ -170,8 +190,8 @@ def _product(
     to = row
     if SCATTER:
         to = tl.load(order + row)
-    place = out + to[:, None] * out_row + n[None, :]
-    tl.store(place, narrow(y, out.dtype.element_ty), mask=inside[:, None] & known[None, :])
+    into = out + to[:, None] * out_row + n[None, :]
+    tl.store(into, narrow(y, out.dtype.element_ty), mask=inside[:, None] & known[None, :])
 
 
 def block_rows(rows: int, groups: int) -> int:
@@ -196,6 +216,7 @@ def analog_product(
     *,
     out: torch.Tensor,
     bias: torch.Tensor | None = None,
+    plus: Addend | None = None,
     scatter: bool = False,
     fused: bool = False,
     tiles: Tiles | None = None,
@@ -208,8 +229,9 @@ def analog_product(
         rows: Which row belongs to which group; None for one group.
         out: `[M, N]`, or `[M, N / 2]` if fused: where the results go; rows of other groups are left alone.
         bias: `[E, N]`, added digitally.
+        plus: What digital neurons add.
         scatter: Whether results go where their rows stood before they were sorted.
-        fused: Whether the result is silu(first half of the columns) * second half; without a bias.
+        fused: Whether the result is silu(first half of the columns) * second half; without a bias or addend.
         tiles: How to cut; None for the usual.
     """
     settings, kept = stack.settings, stack.conductances
@@ -220,7 +242,7 @@ def analog_product(
     _launch(
         codes.codes, kept, rows, out, tiles,
         second=half * kept.stride(1) if fused else 0, second_column=half, fused=fused,
-        reach=codes.reach, gain=stack.gain, step=stack.step, bias=bias, members=stack.members,
+        reach=codes.reach, gain=stack.gain, step=stack.step, bias=bias, plus=plus, members=stack.members,
         first_group=0, groups=stack.groups, columns=kept.shape[1], inputs=width, slices=slices,
         steps=width // slices // tiles.depth, analog=True, settings_bits=settings.adc_bits, even=True,
         gather=rows is not None and not codes.by_group, scatter=scatter, round_=False,
@@ -231,7 +253,7 @@ def analog_product(
 def digital_product(
     x: torch.Tensor,
     weights: Weights,
-    rows: Rows,
+    rows: Rows | None = None,
     *,
     out: torch.Tensor,
     first_group: int = 0,
@@ -245,19 +267,19 @@ def digital_product(
     Args:
         x: `[M, K]`, the last dimension dense, in the order of `rows`; with `gather`, vectors as they came.
         weights: `[E, N, K]` of x's type.
-        rows: Which row belongs to which group.
+        rows: Which row belongs to which group; None for one group.
         out: As for `analog_product`.
         first_group: Number of the weights' first group.
         gather, scatter, fused, tiles: As for `convert` and `analog_product`.
     """
     values = weights.values
-    tiles = tiles or _tiles(rows.block_rows, values.dtype, fused)
+    tiles = tiles or _tiles(rows.block_rows if rows else block_rows(len(out), 1), values.dtype, fused)
     half = values.shape[1] // 2
     groups = values.shape[0] if weights.members is None else len(weights.members)
     _launch(
         x, values, rows, out, tiles,
         second=half * values.stride(1) if fused else 0, second_column=half, fused=fused,
-        reach=x, gain=x, step=x, bias=weights.bias, members=weights.members,
+        reach=x, gain=x, step=x, bias=weights.bias, plus=None, members=weights.members,
         first_group=first_group, groups=groups, columns=values.shape[1], inputs=values.shape[2], slices=1,
         steps=-(-values.shape[2] // tiles.depth), analog=False, settings_bits=0,
         even=values.shape[2] % tiles.depth == 0, gather=gather, scatter=scatter, round_=True,
@@ -279,6 +301,7 @@ def _launch(
     gain: torch.Tensor,
     step: torch.Tensor,
     bias: torch.Tensor | None,
+    plus: Addend | None,
     members: torch.Tensor | None,
     first_group: int,
     groups: int,
@@ -306,7 +329,8 @@ def _launch(
         a, a.stride(0), weights, weights.stride(0), weights.stride(1), weights.stride(2),
         second, second_column,
         reach, gain, step, a if bias is None else bias, 0 if bias is None else bias.stride(0),
-        out, out.stride(0),
+        a if plus is None else plus.values, 0 if plus is None else plus.values.stride(0),
+        a if plus is None or plus.places is None else plus.places, out, out.stride(0),
         rows.order if rows else a, rows.shared if rows else 1, a if members is None else members,
         rows.block_group if rows else a, rows.block_start if rows else a, rows.ends if rows else a,
         first_group, first_group + groups,
@@ -314,6 +338,7 @@ def _launch(
         STEPS=steps, ANALOG=analog, ADC=settings_bits > 0, LIMIT=float(levels(settings_bits)),
         ONE_ADDITION=settings_bits <= EXACT_SUM, FUSED=fused, BIAS=bias is not None, EVEN=even,
         SCHEDULED=rows is not None, GATHER=gather, SCATTER=scatter, MEMBERS=members is not None,
+        PLUS=plus is not None, PLACED=plus is not None and plus.places is not None,
         ROUND=round_, WIDE=INTERPRETED and a.dtype == torch.bfloat16,
         ROWS=tiles.rows, COLUMNS=columns_of_program, DEPTH=tiles.depth,
         num_warps=tiles.warps, num_stages=tiles.stages,

@@ -74,11 +74,11 @@ def _device(
 def _program(
     weight, weight_group, weight_column, weight_row,
     kept, kept_group, kept_column,
-    scale, streams, largest, before_sum, now_sum,
+    scale, streams, digital, largest, before_sum, now_sum,
     sigma, breaks, mean, spread, flicker,
     inputs, outputs, slices, padded, seed, purpose,
     noise_scale, offset, floor, drift_log, flicker_scale,
-    PAIR: tl.constexpr, STORE: tl.constexpr, SUMS: tl.constexpr,
+    PAIR: tl.constexpr, STORE: tl.constexpr, SUMS: tl.constexpr, DIGITAL: tl.constexpr,
     PIECES: tl.constexpr, TERMS: tl.constexpr,
     MEAN: tl.constexpr, SPREAD: tl.constexpr, FLICKER: tl.constexpr,
     COLUMNS: tl.constexpr, ROWS: tl.constexpr,
@@ -122,6 +122,9 @@ def _program(
         g = u + noise_scale * _deviation(tl.abs(u), sigma, breaks, PIECES, TERMS) * z0
         before = g
     on = known & live & (tl.abs(u) >= floor)
+    if DIGITAL:
+        of_group = digital + group * inputs + row
+        on = on & (tl.load(of_group, mask=place[None, :] < length, other=0) == 0)
     g = tl.where(on, g, 0.0)
     if SUMS:
         tl.store(before_sum + at, tl.sum(tl.abs(tl.where(on, before, 0.0)), 1), mask=n < outputs)
@@ -144,6 +147,7 @@ def program(
     scale: torch.Tensor,
     kept: torch.Tensor,
     settings: Crossbar,
+    digital_inputs: torch.Tensor | None = None,
 ) -> ProgrammedSums:
     """Draws what crossbars hold, in units of the weight scale, and the store's level numbers for `int8`.
 
@@ -154,6 +158,7 @@ def program(
         kept: `[G, N, S * R]` with the last dimension dense, where the conductances go: R >= the longest
             slice; what is behind a slice becomes 0.
         settings: `programs` holds; store and `noise_form` are known ones.
+        digital_inputs: `[G, K]` bool, the inputs whose conductances are 0; None for none.
     """
     groups, outputs, inputs = weights.shape
     slices = scale.shape[1]
@@ -175,7 +180,8 @@ def program(
     _program[(triton.cdiv(outputs, columns), slices, groups)](
         weights, weights.stride(0), weights.stride(1), weights.stride(2),
         kept, kept.stride(0), kept.stride(1),
-        scale, streams, sums.largest, sums.before, sums.now,
+        scale, streams, streams if digital_inputs is None else digital_inputs.to(torch.uint8),
+        sums.largest, sums.before, sums.now,
         table(settings.sigma), table(settings.noise_sigma_breaks),
         table(settings.drift_mean), table(settings.drift_deviation), table(settings.flicker_deviation),
         inputs, outputs, slices, padded, settings.seed, 2 * settings.read_seed + 1,
@@ -183,6 +189,7 @@ def program(
         math.log(elapsed / settings.drift_reference) if drifts else 0.0,
         settings.flicker_noise * spread if flickers else 0.0,
         PAIR=pair, STORE=settings.store, SUMS=drifts and settings.drift_compensation != "none",
+        DIGITAL=digital_inputs is not None,
         PIECES=pieces, TERMS=len(settings.sigma) // pieces,
         MEAN=len(settings.drift_mean) // 10 if drifts else 0,
         SPREAD=len(settings.drift_deviation) // 10 if drifts else 0,

@@ -30,11 +30,24 @@ class Part:
         weights: `[G, N, K]`, of any strides and floating type.
         columns: Which of the stack's columns they take.
         streams: `[G]`, numbers of the random streams.
+        digital_inputs, digital_outputs: `[G, K]` and `[G, N]` bool, what is computed digitally and stands on
+            no crossbar; None for nothing.
     """
 
     weights: torch.Tensor
     columns: slice
     streams: Sequence[int]
+    digital_inputs: torch.Tensor | None = None
+    digital_outputs: torch.Tensor | None = None
+
+    @property
+    def analog(self) -> torch.Tensor:
+        """`[G, N, K]`: the weights, 0 where they are digital; what is NaN or infinite shows there as well."""
+        weights = self.weights.detach()
+        for mask, axis in ((self.digital_inputs, 1), (self.digital_outputs, 2)):
+            if mask is not None:
+                weights = weights * (~mask).unsqueeze(axis)
+        return weights
 
 
 @dataclass(frozen=True)
@@ -48,6 +61,7 @@ class ProgrammedStack:
         worth: `[E, S, N]` float32, a conductance of 1 in units of the weights.
         compensation: `[E, S, N]` float32, factor that undoes the mean drift; None for 1.
         norms: `[E, S, N]` float32, Euclidean norms of the clean columns; None where nobody asked.
+        digital_inputs: `[E, K]` bool, the inputs that stand on no crossbar; None for none.
         inputs: K.
         settings: What they were programmed with.
     """
@@ -57,6 +71,7 @@ class ProgrammedStack:
     worth: torch.Tensor
     compensation: torch.Tensor | None
     norms: torch.Tensor | None
+    digital_inputs: torch.Tensor | None
     inputs: int
     settings: Crossbar
 
@@ -103,8 +118,11 @@ class ProgrammedStack:
         if self.compensation is not None:
             step = step * self.compensation
         indices = None if members is None else torch.tensor(members, dtype=torch.int32, device=gain.device)
+        digital = self.digital_inputs
+        if digital is not None:
+            digital = digital[list(groups)].to(torch.uint8)
         ranges, dynamic = table(input_range, 0.0), all(row is None for row in input_range)
-        return Stack(self.conductances, gain, step, ranges, dynamic, indices, self.inputs, settings)
+        return Stack(self.conductances, gain, step, ranges, dynamic, digital, indices, self.inputs, settings)
 
 
 @dataclass(frozen=True)
@@ -116,7 +134,8 @@ class Stack:
         gain: `[E, S, N]` float32, from sums of DAC codes x conductances to the ADC's steps.
         step: `[E, S, N]` float32, what a step of the ADC is worth in units of the input range.
         input_range: `[G, S]` float32, range of the DAC; 0 for the largest of the vector's slice.
-        dynamic: Whether all ranges are that: then the codes of a vector are the same for every group.
+        dynamic: Whether all ranges are that.
+        digital_inputs: `[G, K]` uint8, 1 for the inputs that the DACs don't take; None for none.
         members: `[G]` int32, which of the E matrices each group is; None for all.
     """
 
@@ -125,6 +144,7 @@ class Stack:
     step: torch.Tensor
     input_range: torch.Tensor
     dynamic: bool
+    digital_inputs: torch.Tensor | None
     members: torch.Tensor | None
     inputs: int
     settings: Crossbar
@@ -133,6 +153,11 @@ class Stack:
     def code_type(self) -> torch.dtype:
         """Type of the DAC's codes: that of the conductances, so that tensor cores take both."""
         return self.conductances.dtype
+
+    @property
+    def one_dac(self) -> bool:
+        """Whether the codes of a vector are the same for every group."""
+        return self.dynamic and self.digital_inputs is None
 
     @property
     def groups(self) -> int:
@@ -144,29 +169,31 @@ def program_stack(parts: Sequence[Part], settings: Crossbar, *, norms: bool = Fa
     """Programs matrices with the same inputs, one or more of each group.
 
     Args:
-        parts: They fill the columns.
+        parts: They fill the columns; their digital inputs are the same.
         settings: Mode `noisy` or `converters`, noise, tile, converters.
         norms: Whether bounds are in units of a column's Euclidean norm.
 
     Raises:
         InvalidInputError: A weight is NaN or infinite.
     """
-    first = parts[0].weights
-    groups, _, inputs = first.shape
+    first_part = parts[0]
+    groups, _, inputs = first_part.weights.shape
     slices = split(inputs, settings.tile_rows)
     outputs = sum(part.weights.shape[1] for part in parts)
-    kind = _type(settings, first.dtype)
+    kind, device = _type(settings, first_part.weights.dtype), first_part.weights.device
     padding = BYTES // kind.itemsize
     padded = -(-slices[0].stop // padding) * padding
-    conductances = torch.empty(groups, outputs, len(slices) * padded, dtype=kind, device=first.device)
+    conductances = torch.empty(groups, outputs, len(slices) * padded, dtype=kind, device=device)
     scale, worth, compensation, lengths = (
-        torch.ones(groups, len(slices), outputs, device=first.device) for _ in range(4)
+        torch.ones(groups, len(slices), outputs, device=device) for _ in range(4)
     )
     compensates = settings.programs and settings.drifts and settings.drift_compensation != "none"
     for part in parts:
         columns = part.columns
-        weights = part.weights.detach()
+        weights = part.analog
         largest = _scale(part, weights, settings, slices)
+        if part.digital_outputs is not None:  # a tile's scale is that of its analog columns alone
+            largest = largest.masked_fill(part.digital_outputs[:, None], 0)
         scale[..., columns] = largest
         if norms:
             lengths[..., columns] = _by_slice(weights, slices, 2.0)
@@ -174,7 +201,7 @@ def program_stack(parts: Sequence[Part], settings: Crossbar, *, norms: bool = Fa
             _keep(weights, slices, conductances[:, columns])
             continue
         streams = torch.tensor(part.streams, dtype=torch.int32, device=weights.device)
-        sums = program(weights, streams, largest, conductances[:, columns], settings)
+        sums = program(weights, streams, largest, conductances[:, columns], settings, part.digital_inputs)
         worth[..., columns] = largest * (sums.largest / 127) if settings.store == "int8" else largest
         if compensates:
             tiles = split(largest.shape[-1], settings.tile_columns)
@@ -185,6 +212,7 @@ def program_stack(parts: Sequence[Part], settings: Crossbar, *, norms: bool = Fa
         worth,
         compensation if compensates else None,
         lengths if norms else None,
+        first_part.digital_inputs,
         inputs,
         settings,
     )

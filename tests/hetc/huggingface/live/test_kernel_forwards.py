@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,13 @@ from hetc.huggingface.live.programmings import Programmings  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SMALL: dict[str, Any] = {
-    "vocab_size": 101,
-    "hidden_size": 32,
+    "vocab_size": 53,
+    "hidden_size": 16,
     "num_hidden_layers": 1,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "num_experts_per_tok": 2,
-    "intermediate_size": 24,
+    "intermediate_size": 16,
     "max_position_embeddings": 64,
     "pad_token_id": 0,
     "eos_token_id": 2,
@@ -37,7 +38,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "olmoe": {"num_experts": 4},
     "gpt_oss": {"num_local_experts": 4, "head_dim": 8, "sliding_window": 8},
 }
-TOKENS = np.random.default_rng(0).integers(0, 101, (2, 12))
+TOKENS = np.random.default_rng(0).integers(0, 53, (2, 8))
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -47,7 +48,7 @@ def model_and_plan(request: pytest.FixtureRequest) -> Any:
     model = transformers.AutoModelForCausalLM.from_config(config).eval()
     for parameter in model.parameters():
         parameter.data.normal_(mean=float(parameter.dim() == 1), std=0.15)
-    plan = live_plan(model, Profile(tile_rows=30), digital_frac=0.25, dense=("attention", "lm_head"))
+    plan = live_plan(model, Profile(tile_rows=10), digital_frac=0.25, dense=("attention", "lm_head"))
     return model.to(DEVICE), plan
 
 
@@ -70,7 +71,14 @@ def plain(model: Any, plan: Any, monkeypatch: pytest.MonkeyPatch, **choices: Any
             return logits(model)
 
 
-@pytest.mark.parametrize("choices", [{}, {"mode": "converters"}, {"store": "int8", "digital_frac": 0.5}])
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"mode": "converters"},
+        {},
+        pytest.param({"store": "int8", "digital_frac": 0.5}, marks=pytest.mark.slow),
+    ],
+)
 def test_logits_are_the_plain_paths(
     choices: dict[str, Any], model_and_plan: Any, kernels: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,6 +92,35 @@ def test_logits_are_the_plain_paths(
     assert difference.max() < 0.1  # a code that lies next to a half step moves those after it
 
 
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"mode": "converters"},
+        pytest.param({"digital_frac": 0.7}, marks=pytest.mark.slow),
+        pytest.param({"store": "int8", "drift_time": 86400.0}, marks=pytest.mark.slow),
+    ],
+)
+def test_digital_neurons_are_the_plain_paths(
+    choices: dict[str, Any], model_and_plan: Any, kernels: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neurons of experts, heads of an attention, and rows of the head."""
+    model, plan = model_and_plan
+    profile = replace(plan.profile, scale_mode="tile", drift_compensation="global", tile_columns=20)
+    divided = live_plan(model, profile, digital_frac=0.3, dense=("attention", "lm_head"), heads=2)
+    assert {0 < unit.digital_neurons < unit.neurons for unit in divided.units} == {True, False}
+    expected = plain(model, divided, monkeypatch, **choices)
+    assert (
+        np.abs(expected - plain(model, divided, monkeypatch, **{**choices, "digital_frac": 0})).max()
+        > 0.01 * np.abs(expected).max()
+    )
+    for limit in (0, 2**30):
+        with apply_plan(model, divided, programmings=Programmings(limit), **choices):
+            difference = np.abs(logits(model) - expected) / np.abs(expected).max()
+        assert np.median(difference) < 1e-5
+        assert difference.max() < 0.1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["std:8", "scale:12"])
 def test_static_converters(
     rule: str, model_and_plan: Any, kernels: None, monkeypatch: pytest.MonkeyPatch
@@ -97,6 +134,7 @@ def test_static_converters(
     assert difference.max() < 0.1
 
 
+@pytest.mark.slow
 def test_plans_share_what_is_programmed(
     model_and_plan: Any, kernels: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,7 +159,7 @@ def test_a_graph_holds_a_layer(model_and_plan: Any) -> None:
         experts = next(
             one for one in model.modules() if type(vars(one).get("forward")).__name__ == "KernelExperts"
         )
-        hidden = torch.randn(20, 32, device=DEVICE)
+        hidden = torch.randn(20, 16, device=DEVICE)
         index = torch.randint(4, (20, 2), device=DEVICE)
         weights = torch.rand(20, 2, device=DEVICE)
         experts(hidden, index, weights)

@@ -16,8 +16,11 @@ from hetc.hardware.profile import Profile  # noqa: E402
 from hetc.runtimes.reference import Crossbar, convert, split  # noqa: E402
 from hetc.runtimes.reference.programming import weight_scale  # noqa: E402
 from hetc.runtimes.reference.settings import crossbar_of  # noqa: E402
+from hetc.runtimes.torch.crossbar import Placed, analog_matmul  # noqa: E402
+from hetc.runtimes.torch.crossbar import place as place_plainly  # noqa: E402
 from hetc.runtimes.torch.kernels import dac  # noqa: E402
 from hetc.runtimes.torch.kernels.products import (  # noqa: E402
+    Addend,
     Weights,
     analog_product,
     block_rows,
@@ -108,6 +111,51 @@ def test_one_matrix(rows: int) -> None:
     out = torch.empty(rows, OUTPUTS, device=DEVICE)
     analog_product(codes, stack, out=out, bias=torch.from_numpy(bias).to(DEVICE))
     np.testing.assert_allclose(out.cpu(), plain + bias, rtol=1e-6)
+
+
+@pytest.mark.parametrize("side", ["inputs", "outputs"])
+@pytest.mark.parametrize(
+    ("store", "changes"),
+    [
+        ("bfloat16", {"scale_mode": "tile"}),
+        ("int8", {}),
+        ("float32", {"drift_time": 86400.0, "drift_compensation": "global", "adc_bits": 0}),
+    ],
+)
+def test_digital_lines_stand_on_no_crossbar(store: str, changes: dict[str, Any], side: str) -> None:
+    """As the plain path places them, which the reference holds; a whole slice and a whole tile too."""
+    crossbar = crossbar_of(replace(PROFILE, **changes), "noisy", store=store, seed=5)
+    w, x = (torch.from_numpy(random(*shape)).to(DEVICE) for shape in ((OUTPUTS, INPUTS), (6, INPUTS)))
+    mask = np.random.default_rng(0).random(INPUTS if side == "inputs" else OUTPUTS) < 0.3
+    mask[: len(mask) // 2] = True
+    x[:, torch.from_numpy(mask) if side == "inputs" else slice(0)] *= 9
+    placed = place_plainly([Placed(w, 3, **{f"digital_{side}": mask})], crossbar)
+    expected = analog_matmul(x, replace(placed, digital=None))
+    digital = torch.from_numpy(mask).to(DEVICE)[None]
+    part = Part(w[None], slice(0, OUTPUTS), [3], **{f"digital_{side}": digital})
+    stack = program_stack([part], crossbar).stack([None], [None])
+    actual = analog_product(dac.convert(x, stack), stack, out=torch.empty(6, OUTPUTS, device=DEVICE))
+    difference = ((actual - expected).abs() / expected.abs().max()).cpu().numpy()
+    assert np.median(difference) < 1e-6
+    assert (difference > 1e-5).mean() < 0.02
+    assert expected.any()
+
+
+def test_addends_come_before_rounding() -> None:
+    crossbar = crossbar_of(PROFILE, "converters")
+    stack = place(random(1, OUTPUTS, INPUTS), crossbar)
+    codes = dac.convert(torch.from_numpy(random(6, INPUTS, seed=1)).to(DEVICE), stack)
+    out = torch.empty(6, OUTPUTS, dtype=torch.bfloat16, device=DEVICE)
+    plain = analog_product(codes, stack, out=out.float())
+    every = torch.from_numpy(random(6, OUTPUTS, seed=2)).to(DEVICE)
+    actual = analog_product(codes, stack, out=out.clone(), plus=Addend(every))
+    torch.testing.assert_close(actual, (plain + every).bfloat16(), rtol=0, atol=0)
+    places = torch.full((OUTPUTS,), -1, dtype=torch.int32, device=DEVICE)
+    places[[3, 20]] = torch.tensor([1, 0], dtype=torch.int32, device=DEVICE)
+    actual = analog_product(codes, stack, out=out.clone(), plus=Addend(every[:, :2].contiguous(), places))
+    plain[:, 3] += every[:, 1]
+    plain[:, 20] += every[:, 0]
+    torch.testing.assert_close(actual, plain.bfloat16(), rtol=0, atol=0)
 
 
 def test_gate_and_up_with_their_activation() -> None:

@@ -1,9 +1,9 @@
-"""Linear layers and experts whose analog part runs on the kernels: all experts of a layer at once.
+"""Experts whose analog part runs on the kernels, all of a layer at once.
 
-    nn.Linear       DAC, product
-    experts         sort, DAC, gate and up with their activation, DAC, down, sum over a token's choices
+    sort, DAC, gate and up with their activation, DAC, down, sum over a token's choices
 
-Digital experts of the layer go with them, in products of their own over the same sorted rows.
+Digital experts of the layer go with them, in products of their own over the same sorted rows; and so do the
+digital neurons of analog experts, whose sums the last product adds before it rounds.
 """
 
 from __future__ import annotations
@@ -13,71 +13,28 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from transformers.activations import SiLUActivation
 from transformers.integrations.moe import _default_apply_gate
 
 from hetc.huggingface.experts import STACKED
+from hetc.huggingface.live.kernel_linear import bounds_by_norm
+from hetc.huggingface.live.kernel_neurons import DigitalNeurons, digital_mask, take_neurons
 from hetc.huggingface.live.programmings import Programmings
-from hetc.plan.calibration import parse_bound_rule
 from hetc.plan.plan import Plan, PlannedUnit
-from hetc.plan.units import Matrix
 from hetc.runtimes.reference.settings import Crossbar
 from hetc.runtimes.torch.kernels.dac import convert
-from hetc.runtimes.torch.kernels.products import Weights, analog_product, block_rows, digital_product
+from hetc.runtimes.torch.kernels.products import Addend, Weights, analog_product, block_rows, digital_product
 from hetc.runtimes.torch.kernels.rows import Rows, combine, sort_rows
 from hetc.runtimes.torch.kernels.stack import Part, ProgrammedStack, Stack, program_stack
 
-__all__ = ["KernelExperts", "KernelLinear"]
+__all__ = ["KernelExperts"]
 
-
-def _by_norm(plan: Plan, units: Sequence[PlannedUnit], site: str) -> bool:
-    """Whether the plan's ADC bounds for an input are in units of the columns' norms."""
-    return (
-        any(site in unit.adc_bounds for unit in units) and parse_bound_rule(plan.adc_bound_rule)[0] == "std"
-    )
-
-
-@dataclass
-class KernelLinear:
-    """Forward of an `nn.Linear` on crossbars.
-
-    Attributes:
-        module: The layer.
-        plan, unit, matrix: What the plan says of it.
-        settings: Mode, noise, converters.
-        programmings: Where its crossbars are kept.
-    """
-
-    module: Any
-    plan: Plan
-    unit: PlannedUnit
-    matrix: Matrix
-    settings: Crossbar
-    programmings: Programmings
-
-    @cached_property
-    def stack(self) -> Stack:
-        """Its crossbars, programmed at first use."""
-        weight, site = self.module.weight, self.matrix.weight
-        norms = _by_norm(self.plan, [self.unit], site)
-        part = Part(weight[None], slice(0, len(weight)), [self.matrix.stream])
-        programmed = self.programmings.get(
-            (weight.data_ptr(), self.matrix.stream, self.settings, norms),
-            lambda: program_stack([part], self.settings, norms=norms),
-        )
-        return programmed.stack([self.unit.input_ranges.get(site)], [self.unit.adc_bounds.get(site)])
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """`[..., K]` -> `[..., N]`."""
-        flat = x.reshape(-1, x.shape[-1])
-        bias = self.module.bias
-        out = torch.empty(len(flat), self.matrix.outputs, dtype=x.dtype, device=x.device)
-        analog_product(
-            convert(flat, self.stack), self.stack, out=out, bias=None if bias is None else bias[None]
-        )
-        return out.reshape(*x.shape[:-1], -1)
+FIRST = [name for name in STACKED if name != "down_proj"]
+"""The stacked parameters before the neurons."""
 
 
 @dataclass
@@ -114,9 +71,37 @@ class KernelExperts:
         )
 
     @cached_property
+    def masks(self) -> NDArray[np.bool_] | None:
+        """`[E, I]`: the digital neurons of each expert; None where the analog experts have none."""
+        found = [
+            digital_mask(self.plan, unit, matrix)[0]
+            for unit in self.units
+            for matrix in unit.matrices
+            if matrix.projection == "down_proj"
+        ]
+        if all(found[index] is None for index in self.analog):
+            return None
+        neurons = next(len(mask) for mask in found if mask is not None)
+        return np.stack([np.zeros(neurons, bool) if mask is None else mask for mask in found])
+
+    @cached_property
+    def neurons(self) -> DigitalNeurons | None:
+        """The weights of the analog experts' digital neurons."""
+        if self.masks is None:
+            return None
+        [(_, down, _)] = self._stacks(["down_proj"])
+        return take_neurons(
+            self.masks[self.analog],
+            self.analog,
+            [(len(STACKED[name]), values, bias) for name, values, bias in self._stacks(FIRST)],
+            down,
+            alternate=not self.module.is_concatenated,
+        )
+
+    @cached_property
     def first(self) -> Stack:
         """Crossbars of gate and up."""
-        return self._stack("in", [name for name in STACKED if name != "down_proj"])
+        return self._stack("in", FIRST)
 
     @cached_property
     def second(self) -> Stack:
@@ -148,12 +133,13 @@ class KernelExperts:
         """The crossbars behind one input.
 
         All experts of a layer are programmed, as another plan places others, unless they are too large to be
-        kept: then the analog ones alone.
+        kept: then the analog ones alone. Other digital neurons are another programming.
         """
         stacks = self._stacks(names)
         analog = [self.units[index] for index in self.analog]
-        norms = _by_norm(self.plan, analog, site)
-        key = (*(values.data_ptr() for _, values, _ in stacks), self.settings, norms)
+        norms = bounds_by_norm(self.plan, analog, site)
+        masks = None if self.masks is None else self.masks.tobytes()
+        key = (*(values.data_ptr() for _, values, _ in stacks), self.settings, norms, masks)
         kept = (
             sum(values.numel() * values.element_size() for _, values, _ in stacks) <= self.programmings.limit
         )
@@ -175,6 +161,10 @@ class KernelExperts:
         parts = []
         start = 0
         units = self.units if all_of_them else [self.units[index] for index in self.analog]
+        digital = None
+        if self.masks is not None:
+            masks = self.masks if all_of_them else self.masks[self.analog]
+            digital = torch.from_numpy(masks).to(self.module.down_proj.device)
         for name, values, _ in stacks:
             weights = values if all_of_them else values[self.analog]
             projections = STACKED[name]
@@ -193,7 +183,8 @@ class KernelExperts:
                 columns = slice(
                     start + (own.start or 0), None if own.stop is None else start + own.stop, own.step
                 )
-                parts.append(Part(weights[:, own], columns, streams))
+                side = "digital_inputs" if projection == "down" else "digital_outputs"
+                parts.append(Part(weights[:, own], columns, streams, **{side: digital}))
             start += values.shape[1]
         return parts
 
@@ -202,7 +193,7 @@ class KernelExperts:
         """Biases of the analog products, `[E, N]` each; of the analog experts where these alone are kept."""
         found: list[torch.Tensor | None] = []
         for stack, names in (
-            (self.first, [name for name in STACKED if name != "down_proj"]),
+            (self.first, FIRST),
             (self.second, ["down_proj"]),
         ):
             biases = [bias for _, _, bias in self._stacks(names) if bias is not None]
@@ -234,11 +225,22 @@ class KernelExperts:
         codes = convert(hidden, self.first, rows, gather=True)
         analog_product(codes, self.first, rows, out=h, bias=first_bias, fused=self.fused)
         codes = convert(h if self.fused else self._activate(h), self.second, rows)
-        analog_product(codes, self.second, rows, out=y, bias=second_bias, scatter=True)
+        plus = self._run_neurons(hidden, rows, self.neurons) if self.neurons else None
+        analog_product(codes, self.second, rows, out=y, bias=second_bias, plus=plus, scatter=True)
+
+    def _run_neurons(self, hidden: torch.Tensor, rows: Rows, neurons: DigitalNeurons) -> Addend:
+        """The digital neurons of analog experts compute in the model's type; their sums are float32."""
+        columns = neurons.first.values.shape[1]
+        width = columns // 2 if self.fused else columns
+        h = torch.empty(rows.count, width, dtype=hidden.dtype, device=hidden.device)
+        digital_product(hidden, neurons.first, rows, out=h, gather=True, fused=self.fused)
+        h = h if self.fused else self._activate(h).contiguous()
+        out = torch.empty(rows.count, hidden.shape[-1], device=hidden.device)
+        return Addend(digital_product(h, neurons.second, rows, out=out))
 
     def _run_digital(self, hidden: torch.Tensor, rows: Rows, y: torch.Tensor) -> None:
         """The others compute in the model's type."""
-        stacks = self._stacks([name for name in STACKED if name != "down_proj"])
+        stacks = self._stacks(FIRST)
         columns = sum(values.shape[1] for _, values, _ in stacks)
         width = columns // 2 if self.fused else columns
         h = torch.empty(rows.count, width, dtype=hidden.dtype, device=hidden.device)

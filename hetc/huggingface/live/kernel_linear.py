@@ -1,0 +1,125 @@
+"""Linear layers whose analog part runs on the kernels: DAC, product, and what is digital of them added."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from hetc.huggingface.live.kernel_neurons import Mask, digital_mask
+from hetc.huggingface.live.programmings import Programmings
+from hetc.plan.calibration import parse_bound_rule
+from hetc.plan.plan import Plan, PlannedUnit
+from hetc.plan.units import Matrix
+from hetc.runtimes.reference.settings import Crossbar
+from hetc.runtimes.torch.kernels.dac import convert
+from hetc.runtimes.torch.kernels.products import Addend, Weights, analog_product, digital_product
+from hetc.runtimes.torch.kernels.stack import Part, Stack, program_stack
+
+__all__ = ["DigitalLines", "KernelLinear", "bounds_by_norm"]
+
+
+def bounds_by_norm(plan: Plan, units: Sequence[PlannedUnit], site: str) -> bool:
+    """Whether the plan's ADC bounds for an input are in units of the columns' norms."""
+    return (
+        any(site in unit.adc_bounds for unit in units) and parse_bound_rule(plan.adc_bound_rule)[0] == "std"
+    )
+
+
+@dataclass(frozen=True)
+class DigitalLines:
+    """The digital inputs or outputs of one matrix.
+
+    Attributes:
+        axis: `inputs` or `outputs`.
+        lines: `[D]` int64, their numbers.
+        weights: `[1, N, D]` or `[1, D, K]`, their weights, in the model's type.
+        places: For outputs, `[N]` int32, where each one lies among the D; -1 for analog ones.
+    """
+
+    axis: str
+    lines: torch.Tensor
+    weights: torch.Tensor
+    places: torch.Tensor | None
+
+    @classmethod
+    def of(cls, weight: torch.Tensor, inputs: Mask | None, outputs: Mask | None) -> DigitalLines | None:
+        """Those of a weight `[N, K]`; None where nothing is digital."""
+        mask = outputs if inputs is None else inputs
+        if mask is None:
+            return None
+        lines = torch.from_numpy(np.flatnonzero(mask)).to(weight.device)
+        if inputs is not None:
+            return cls("inputs", lines, weight.detach()[:, lines].contiguous()[None], None)
+        places = np.where(mask, np.cumsum(mask) - 1, -1).astype(np.int32)
+        return cls("outputs", lines, weight.detach()[lines][None], torch.from_numpy(places).to(weight.device))
+
+    def __call__(self, x: torch.Tensor) -> Addend:
+        """What they add to the product of x `[M, K]`."""
+        if self.axis == "inputs":
+            out = torch.empty(len(x), self.weights.shape[1], device=x.device)
+            return Addend(digital_product(x[:, self.lines], Weights(self.weights), out=out))
+        out = torch.empty(len(x), len(self.lines), dtype=x.dtype, device=x.device)
+        return Addend(digital_product(x, Weights(self.weights), out=out), self.places)
+
+
+@dataclass
+class KernelLinear:
+    """Forward of an `nn.Linear` on crossbars.
+
+    Attributes:
+        module: The layer.
+        plan, unit, matrix: What the plan says of it.
+        settings: Mode, noise, converters.
+        programmings: Where its crossbars are kept.
+    """
+
+    module: Any
+    plan: Plan
+    unit: PlannedUnit
+    matrix: Matrix
+    settings: Crossbar
+    programmings: Programmings
+
+    @cached_property
+    def stack(self) -> Stack:
+        """Its crossbars, programmed at first use."""
+        weight, site = self.module.weight, self.matrix.weight
+        norms = bounds_by_norm(self.plan, [self.unit], site)
+        digital = (
+            None if one is None else torch.from_numpy(one).to(weight.device)[None] for one in self._masks
+        )
+        part = Part(weight[None], slice(0, len(weight)), [self.matrix.stream], *digital)
+        masks = (None if one is None else one.tobytes() for one in self._masks)
+        programmed = self.programmings.get(
+            (weight.data_ptr(), self.matrix.stream, self.settings, norms, *masks),
+            lambda: program_stack([part], self.settings, norms=norms),
+        )
+        return programmed.stack([self.unit.input_ranges.get(site)], [self.unit.adc_bounds.get(site)])
+
+    @cached_property
+    def _masks(self) -> tuple[Mask | None, Mask | None]:
+        return digital_mask(self.plan, self.unit, self.matrix)
+
+    @cached_property
+    def lines(self) -> DigitalLines | None:
+        """Its digital inputs or outputs."""
+        return DigitalLines.of(self.module.weight, *self._masks)
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """`[..., K]` -> `[..., N]`."""
+        flat = x.reshape(-1, x.shape[-1])
+        bias = self.module.bias
+        out = torch.empty(len(flat), self.matrix.outputs, dtype=x.dtype, device=x.device)
+        analog_product(
+            convert(flat, self.stack),
+            self.stack,
+            out=out,
+            bias=None if bias is None else bias[None],
+            plus=self.lines(flat) if self.lines else None,
+        )
+        return out.reshape(*x.shape[:-1], -1)
