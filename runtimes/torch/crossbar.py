@@ -1,10 +1,11 @@
 """Matrix products on analog crossbars in torch, as `docs/operators.md` defines them: DAC, product, ADC.
 
-All K-slices of a matrix are computed at once. Products draw no noise here: what is noisy are the weights.
+All K-slices of a matrix are computed at once. The noise of products is `hetc.runtimes.torch.reading`'s.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,10 +15,13 @@ import torch
 from hetc.runtimes.reference.layout import Layout, Mask, lay_out
 from hetc.runtimes.reference.programming import TINY, program_slices, weight_scale
 from hetc.runtimes.reference.settings import Crossbar
+from hetc.runtimes.torch.reading import Readings
 
 __all__ = ["EXACT_CODES", "Crossbars", "Placed", "analog_matmul", "levels", "place"]
 
 MOST_DOUBLING = 1000.0
+MOST_DRAWS = 2**23
+"""Outputs that draw their noise at once: each takes some hundred bytes on the way."""
 EXACT_CODES = 9
 """Bits of the largest DAC whose codes are exact in bfloat16."""
 
@@ -62,6 +66,7 @@ class Crossbars:
         settings: Converters.
         digital: `[K, N]` clean weights of what is digital, 0 elsewhere; None if nothing is. A digital output
             has a gain and step of 0.
+        readings: What the noise of products needs; None where they draw none.
     """
 
     conductances: torch.Tensor
@@ -71,6 +76,7 @@ class Crossbars:
     input_range: torch.Tensor | None
     settings: Crossbar
     digital: torch.Tensor | None = None
+    readings: Readings | None = None
 
     @property
     def bytes(self) -> int:
@@ -103,7 +109,20 @@ def place(
         _place_one(matrix, settings, layout, longest)
         for matrix, layout in zip(matrices, layouts, strict=True)
     ]
-    conductances, gain, step = (torch.cat(parts, -1) for parts in zip(*placed, strict=True))
+    conductances, gain, step, worth, scale, to_steps = (
+        torch.cat(parts, -1) for parts in zip(*placed, strict=True)
+    )
+    readings = None
+    if settings.disturbs:
+        ends = np.cumsum([len(matrix.weight) for matrix in matrices]).tolist()
+        readings = Readings(
+            [torch.from_numpy(taken).to(device) for taken in layouts[0].rows],
+            [slice(start, end) for start, end in itertools.pairwise([0, *ends])],
+            [matrix.stream for matrix in matrices],
+            worth,
+            scale,
+            to_steps,
+        )
     if device.type == "cuda" and settings.store == "bfloat16" and settings.programs and _exact(settings):
         conductances = conductances.bfloat16()
     return Crossbars(
@@ -114,6 +133,7 @@ def place(
         None if input_range is None else gain.new_tensor(input_range)[:, None, None],
         settings,
         _digital_weights(matrices),
+        readings,
     )
 
 
@@ -144,33 +164,33 @@ def _exact(settings: Crossbar) -> bool:
     return 0 < settings.dac_bits <= EXACT_CODES
 
 
-def _place_one(
-    matrix: Placed, settings: Crossbar, layout: Layout, longest: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Conductances, gain and step of one matrix; 0 for outputs that are digital."""
+def _place_one(matrix: Placed, settings: Crossbar, layout: Layout, longest: int) -> tuple[torch.Tensor, ...]:
+    """Conductances, gain, step, and `Readings`' tables of one matrix; 0 for outputs that are digital."""
     clean = matrix.weight.detach().float().T
     slices, columns = len(layout.rows), torch.from_numpy(layout.columns).to(clean.device)
     conductances = clean.new_zeros(slices, longest, clean.shape[1])
-    gain, step = clean.new_zeros(slices, 1, clean.shape[1]), clean.new_zeros(slices, 1, clean.shape[1])
+    step, worth, scale, to_steps = (clean.new_zeros(slices, 1, clean.shape[1]) for _ in range(4))
     codes, limit = levels(settings.dac_bits), levels(settings.adc_bits)
     programmed_slices = program_slices(clean, settings, matrix.stream, layout=layout)
     for index, (rows, programmed) in enumerate(zip(layout.rows, programmed_slices, strict=True)):
         conductances[index, : len(rows), columns] = programmed.conductances
+        part = clean[torch.from_numpy(rows).to(clean.device)][:, columns]
+        largest = weight_scale(part, settings, layout.tiles)
         if matrix.adc_bound is None:
-            part = clean[torch.from_numpy(rows).to(clean.device)][:, columns]
-            bound = settings.out_bound * weight_scale(part, settings, layout.tiles)
+            bound = settings.out_bound * largest
         else:
             bound = matrix.adc_bound[index] * _bound_unit(matrix, clean, settings, index)[columns]
         live = bound >= TINY
         if settings.adc_bits:
-            to_code = torch.where(live, limit / (codes * torch.where(live, bound, 1)), 0)
-            gain[index, 0, columns] = to_code * programmed.scale
-            worth = torch.where(live, bound / limit, 0)
+            to_steps[index, 0, columns] = torch.where(live, limit / (codes * torch.where(live, bound, 1)), 0)
+            of_step = torch.where(live, bound / limit, 0)
         else:
-            gain[index, 0, columns] = programmed.scale
-            worth = torch.full_like(bound, 1 / codes)
-        step[index, 0, columns] = worth * programmed.compensation
-    return conductances, gain, step
+            to_steps[index, 0, columns] = 1
+            of_step = torch.full_like(bound, 1 / codes)
+        step[index, 0, columns] = of_step * programmed.compensation
+        worth[index, 0, columns] = programmed.scale
+        scale[index, 0, columns] = largest
+    return conductances, to_steps * worth, step, worth, scale, to_steps
 
 
 def _bound_unit(matrix: Placed, clean: torch.Tensor, settings: Crossbar, index: int) -> torch.Tensor:
@@ -199,6 +219,10 @@ def analog_matmul(x: torch.Tensor, crossbars: Crossbars) -> torch.Tensor:
     """
     settings = crossbars.settings
     flat = x.reshape(-1, x.shape[-1]).float()
+    at_once = max(1, MOST_DRAWS // crossbars.step.shape[-1])
+    if crossbars.readings and len(flat) > at_once:
+        parts = [analog_matmul(part, crossbars) for part in torch.split(flat, at_once)]
+        return torch.cat(parts).reshape(*x.shape[:-1], -1)
     slices = torch.nn.functional.pad(flat, (0, 1))[:, crossbars.rows].transpose(0, 1)
     if crossbars.input_range is None:
         reach = slices.abs().amax(-1, keepdim=True)
@@ -223,13 +247,19 @@ def _product(x: torch.Tensor, reach: torch.Tensor, crossbars: Crossbars) -> torc
     codes = x.clamp(-reach, reach) * torch.where(
         reach < TINY, 0, levels(settings.dac_bits) / reach.clamp(TINY)
     )
-    if settings.dac_bits:
+    readings = crossbars.readings
+    if readings and settings.dac_bits and settings.dac_rounding == "stochastic":
+        codes = readings.round(codes, settings)
+    elif settings.dac_bits:
         codes = codes.round_()
     if conductances.dtype == torch.bfloat16:
         sums = torch.bmm(codes.bfloat16(), conductances, out_dtype=torch.float32)
     else:
         sums = torch.bmm(codes, conductances)
-    return sums.mul_(crossbars.gain)
+    sums.mul_(crossbars.gain)
+    if readings:
+        sums += readings.added(codes, conductances, levels(settings.dac_bits), settings)
+    return sums
 
 
 def _widen(

@@ -21,7 +21,6 @@ from transformers.pytorch_utils import Conv1D
 
 from hetc.base.choices import choose
 from hetc.base.errors import InvalidInputError
-from hetc.hardware.profile import Profile
 from hetc.huggingface.experts import experts_modules
 from hetc.huggingface.live.expert_forward import Product, expert_weights, run_experts
 from hetc.huggingface.live.programmings import Programmings
@@ -71,15 +70,12 @@ def apply_plan(
 
     Raises:
         UsageError: An unknown mode, or a value out of range.
-        InvalidInputError: A plan for another model, weights that are NaN or infinite, or a profile whose
-            products draw noise one by one, which only bundles do.
+        InvalidInputError: A plan for another model, or weights that are NaN or infinite.
     """
     mode = choose("mode", mode or "noisy", MODES)
     changed = {"noise_scale": noise_scale, "drift_time": drift_time}
     given: dict[str, Any] = {name: value for name, value in changed.items() if value is not None}
     profile = replace(plan.profile, **given)
-    if mode == "noisy":
-        _refuse_product_noise(profile)
     plan = at_fraction(replace(plan, profile=profile), digital_frac)
     settings = crossbar_of(
         profile,
@@ -96,14 +92,6 @@ def apply_plan(
     finally:
         for module, _ in forwards:
             vars(module).pop("forward", None)
-
-
-def _refuse_product_noise(profile: Profile) -> None:
-    if profile.disturbs:
-        raise InvalidInputError(
-            f"profile {profile.name!r} has noise of single products (output_noise, weight_noise, ir_drop or "
-            "stochastic DAC rounding), which the torch runtime doesn't draw; evaluate a bundle"
-        )
 
 
 @dataclass

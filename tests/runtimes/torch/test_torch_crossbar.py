@@ -83,6 +83,62 @@ def test_bound_management_widens_the_vectors_that_clip() -> None:
     check(w, x, crossbar_of(profile, "converters"))
 
 
+@pytest.mark.parametrize("mode_of_weights", ["pcm", "clean"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"output_noise": 0.04},
+        {"weight_noise": 0.02},
+        {"weight_noise": 0.02, "weight_noise_form": "pcm-read", "output_noise": 0.01},
+        {"ir_drop": 40.0},
+        {"dac_rounding": "stochastic"},
+        {
+            "dac_rounding": "stochastic",
+            "output_noise": 0.04,
+            "bound_management": "iterative",
+            "out_bound": 0.4,
+        },
+        {"weight_noise": 0.02, "ir_drop": 1.0, "scale_mode": "tile", "adc_bits": 0},
+        {"weight_noise": 0.02, "dac_bits": 0},
+    ],
+)
+def test_noise_of_products(changes: dict[str, Any], mode_of_weights: str) -> None:
+    crossbar = crossbar_of(replace(PROFILE, **changes), "noisy", store="float32", read_seed=2**31 - 1)
+    if mode_of_weights == "clean":
+        crossbar = replace(crossbar, noise_form="none")
+    w, x = random(30, 120), random(9, 120, seed=1)
+    w[7] = 0
+    check(w, x, crossbar)
+
+
+@pytest.mark.parametrize("side", ["digital_inputs", "digital_outputs"])
+def test_noise_of_products_beside_digital_neurons(side: str) -> None:
+    profile = replace(PROFILE, output_noise=0.04, ir_drop=40.0, dac_rounding="stochastic", scale_mode="tile")
+    crossbar = crossbar_of(profile, "noisy")
+    w, x = random(30, 120), random(9, 120, seed=1)
+    digital = {side: np.random.default_rng(0).random(120 if side == "digital_inputs" else 30) < 0.4}
+    digital[side][: len(digital[side]) // 2] = True
+    actual = analog_matmul(torch.from_numpy(x), place([Placed(torch.from_numpy(w), 3, **digital)], crossbar))
+    expected = reference_matmul(x, w, crossbar, 3, transpose_weight=True, **digital)
+    assert_mostly_equal(actual.numpy(), expected)
+
+
+def test_noise_of_products_belongs_to_the_vector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are drawn at once, and with matrices that share the last one's DAC."""
+    changes: dict[str, Any] = {"output_noise": 0.04, "dac_rounding": "stochastic"}
+    crossbar = crossbar_of(replace(PROFILE, **changes), "noisy", store="float32")
+    weights, x = [random(30, 120, seed=seed) for seed in (1, 2)], random(7, 120)
+    placed = place(
+        [Placed(torch.from_numpy(weights[0]), 1), Placed(torch.from_numpy(weights[1]), 2)], crossbar
+    )
+    together = analog_matmul(torch.from_numpy(x), placed)
+    for index, (w, y) in enumerate(zip(weights, together.chunk(2, -1), strict=True)):
+        assert_adc_equal(y.numpy(), convert(x, w, crossbar, index + 1, transpose_weight=True, dac_stream=2))
+    monkeypatch.setattr("hetc.runtimes.torch.crossbar.MOST_DRAWS", 150)
+    apart = analog_matmul(torch.from_numpy(x).reshape(7, 1, 120), placed).reshape(7, -1)
+    torch.testing.assert_close(apart, together, rtol=0, atol=1e-6)
+
+
 def test_rows_that_are_not_finite_spoil_themselves_alone() -> None:
     x = random(4, 120)
     x[1, 3], x[2, 70] = np.nan, np.inf

@@ -75,7 +75,7 @@ def plain(model: Any, plan: Any, monkeypatch: pytest.MonkeyPatch, **choices: Any
     "choices",
     [
         {"mode": "converters"},
-        {},
+        pytest.param({}, marks=pytest.mark.slow),
         pytest.param({"store": "int8", "digital_frac": 0.5}, marks=pytest.mark.slow),
     ],
 )
