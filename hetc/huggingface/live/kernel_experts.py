@@ -21,10 +21,11 @@ from transformers.activations import SiLUActivation
 from transformers.integrations.moe import _default_apply_gate
 
 from hetc.huggingface.experts import STACKED
-from hetc.huggingface.live.kernel_linear import bounds_by_norm
+from hetc.huggingface.live.kernel_linear import bound_unit_of
 from hetc.huggingface.live.kernel_neurons import DigitalNeurons, digital_mask, take_neurons
 from hetc.huggingface.live.programmings import Programmings
 from hetc.plan.plan import Plan, PlannedUnit
+from hetc.plan.targets import as_compiled
 from hetc.runtimes.reference.settings import Crossbar
 from hetc.runtimes.torch.kernels.dac import convert
 from hetc.runtimes.torch.kernels.products import Addend, Weights, analog_product, block_rows, digital_product
@@ -73,8 +74,11 @@ class KernelExperts:
     @cached_property
     def masks(self) -> NDArray[np.bool_] | None:
         """`[E, I]`: the digital neurons of each expert; None where the analog experts have none."""
+        return self._masks_of(self.plan)
+
+    def _masks_of(self, plan: Plan) -> NDArray[np.bool_] | None:
         found = [
-            digital_mask(self.plan, unit, matrix)[0]
+            digital_mask(plan, unit, matrix)[0]
             for unit in self.units
             for matrix in unit.matrices
             if matrix.projection == "down_proj"
@@ -137,34 +141,44 @@ class KernelExperts:
         """
         stacks = self._stacks(names)
         analog = [self.units[index] for index in self.analog]
-        norms = bounds_by_norm(self.plan, analog, site)
-        masks = None if self.masks is None else self.masks.tobytes()
-        key = (*(values.data_ptr() for _, values, _ in stacks), self.settings, norms, masks)
+        unit = bound_unit_of(self.plan, analog, site)
+        masks = self.masks, self._masks_of(as_compiled(self.plan)) if unit else None
+        key = (
+            *(values.data_ptr() for _, values, _ in stacks),
+            self.settings,
+            unit,
+            *(None if one is None else one.tobytes() for one in masks),
+        )
         kept = (
             sum(values.numel() * values.element_size() for _, values, _ in stacks) <= self.programmings.limit
         )
 
         def program() -> ProgrammedStack:
-            return program_stack(self._parts(stacks, all_of_them=kept), self.settings, norms=norms)
+            return program_stack(self._parts(stacks, masks, all_of_them=kept), self.settings, bound_unit=unit)
 
         programmed = self.programmings.get(key, program) if kept else program()
         return programmed.stack(
-            [unit.input_ranges.get(site) for unit in analog],
-            [unit.adc_bounds.get(site) for unit in analog],
+            [one.input_ranges.get(site) for one in analog],
+            [one.adc_bounds.get(site) for one in analog],
             self.analog if kept and self.digital else None,
         )
 
     def _parts(
-        self, stacks: Sequence[tuple[str, torch.Tensor, torch.Tensor | None]], *, all_of_them: bool
+        self,
+        stacks: Sequence[tuple[str, torch.Tensor, torch.Tensor | None]],
+        masks: Sequence[NDArray[np.bool_] | None],
+        *,
+        all_of_them: bool,
     ) -> list[Part]:
         """Each projection of the experts, where its columns lie in the module's own order."""
         parts = []
         start = 0
         units = self.units if all_of_them else [self.units[index] for index in self.analog]
-        digital = None
-        if self.masks is not None:
-            masks = self.masks if all_of_them else self.masks[self.analog]
-            digital = torch.from_numpy(masks).to(self.module.down_proj.device)
+        taken = slice(None) if all_of_them else self.analog
+        device = self.module.down_proj.device
+        digital, bound = (
+            None if mask is None else torch.from_numpy(mask[taken]).to(device) for mask in masks
+        )
         for name, values, _ in stacks:
             weights = values if all_of_them else values[self.analog]
             projections = STACKED[name]
@@ -184,7 +198,9 @@ class KernelExperts:
                     start + (own.start or 0), None if own.stop is None else start + own.stop, own.step
                 )
                 side = "digital_inputs" if projection == "down" else "digital_outputs"
-                parts.append(Part(weights[:, own], columns, streams, **{side: digital}))
+                parts.append(
+                    Part(weights[:, own], columns, streams, **{side: digital, f"bound_{side}": bound})
+                )
             start += values.shape[1]
         return parts
 

@@ -14,20 +14,21 @@ from hetc.huggingface.live.kernel_neurons import Mask, digital_mask
 from hetc.huggingface.live.programmings import Programmings
 from hetc.plan.calibration import parse_bound_rule
 from hetc.plan.plan import Plan, PlannedUnit
+from hetc.plan.targets import as_compiled
 from hetc.plan.units import Matrix
 from hetc.runtimes.reference.settings import Crossbar
 from hetc.runtimes.torch.kernels.dac import convert
 from hetc.runtimes.torch.kernels.products import Addend, Weights, analog_product, digital_product
-from hetc.runtimes.torch.kernels.stack import Part, Stack, program_stack
+from hetc.runtimes.torch.kernels.stack import BoundUnit, Part, Stack, program_stack
 
-__all__ = ["DigitalLines", "KernelLinear", "bounds_by_norm"]
+__all__ = ["DigitalLines", "KernelLinear", "bound_unit_of"]
 
 
-def bounds_by_norm(plan: Plan, units: Sequence[PlannedUnit], site: str) -> bool:
-    """Whether the plan's ADC bounds for an input are in units of the columns' norms."""
-    return (
-        any(site in unit.adc_bounds for unit in units) and parse_bound_rule(plan.adc_bound_rule)[0] == "std"
-    )
+def bound_unit_of(plan: Plan, units: Sequence[PlannedUnit], site: str) -> BoundUnit | None:
+    """What the plan's ADC bounds for an input count, None where it has none."""
+    if not any(site in unit.adc_bounds for unit in units):
+        return None
+    return "norm" if parse_bound_rule(plan.adc_bound_rule)[0] == "std" else "scale"
 
 
 @dataclass(frozen=True)
@@ -89,15 +90,20 @@ class KernelLinear:
     def stack(self) -> Stack:
         """Its crossbars, programmed at first use."""
         weight, site = self.module.weight, self.matrix.weight
-        norms = bounds_by_norm(self.plan, [self.unit], site)
-        digital = (
-            None if one is None else torch.from_numpy(one).to(weight.device)[None] for one in self._masks
-        )
+        unit = bound_unit_of(self.plan, [self.unit], site)
+        bound = as_compiled(self.plan) if unit else self.plan
+        masks = *self._masks, *digital_mask(bound, self.unit, self.matrix)
+        digital = (None if one is None else torch.from_numpy(one).to(weight.device)[None] for one in masks)
         part = Part(weight[None], slice(0, len(weight)), [self.matrix.stream], *digital)
-        masks = (None if one is None else one.tobytes() for one in self._masks)
         programmed = self.programmings.get(
-            (weight.data_ptr(), self.matrix.stream, self.settings, norms, *masks),
-            lambda: program_stack([part], self.settings, norms=norms),
+            (
+                weight.data_ptr(),
+                self.matrix.stream,
+                self.settings,
+                unit,
+                *(None if one is None else one.tobytes() for one in masks),
+            ),
+            lambda: program_stack([part], self.settings, bound_unit=unit),
         )
         return programmed.stack([self.unit.input_ranges.get(site)], [self.unit.adc_bounds.get(site)])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -16,7 +17,10 @@ from hetc.runtimes.reference.settings import Crossbar
 from hetc.runtimes.torch.crossbar import EXACT_CODES, levels
 from hetc.runtimes.torch.kernels.programming import program
 
-__all__ = ["Part", "ProgrammedStack", "Stack", "program_stack"]
+__all__ = ["BoundUnit", "Part", "ProgrammedStack", "Stack", "program_stack"]
+
+BoundUnit = Literal["scale", "norm"]
+"""What ADC bounds count: a column's weight scale, or its Euclidean norm."""
 
 BYTES = 128
 """Bytes of a row that one step of a product takes; a slice's rows end at a multiple of it."""
@@ -32,6 +36,7 @@ class Part:
         streams: `[G]`, numbers of the random streams.
         digital_inputs, digital_outputs: `[G, K]` and `[G, N]` bool, what is computed digitally and stands on
             no crossbar; None for nothing.
+        bound_digital_inputs, bound_digital_outputs: What of that was so when the ADC's bounds were set.
     """
 
     weights: torch.Tensor
@@ -39,12 +44,21 @@ class Part:
     streams: Sequence[int]
     digital_inputs: torch.Tensor | None = None
     digital_outputs: torch.Tensor | None = None
+    bound_digital_inputs: torch.Tensor | None = None
+    bound_digital_outputs: torch.Tensor | None = None
 
-    @property
-    def analog(self) -> torch.Tensor:
-        """`[G, N, K]`: the weights, 0 where they are digital; what is NaN or infinite shows there as well."""
+    def analog(self, *, bound: bool = False) -> torch.Tensor:
+        """`[G, N, K]`: the weights, 0 where they are digital, or were when bounds were set.
+
+        What is NaN or infinite shows there as well.
+        """
         weights = self.weights.detach()
-        for mask, axis in ((self.digital_inputs, 1), (self.digital_outputs, 2)):
+        inputs, outputs = (
+            (self.bound_digital_inputs, self.bound_digital_outputs)
+            if bound
+            else (self.digital_inputs, self.digital_outputs)
+        )
+        for mask, axis in ((inputs, 1), (outputs, 2)):
             if mask is not None:
                 weights = weights * (~mask).unsqueeze(axis)
         return weights
@@ -60,7 +74,7 @@ class ProgrammedStack:
         scale: `[E, S, N]` float32, the weight scale.
         worth: `[E, S, N]` float32, a conductance of 1 in units of the weights.
         compensation: `[E, S, N]` float32, factor that undoes the mean drift; None for 1.
-        norms: `[E, S, N]` float32, Euclidean norms of the clean columns; None where nobody asked.
+        bound_unit: `[E, S, N]` float32, what ADC bounds count; None for plans without them.
         digital_inputs: `[E, K]` bool, the inputs that stand on no crossbar; None for none.
         inputs: K.
         settings: What they were programmed with.
@@ -70,7 +84,7 @@ class ProgrammedStack:
     scale: torch.Tensor
     worth: torch.Tensor
     compensation: torch.Tensor | None
-    norms: torch.Tensor | None
+    bound_unit: torch.Tensor | None
     digital_inputs: torch.Tensor | None
     inputs: int
     settings: Crossbar
@@ -78,7 +92,7 @@ class ProgrammedStack:
     @property
     def bytes(self) -> int:
         """What it takes of the device's memory."""
-        held = (self.conductances, self.scale, self.worth, self.compensation, self.norms)
+        held = (self.conductances, self.scale, self.worth, self.compensation, self.bound_unit)
         return sum(tensor.numel() * tensor.element_size() for tensor in held if tensor is not None)
 
     def stack(
@@ -91,8 +105,8 @@ class ProgrammedStack:
 
         Args:
             input_range: For each group `[S]`, or None for the largest of each vector's slice.
-            adc_bound: For each group `[S]`, what the ADC takes in units of input range x weight scale, or x
-                norm where there are norms; None for `out_bound` x weight scale.
+            adc_bound: For each group `[S]`, what the ADC takes in units of input range x `bound_unit`; None
+                for `out_bound` x weight scale.
             members: Which of the E matrices each group is; None for all.
         """
         settings, slices = self.settings, self.scale.shape[1]
@@ -104,7 +118,7 @@ class ProgrammedStack:
 
         given = self.scale.new_full(self.scale.shape[:2], math.nan)
         given[list(groups)] = table(adc_bound, math.nan)
-        unit = self.scale if self.norms is None else self.norms
+        unit = self.scale if self.bound_unit is None else self.bound_unit
         bound = torch.where(
             given[..., None].isnan(), settings.out_bound * self.scale, given[..., None] * unit
         )
@@ -165,13 +179,15 @@ class Stack:
         return len(self.input_range)
 
 
-def program_stack(parts: Sequence[Part], settings: Crossbar, *, norms: bool = False) -> ProgrammedStack:
+def program_stack(
+    parts: Sequence[Part], settings: Crossbar, *, bound_unit: BoundUnit | None = None
+) -> ProgrammedStack:
     """Programs matrices with the same inputs, one or more of each group.
 
     Args:
         parts: They fill the columns; their digital inputs are the same.
         settings: Mode `noisy` or `converters`, noise, tile, converters.
-        norms: Whether bounds are in units of a column's Euclidean norm.
+        bound_unit: What ADC bounds count, where there will be any.
 
     Raises:
         InvalidInputError: A weight is NaN or infinite.
@@ -184,19 +200,20 @@ def program_stack(parts: Sequence[Part], settings: Crossbar, *, norms: bool = Fa
     padding = BYTES // kind.itemsize
     padded = -(-slices[0].stop // padding) * padding
     conductances = torch.empty(groups, outputs, len(slices) * padded, dtype=kind, device=device)
-    scale, worth, compensation, lengths = (
+    scale, worth, compensation, unit = (
         torch.ones(groups, len(slices), outputs, device=device) for _ in range(4)
     )
     compensates = settings.programs and settings.drifts and settings.drift_compensation != "none"
     for part in parts:
         columns = part.columns
-        weights = part.analog
-        largest = _scale(part, weights, settings, slices)
-        if part.digital_outputs is not None:  # a tile's scale is that of its analog columns alone
-            largest = largest.masked_fill(part.digital_outputs[:, None], 0)
+        weights = part.analog()
+        largest = _scale(part, weights, settings, slices, part.digital_outputs)
         scale[..., columns] = largest
-        if norms:
-            lengths[..., columns] = _by_slice(weights, slices, 2.0)
+        if bound_unit == "norm":
+            unit[..., columns] = _by_slice(part.analog(bound=True), slices, 2.0)
+        elif bound_unit == "scale":
+            bound = part.analog(bound=True)
+            unit[..., columns] = _scale(part, bound, settings, slices, part.bound_digital_outputs)
         if not settings.programs:
             _keep(weights, slices, conductances[:, columns])
             continue
@@ -211,7 +228,7 @@ def program_stack(parts: Sequence[Part], settings: Crossbar, *, norms: bool = Fa
         scale,
         worth,
         compensation if compensates else None,
-        lengths if norms else None,
+        unit if bound_unit else None,
         first_part.digital_inputs,
         inputs,
         settings,
@@ -230,8 +247,14 @@ def _type(settings: Crossbar, weights: torch.dtype) -> torch.dtype:
     return torch.bfloat16 if settings.store == "bfloat16" else torch.float32
 
 
-def _scale(part: Part, weights: torch.Tensor, settings: Crossbar, slices: Sequence[slice]) -> torch.Tensor:
-    """Weight scale `[G, S, N]` of one part."""
+def _scale(
+    part: Part,
+    weights: torch.Tensor,
+    settings: Crossbar,
+    slices: Sequence[slice],
+    digital_outputs: torch.Tensor | None,
+) -> torch.Tensor:
+    """Weight scale `[G, S, N]` of one part; 0 for digital outputs, which a tile's leaves out."""
     scale = _by_slice(weights, slices, math.inf)
     if settings.scale_mode == "tile":
         for tile in split(scale.shape[-1], settings.tile_columns):
@@ -241,7 +264,7 @@ def _scale(part: Part, weights: torch.Tensor, settings: Crossbar, slices: Sequen
         raise InvalidInputError(
             f"weights of stream {part.streams[group]} hold NaN or infinity and can't be programmed"
         )
-    return scale
+    return scale if digital_outputs is None else scale.masked_fill(digital_outputs[:, None], 0)
 
 
 def _keep(weights: torch.Tensor, slices: Sequence[slice], conductances: torch.Tensor) -> None:

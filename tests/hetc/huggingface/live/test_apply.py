@@ -104,7 +104,7 @@ LOUD: dict[str, Any] = {
 
 @pytest.mark.slow
 def test_noise_of_products_is_the_bundles(tmp_path: Path) -> None:
-    """On the first tokens: a code that flips anywhere gives its vector, and all after it, noise of its own."""
+    """On the first tokens: a code that flips gives its vector, and all after it, noise of its own."""
     profile = replace(Profile(tile_rows=40), **LOUD)
     source = SAMPLES / "tiny_moe" / "model.onnx"
     hetc.compile(source, tmp_path / "bundle", digital_frac=0, profile=profile)

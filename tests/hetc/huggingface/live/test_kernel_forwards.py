@@ -20,6 +20,8 @@ from hetc.hardware.profile import Profile  # noqa: E402
 from hetc.huggingface.live import apply  # noqa: E402
 from hetc.huggingface.live.apply import apply_plan  # noqa: E402
 from hetc.huggingface.live.programmings import Programmings  # noqa: E402
+from hetc.plan.fractions import DigitalFraction  # noqa: E402
+from hetc.plan.targets import targets_at  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SMALL: dict[str, Any] = {
@@ -132,6 +134,27 @@ def test_static_converters(
         difference = np.abs(logits(model) - expected) / np.abs(expected).max()
     assert np.median(difference) < 1e-5
     assert difference.max() < 0.1
+
+
+@pytest.mark.parametrize("rule", ["std:8", "scale:12"])
+def test_bounds_count_what_was_compiled(
+    rule: str, model_and_plan: Any, kernels: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever fraction is digital now, as on the plain path."""
+    model, plan = model_and_plan
+    if model.config.model_type != "olmoe":
+        pytest.skip("one family is enough")
+    plan = live_plan(model, plan.profile, digital_frac=0.3, dense=("attention", "lm_head"), heads=2)
+    plan = with_static_converters(plan, rule, float(rule.split(":")[1]), input_range=2.0)
+    expected = plain(model, plan, monkeypatch, mode="converters", digital_frac=0.6)
+    own = replace(plan, units=targets_at(plan, 0.6), digital_frac=DigitalFraction(0.6))
+    other = plain(model, own, monkeypatch, mode="converters")
+    with apply_plan(model, plan, mode="converters", digital_frac=0.6):
+        actual = logits(model)
+    largest = np.abs(expected).max()
+    assert np.median(np.abs(actual - expected)) < 1e-5 * largest
+    assert np.abs(actual - expected).max() < 0.1 * largest
+    assert np.median(np.abs(other - expected)) > 1e-4 * largest
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ def place(
 ) -> Stack:
     groups = len(w)
     part = Part(torch.from_numpy(w).to(DEVICE), slice(0, w.shape[1]), STREAMS[:groups])
-    programmed = program_stack([part], crossbar, norms=by_norm)
+    programmed = program_stack([part], crossbar, bound_unit="norm" if by_norm else "scale")
     return programmed.stack(ranges or [None] * groups, bounds or [None] * groups)
 
 
