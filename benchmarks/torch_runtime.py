@@ -23,7 +23,7 @@ from hetc.huggingface.live.apply import apply_plan
 from hetc.huggingface.live.forward import model_predict
 from hetc.huggingface.live.programmings import Programmings
 
-VOCABULARY = 50304
+VOCABULARY, HEADS = 50304, 16
 SCOPES = {"experts": (), "experts, attention, head": ("attention", "lm_head")}
 
 
@@ -34,8 +34,8 @@ def model_on(device: str, options: argparse.Namespace) -> torch.nn.Module:
         hidden_size=options.hidden,
         intermediate_size=options.inter,
         num_hidden_layers=options.layers,
-        num_attention_heads=16,
-        num_key_value_heads=16,
+        num_attention_heads=HEADS,
+        num_key_value_heads=HEADS,
         num_experts=options.experts,
         num_experts_per_tok=8,
     )
@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=2048)
     parser.add_argument("--inter", type=int, default=1024)
     parser.add_argument("--digital-fracs", nargs="+", default=["0", "0.25"])
+    parser.add_argument("--neurons", action="store_true", help="single neurons are digital, not experts")
     parser.add_argument("--stores", nargs="+", default=["bfloat16", "int8"])
     parser.add_argument("--windows", type=int, nargs="*", default=[1, 8], help="of 512 tokens, at a time")
     parser.add_argument("--decode", type=int, nargs="*", default=[1, 32], help="rows of one token")
@@ -82,7 +83,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     programmings = Programmings.on(torch.device(options.device))
     for scope, dense in SCOPES.items():
-        plan = live_plan(analog, Profile(), dense=dense)
+        plan = live_plan(analog, Profile(), dense=dense, heads=HEADS if options.neurons else 0)
         for store in options.stores:
             for fraction in options.digital_fracs:
                 choices = {"store": store, "digital_frac": fraction, "programmings": programmings}
@@ -91,7 +92,8 @@ def main() -> None:
                         times = medians(functions)
                         ratio = times["analog"] / times["plain"]
                         cells = f"{times['plain'] * 1e3:.2f} | {times['analog'] * 1e3:.2f} | {ratio:.2f}"
-                        print(f"| {scope} | {store} | {float(fraction):.0%} | {step} | {cells} |", flush=True)
+                        share = f"{float(fraction):.0%} of {'neurons' if options.neurons else 'experts'}"
+                        print(f"| {scope} | {store} | {share} | {step} | {cells} |", flush=True)
                     if options.profile and fraction == options.digital_fracs[0]:
                         print_profile(steps(plain, analog, options))
 

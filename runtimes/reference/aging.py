@@ -67,7 +67,7 @@ def compensation(programmed: Any, now: Any, crossbar: Crossbar, columns: Sequenc
     return factors(before, after, crossbar, columns)
 
 
-def factors(before: Any, after: Any, crossbar: Crossbar, columns: list[slice]) -> Any:
+def factors(before: Any, after: Any, crossbar: Crossbar, columns: Sequence[slice]) -> Any:
     """``[..., N]`` float32: `compensation` of columns whose conductances' magnitudes add up to these sums."""
     before, after = cast(before, "float64"), cast(after, "float64")
     xp = library(after)

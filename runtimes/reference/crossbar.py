@@ -73,7 +73,9 @@ def convert(
     """
     x = x.astype(np.float32)
     clean = (w.T if transpose_weight else w).astype(np.float32)
-    layout = lay_out(*clean.shape, crossbar.tile_rows, crossbar.tile_columns, digital_inputs, digital_outputs)
+    inputs, outputs = clean.shape
+    tile = crossbar.tile_rows, crossbar.tile_columns
+    layout = lay_out(inputs, outputs, *tile, digital_inputs, digital_outputs)
     columns = layout.columns
     slices = program_slices(clean, crossbar, stream, weight_scale, layout)
     L, A = levels(crossbar.dac_bits), levels(crossbar.adc_bits)
@@ -94,14 +96,14 @@ def convert(
         b = np.float32(crossbar.out_bound) * alpha if bound is None else bound
         gain = _divide(A, L * b) if crossbar.adc_bits else np.ones(1, np.float32)
         dac = stream if dac_stream is None else dac_stream
-        tile = slices[index].weights, alpha, (rows, columns), crossbar, stream, dac
-        value, magnitude = (sums * gain for sums in _sums(part, r, *tile))
+        crossbars = slices[index].weights, alpha, (rows, columns), crossbar, stream, dac
+        value, magnitude = (sums * gain for sums in _sums(part, r, *crossbars))
         if crossbar.bound_management == "iterative" and crossbar.adc_bits:
             factor, most = 2.0, min(1000.0, float(L) / 4) if crossbar.dac_bits else 1000.0
             while factor <= most:
                 clips = (np.abs(np.rint(value)) > A).any(axis=1)
                 r = np.where(clips[:, None], r * np.float32(2), r)
-                retried = _sums(part[clips], r[clips], *tile)
+                retried = _sums(part[clips], r[clips], *crossbars)
                 value[clips], magnitude[clips] = (sums * gain for sums in retried)
                 factor *= 2
         elif crossbar.bound_management not in ("none", "iterative"):

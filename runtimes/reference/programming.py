@@ -84,7 +84,8 @@ def program_slices(
     if not xp.isfinite(clean).all():
         raise InvalidInputError(f"weights of stream {stream} hold NaN or infinity and can't be programmed")
     if layout is None:
-        layout = lay_out(*clean.shape, crossbar.tile_rows, crossbar.tile_columns)
+        inputs, outputs = clean.shape
+        layout = lay_out(inputs, outputs, crossbar.tile_rows, crossbar.tile_columns)
     columns = xp.asarray(layout.columns, device=clean.device)
     slices = []
     for index, rows in enumerate(xp.asarray(rows, device=clean.device) for rows in layout.rows):

@@ -95,7 +95,7 @@ def _on_gradient(
         with torch.no_grad():
             watch(weight, inputs, gradient.reshape(-1, gradient.shape[-1]))
 
-    output.register_hook(seen)
+    output.register_hook(seen)  # type: ignore[no-untyped-call]
 
 
 def _expert_products(module: Any, index: int, watch: Callable[..., None]) -> tuple[Product, Product]:
