@@ -201,6 +201,16 @@ def test_a_cuda_device_computes_the_same() -> None:
     assert_adc_equal(actual, convert(x, w, crossbar, 3, transpose_weight=True))
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_cuda_device_draws_the_same_noise_of_products() -> None:
+    loud: dict[str, Any] = {"output_noise": 0.04, "weight_noise": 0.02, "weight_noise_form": "pcm-read"}
+    profile = replace(PROFILE, ir_drop=1.0, dac_rounding="stochastic", **loud)
+    w, x, crossbar = random(30, 120), random(9, 120, seed=1), crossbar_of(profile, "noisy", store="float32")
+    placed = place([Placed(torch.from_numpy(w).cuda(), 3)], crossbar)
+    actual = analog_matmul(torch.from_numpy(x).cuda(), placed).cpu().numpy()
+    assert_adc_equal(actual, convert(x, w, crossbar, 3, transpose_weight=True))
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     chosen=st.lists(st.booleans(), min_size=40, max_size=40),
