@@ -77,17 +77,23 @@ bench-large: $(VENV)/test-installed
 models-table: $(VENV)/test-installed
 	PYTHONPATH=tests/helpers $(BIN)/python benchmarks/model_table.py
 
-# The tables of docs/results.md, "Evidence": over an hour on 2 cores.
+# The tables of docs/results.md, "Evidence" and "Neurons": hours on 2 cores.
 evidence: $(VENV)/test-installed
 	mkdir -p build/evidence
 	for sample in tiny_moe tiny_deepseek; do \
 	  $(BIN)/hetc score samples/$$sample --data samples/$$sample/calibration.npz --noise-scale 8 \
 	    --force -o build/evidence/$$sample.scores.safetensors && \
+	  $(BIN)/hetc score samples/$$sample --data samples/$$sample/calibration.npz --noise-scale 1.5 --windows 32 \
+	    --force -o build/evidence/$$sample.realistic.safetensors && \
 	  $(BIN)/hetc calibrate samples/$$sample/model.onnx --data samples/$$sample/calibration.npz \
 	    --force -o build/evidence/$$sample.calibration.safetensors || exit 1; \
 	  for sweep in placement kinds scales accuracy; do \
 	    $(BIN)/hetc sweep samples/sweeps/$${sample}_$$sweep.toml --force -o build/evidence/$${sample}_$$sweep.parquet && \
 	    $(BIN)/python benchmarks/evidence.py build/evidence/$${sample}_$$sweep.parquet || exit 1; \
+	  done; \
+	  for sweep in neurons weights device drift; do \
+	    $(BIN)/hetc sweep samples/sweeps/$${sample}_$$sweep.toml --force -o build/evidence/$${sample}_$$sweep.parquet && \
+	    $(BIN)/python benchmarks/neurons.py build/evidence/$${sample}_$$sweep.parquet || exit 1; \
 	  done; \
 	  $(BIN)/python benchmarks/paper_tables.py samples/$$sample/model.onnx \
 	    build/evidence/$${sample}_accuracy.parquet --scale 8 --metrics acc accuracy || exit 1; \
@@ -100,12 +106,13 @@ evidence-smollm2: $(VENV)/test-installed
 	[ -d $(SMOLLM2)/checkpoint ] || $(BIN)/python samples/smollm2/checkpoint.py $(SMOLLM2)
 	if [ -d $(SMOLLM2)/checkpoint ]; then cd $(SMOLLM2) && export PATH=$(CURDIR)/$(BIN):$$PATH && set -e; \
 	  [ -d onnx ] || hetc export checkpoint -o onnx --link; \
-	  hetc score checkpoint --data calibration.npz --windows 32 --force -o scores.safetensors; \
+	  hetc score checkpoint --data calibration.npz --windows 12 --force -o scores.safetensors; \
 	  hetc calibrate onnx --data calibration.npz --force -o calibration.safetensors; \
 	  hetc compile onnx --analog 'layers.*.mlp' --link --force -o mlps.hetc; \
-	  for sweep in kinds placement; do \
+	  for sweep in kinds placement calibrated; do \
 	    hetc sweep $(CURDIR)/samples/sweeps/smollm2_$$sweep.toml --force -o $$sweep.parquet; \
 	  done; \
+	  python $(CURDIR)/benchmarks/neurons.py placement.parquet; \
 	  hetc report mlps.hetc --results kinds.parquet --results placement.parquet --force -o report.html; \
 	fi
 
