@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -15,7 +17,7 @@ from hetc.base.errors import InvalidInputError
 from hetc.base.reading import require_file
 from hetc.base.text import as_utf8
 
-__all__ = ["read_tensors", "save_tensors"]
+__all__ = ["cut_floats", "read_tensors", "save_tensors"]
 
 
 def read_tensors(path: Path, what: str) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
@@ -51,6 +53,28 @@ def save_tensors(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mappi
         raise OSError(str(error)) from error
     _sort_header(path)
     path.chmod(mode)  # safetensors' file may be read by its owner alone
+
+
+def cut_floats(
+    arrays: Mapping[str, NDArray[Any]], name: str, shapes: Sequence[tuple[int, ...]], where: str
+) -> list[NDArray[np.float32]]:
+    """Arrays that stand one after the other in one array of a file.
+
+    Args:
+        arrays: The file's.
+        name: Of the one that holds them.
+        shapes: Theirs.
+        where: What the file is; begins the message.
+
+    Raises:
+        InvalidInputError: The array is missing, or of another type or size, or not finite.
+    """
+    ends = np.cumsum([math.prod(shape) for shape in shapes], dtype=np.int64)
+    total = int(ends[-1]) if len(ends) else 0
+    array = arrays.get(name, np.zeros(0))
+    if array.shape != (total,) or array.dtype != np.float32 or not np.isfinite(array).all():
+        raise InvalidInputError(f"{where}: array {name!r} must hold {total} finite float32 numbers")
+    return [part.reshape(shape) for part, shape in zip(np.split(array, ends[:-1]), shapes, strict=True)]
 
 
 def _sort_header(path: Path) -> None:

@@ -31,6 +31,7 @@ from hetc.plan.fractions import DigitalFraction, FractionLike
 from hetc.plan.neurons import block_size
 from hetc.plan.plan import Plan, PlannedUnit
 from hetc.plan.scores import Scores, load_scores
+from hetc.plan.targets import digital_neurons
 from hetc.plan.units import DENSE, Unit, ranked_kind
 from hetc.plan.words import RANKINGS, Ranking
 
@@ -170,12 +171,8 @@ def _predicted_loss(loaded: LoadedModel, plan: Plan, measured: Scores) -> float 
     if recorded is None or recorded.tile_rows != plan.profile.tile_rows:
         return None
     analog = [unit for unit in plan.units if unit.target == "analog"]
-    order = plan.neuron_ranks.ranks if plan.neuron_ranks is not None else {}
-    digital = {
-        unit.id: order[unit.id] < plan.digital_frac.count(unit.group_size)
-        for unit in analog
-        if unit.id in order and unit.follows_fraction
-    }
+    masks = {unit.id: digital_neurons(plan, unit) for unit in analog}
+    digital = {unit: mask for unit, mask in masks.items() if mask is not None}
     rule = None if plan.adc_bound_rule == "out_bound" else plan.adc_bound_rule
     return predicted_loss(loaded.model, analog, measured, plan.profile, digital, adc_bound_rule=rule)
 

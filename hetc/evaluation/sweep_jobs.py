@@ -22,7 +22,7 @@ from hetc.evaluation.sweep_spec import Sweep
 from hetc.hardware.profile import Profile
 from hetc.passes.analysis.score_neurons import DEVICE_LOSS
 from hetc.plan.plan import Plan
-from hetc.plan.targets import at_fraction
+from hetc.plan.targets import at_fraction, digital_neurons
 
 __all__ = ["Job", "Placed", "Work", "jobs_of", "measure_job", "placements_of"]
 
@@ -189,16 +189,11 @@ def measure_job(work: Work, job: Job, folder: Path) -> list[Row]:
 def _analog(plan: Plan, fraction: float) -> Hashable:
     """What is analog at a fraction, the same for plans that leave the same: units, or their neurons."""
     at = at_fraction(plan, fraction)
-    units = tuple(unit for unit in at.units if unit.target == "analog")
-    order = at.neuron_ranks
-    divided = {unit.id: unit for unit in units if unit.digital_neurons and order is not None}
-    masks = tuple(
-        None
-        if order is None or unit.id not in divided
-        else (order.ranks[unit.id] < at.digital_frac.count(unit.group_size)).tobytes()
-        for unit in units
+    analog = [unit for unit in at.units if unit.target == "analog"]
+    masks = [digital_neurons(at, unit) if unit.digital_neurons else None for unit in analog]
+    return tuple(
+        (unit.id, None if mask is None else mask.tobytes()) for unit, mask in zip(analog, masks, strict=True)
     )
-    return tuple(unit.id for unit in units), masks
 
 
 def _predictions(work: Work, model: Running) -> list[Row]:

@@ -30,7 +30,7 @@ __all__ = [
     "block_size",
     "count_neurons",
     "parse_neuron",
-    "rank_of_lines",
+    "per_line",
 ]
 
 Axis = Literal["inputs", "outputs"]
@@ -95,9 +95,12 @@ def parse_neuron(text: str) -> tuple[str, int] | None:
     return (match["unit"], int(match["neuron"])) if match else None
 
 
-def rank_of_lines(ranks: NDArray[np.int32], lines: int) -> NDArray[np.int32]:
-    """`[lines]`: the rank of each input or output of a matrix, whose neurons are equal stretches of them."""
-    return np.repeat(ranks, lines // len(ranks))
+def per_line(numbers: NDArray[Any], lines: int) -> NDArray[Any]:
+    """`[lines]` from `[neurons]`: what each input or output of a matrix has of the neuron it lies in.
+
+    Neurons are equal stretches of lines.
+    """
+    return np.repeat(numbers, lines // len(numbers))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

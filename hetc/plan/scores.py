@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hetc.base.errors import InvalidInputError
 from hetc.base.reading import parse_json
 from hetc.base.schema import check_record
-from hetc.base.tensors import read_tensors, save_tensors
+from hetc.base.tensors import cut_floats, read_tensors, save_tensors
 from hetc.plan.calibration import UNITS_PER_ONE, Calibration
 from hetc.plan.sensitivity import Sensitivities
 
@@ -102,22 +102,18 @@ def load_scores(path: Path) -> Scores:
             raise InvalidInputError(f"{where}: array {name!r} must hold {len(ids)} finite float64 numbers")
         values[name] = dict(zip(ids, scores.tolist(), strict=True))
     neurons = {
-        name: _split(arrays.get(f"{NEURONS}{name}"), sizes, f"{where}: array '{NEURONS}{name}'")
-        for name, sizes in header.get("neurons", {}).items()
+        name: _by_unit(arrays, name, sizes, where) for name, sizes in header.get("neurons", {}).items()
     }
     recorded = header.get("sensitivities")
     sensitivities = Sensitivities.of_arrays(recorded, arrays, where) if recorded else None
     return Scores(values, header["origin"], neurons, sensitivities)
 
 
-def _split(
-    array: NDArray[Any] | None, sizes: Sequence[tuple[str, int]], where: str
+def _by_unit(
+    arrays: Mapping[str, NDArray[Any]], name: str, sizes: Sequence[tuple[str, int]], where: str
 ) -> dict[str, NDArray[np.float32]]:
-    total = sum(size for _, size in sizes)
-    if array is None or array.shape != (total,) or array.dtype != np.float32 or not np.isfinite(array).all():
-        raise InvalidInputError(f"{where} must hold {total} finite float32 numbers")
-    ends = np.cumsum([size for _, size in sizes], dtype=np.int64)
-    return {unit: part for (unit, _), part in zip(sizes, np.split(array, ends[:-1]), strict=True)}
+    parts = cut_floats(arrays, f"{NEURONS}{name}", [(size,) for _, size in sizes], where)
+    return {unit: part for (unit, _), part in zip(sizes, parts, strict=True)}
 
 
 def scores_of_calibration(calibration: Calibration) -> Scores:

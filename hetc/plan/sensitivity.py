@@ -7,7 +7,7 @@ and r_s(t) the largest |x| of K-slice s, all sums over tokens are divided by the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hetc.base.errors import InvalidInputError
+from hetc.base.tensors import cut_floats
 
 __all__ = ["CLIPS", "Sensitivities", "Sensitivity", "matrix_key"]
 
@@ -112,7 +113,9 @@ class Sensitivities:
         found: dict[str, dict[str, Float32]] = {key: {} for key in shapes}
         for name in _NAMES:
             wanted = [shape[name] for shape in shapes.values()]
-            for key, part in zip(found, _cut(arrays, f"sensitivity/{name}", wanted, where), strict=True):
+            for key, part in zip(
+                found, cut_floats(arrays, f"sensitivity/{name}", wanted, where), strict=True
+            ):
                 found[key][name] = part
         matrices = {key: Sensitivity(**parts) for key, parts in found.items()}
         return cls(header["tile_rows"], header["out_bound"], matrices)
@@ -126,15 +129,3 @@ def _shapes(inputs: int, outputs: int, slices: int) -> dict[str, tuple[int, ...]
     of_outputs = dict.fromkeys(("columns", "fisher"), (outputs,))
     of_slices = dict.fromkeys(("reach", "signal"), (slices, outputs))
     return {**of_inputs, **of_outputs, **of_slices, "clipped": (len(CLIPS), slices, outputs)}
-
-
-def _cut(
-    arrays: Mapping[str, NDArray[Any]], name: str, shapes: Iterable[tuple[int, ...]], where: str
-) -> list[Float32]:
-    shapes = list(shapes)
-    ends = np.cumsum([int(np.prod(shape)) for shape in shapes], dtype=np.int64)
-    total = int(ends[-1]) if len(ends) else 0
-    array = arrays.get(name, np.zeros(0))
-    if array.shape != (total,) or array.dtype != np.float32 or not np.isfinite(array).all():
-        raise InvalidInputError(f"{where}: array {name!r} must hold {total} finite float32 numbers")
-    return [part.reshape(shape) for part, shape in zip(np.split(array, ends[:-1]), shapes, strict=True)]

@@ -9,11 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hetc.plan.fractions import DigitalFraction, FractionLike
-from hetc.plan.neurons import axis_of, rank_of_lines
+from hetc.plan.neurons import axis_of, per_line
 from hetc.plan.plan import Plan, PlannedUnit
 from hetc.plan.units import Matrix
 
-__all__ = ["as_compiled", "at_fraction", "digital_lines", "flip_fraction", "rank_fraction", "targets_at"]
+__all__ = [
+    "as_compiled",
+    "at_fraction",
+    "digital_lines",
+    "digital_neurons",
+    "flip_fraction",
+    "rank_fraction",
+    "targets_at",
+]
 
 
 def targets_at(plan: Plan, digital_frac: FractionLike) -> tuple[PlannedUnit, ...]:
@@ -53,17 +61,26 @@ def as_compiled(plan: Plan) -> Plan:
     return at_fraction(plan, plan.compiled_frac)
 
 
+def digital_neurons(plan: Plan, unit: PlannedUnit) -> NDArray[np.bool_] | None:
+    """`[neurons]`: which neurons of a unit are digital; None where the plan places it as a whole."""
+    order = plan.neuron_ranks
+    if order is None or not unit.follows_fraction or unit.id not in order.ranks:
+        return None
+    digital: NDArray[np.bool_] = order.ranks[unit.id] < plan.digital_frac.count(unit.group_size)
+    return digital
+
+
 def digital_lines(plan: Plan, unit: PlannedUnit, matrix: Matrix) -> dict[str, NDArray[np.bool_]]:
     """Which inputs or outputs of an analog unit's matrix are digital, where the plan places its neurons.
 
     Returns:
         Nothing, or a mask under the name `digital_inputs` or `digital_outputs`.
     """
-    if plan.neuron_ranks is None or not unit.follows_fraction or unit.id not in plan.neuron_ranks.ranks:
+    digital = digital_neurons(plan, unit)
+    if digital is None:
         return {}
     axis = axis_of(unit.kind, unit.matrices, matrix)
-    ranks = rank_of_lines(plan.neuron_ranks.ranks[unit.id], getattr(matrix, axis))
-    return {f"digital_{axis}": ranks < plan.digital_frac.count(unit.group_size)}
+    return {f"digital_{axis}": per_line(digital, getattr(matrix, axis))}
 
 
 def flip_fraction(unit: PlannedUnit) -> Fraction | None:

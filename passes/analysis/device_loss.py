@@ -23,7 +23,7 @@ from hetc.model.weights import read_matrix
 from hetc.passes.analysis.matrix_loss import MatrixLoss, Ranges, matrix_loss
 from hetc.passes.analysis.set_ranges import sites_of
 from hetc.plan.calibration import parse_bound_rule
-from hetc.plan.neurons import axis_of
+from hetc.plan.neurons import axis_of, per_line
 from hetc.plan.plan import PlannedUnit
 from hetc.plan.scores import Scores
 from hetc.plan.sensitivity import Sensitivities
@@ -154,8 +154,7 @@ def _loss(
     digital_lines: dict[str, Mask | None] = {"inputs": None, "outputs": None}
     if gone.any():
         axis = axis_of(unit.kind, unit.matrices, matrix)
-        lines = matrix.inputs if axis == "inputs" else matrix.outputs
-        digital_lines[axis] = np.repeat(gone, lines // len(gone))
+        digital_lines[axis] = per_line(gone, getattr(matrix, axis))
     return matrix_loss(
         read_matrix(model, matrix),
         seen,

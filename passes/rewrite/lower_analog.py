@@ -26,7 +26,7 @@ from hetc.passes.analysis.weight_uses import Product, products_of
 from hetc.passes.rewrite.add_adc_bounds import AddAdcBounds
 from hetc.passes.rewrite.add_analog_bodies import AddAnalogBodies
 from hetc.passes.run_passes import run_passes
-from hetc.plan.neurons import NEVER, axis_of, rank_of_lines
+from hetc.plan.neurons import NEVER, axis_of, per_line
 from hetc.plan.plan import Plan, PlannedUnit
 
 __all__ = ["LowerAnalog"]
@@ -140,7 +140,7 @@ class LowerAnalog(ir.passes.InPlacePass):
         if name not in graph.initializers:
             numbers = np.full(lines, NEVER, np.int32)
             if unit and moved:
-                numbers = rank_of_lines(ranks[unit.id], lines)
+                numbers = per_line(ranks[unit.id], lines)
             graph.register_initializer(ir.val(name, const_value=ir.tensor(numbers, name=name)))
         return graph.initializers[name]
 

@@ -81,8 +81,8 @@ class Crossbars:
     @property
     def bytes(self) -> int:
         """What it takes of the device's memory."""
-        held = (self.conductances, self.gain, self.step)
-        return sum(tensor.numel() * tensor.element_size() for tensor in held)
+        held = (self.conductances, self.gain, self.step, self.digital)
+        return sum(tensor.numel() * tensor.element_size() for tensor in held if tensor is not None)
 
 
 def place(

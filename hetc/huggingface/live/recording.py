@@ -84,10 +84,12 @@ class Recording:
         self, weight: torch.Tensor, x: torch.Tensor, gradient: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """`[N]` and `[K]`: squared gradients of the weights times their mean squared errors."""
+        by_output, by_input = torch.zeros_like(weight[:, 0]), torch.zeros_like(weight[0])
+        if not len(x):
+            return by_output, by_input
         parts = split(weight.shape[1], self.profile.tile_rows)
         scales = [weight_scale(weight[:, part].T, self._crossbar) for part in parts]
         table = _table(self._crossbar, weight.device)
-        by_output, by_input = torch.zeros_like(weight[:, 0]), torch.zeros_like(weight[0])
         step = max(1, BLOCK // weight.shape[1])
         for start in range(0, len(weight), step):
             block = slice(start, start + step)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hetc.base.errors import InvalidInputError, UsageError
-from hetc.plan.neurons import NeuronRanks, axis_of, block_size, count_neurons, parse_neuron, rank_of_lines
+from hetc.plan.neurons import NeuronRanks, axis_of, block_size, count_neurons, parse_neuron, per_line
 from hetc.plan.units import Matrix
 
 
@@ -47,7 +47,7 @@ def test_the_last_matrix_divides_along_its_inputs() -> None:
     assert [axis_of("expert", MLP, one) for one in MLP] == ["outputs", "outputs", "inputs"]
     head = (matrix("lm_head", 6, 100),)
     assert axis_of("lm_head", head, head[0]) == "outputs"
-    np.testing.assert_array_equal(rank_of_lines(np.array([3, 1], np.int32), 6), [3, 3, 3, 1, 1, 1])
+    np.testing.assert_array_equal(per_line(np.array([3, 1], np.int32), 6), [3, 3, 3, 1, 1, 1])
 
 
 def test_neurons_have_ids() -> None:
