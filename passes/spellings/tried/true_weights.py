@@ -28,8 +28,10 @@ __all__ = ["difference_on_true_weights"]
 
 LEAST_ROWS, LEAST_GATHERED_ROWS = 12, 1
 """Tokens of a run, at least; of one in which each token's weights are copied, as the layer does it."""
-SMALL_ROW = 1e-3
-"""Rows whose terms are smaller than this share of the mean are compared with that share."""
+SMALL_ROW = 1e-2
+"""A row is compared with at least this share of the terms of rows of smaller numbers.
+
+Where all neurons of a row saturate, what is left of them is rounding of the activation."""
 SEED = 1
 """Other tokens and choices than in the trial."""
 
@@ -64,7 +66,8 @@ def difference_on_true_weights(trial: Trial, reading: Reading, found: FoundLayer
         told = np.isfinite(result.reshape(x.shape)).all(axis=1)
         scale = terms[told].mean(axis=1)
         apart = np.abs(total - result.reshape(x.shape))[told].max(axis=1)
-        errors.append(apart / np.maximum(scale, SMALL_ROW * scale.mean() + np.finfo(np.float32).tiny))
+        least = SMALL_ROW * np.maximum.accumulate(scale) + np.finfo(np.float32).tiny
+        errors.append(apart / np.maximum(scale, least))
     if not any(row.size for row in errors):
         raise MismatchError("nothing that it gives with its true weights is finite", trial.router, HARDER)
     difference = float(np.concatenate(errors).max())

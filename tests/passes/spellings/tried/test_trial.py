@@ -46,6 +46,11 @@ def test_raised_layer_is_equal(spelling: str, layer: Layer) -> None:
     assert_raised(model, feeds)
 
 
+def test_a_row_in_which_every_neuron_saturates() -> None:
+    layer = Layer(experts=2, top_k=1, hidden=3, inter=3, gated=False, transposed=False, order=(0, 1), seed=1)
+    assert_raised(*spell("loop", layer))
+
+
 def test_rows_of_one_expert_as_many_as_all() -> None:
     """An expert that all tokens of a run choose makes something as large as the layer's result."""
     layer = Layer(top_k=3, hidden=5, transposed=False, fused=True, leading=("tokens",), order=(0, 1, 3, 2))
