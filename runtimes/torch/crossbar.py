@@ -6,7 +6,7 @@ All K-slices of a matrix are computed at once. The noise of products is `hetc.ru
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from hetc.runtimes.reference.programming import TINY, program_slices, weight_sca
 from hetc.runtimes.reference.settings import Crossbar
 from hetc.runtimes.torch.reading import Readings
 
-__all__ = ["EXACT_CODES", "Crossbars", "Placed", "analog_matmul", "levels", "place"]
+__all__ = ["EXACT_CODES", "Crossbars", "Digital", "Placed", "analog_matmul", "levels", "place"]
 
 MOST_DOUBLING = 1000.0
 MOST_DRAWS = 2**23
@@ -52,6 +52,20 @@ class Placed:
 
 
 @dataclass(frozen=True)
+class Digital:
+    """Products that are computed digitally: k of the inputs times n of the outputs.
+
+    Attributes:
+        inputs, outputs: `[k]` and `[n]` int64, which they are.
+        weights: `[k, n]` float32.
+    """
+
+    inputs: torch.Tensor
+    outputs: torch.Tensor
+    weights: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Crossbars:
     """One or more matrices that share a DAC, side by side. K inputs in S slices of R rows, N outputs.
 
@@ -64,8 +78,7 @@ class Crossbars:
         rows: `[S, R]` int64, which input each row takes; K for none. Digital inputs are taken by none.
         input_range: `[S, 1, 1]` float32, range of the DAC; None for the largest of each vector's slice.
         settings: Converters.
-        digital: `[K, N]` clean weights of what is digital, 0 elsewhere; None if nothing is. A digital output
-            has a gain and step of 0.
+        digital: What is added digitally. A digital output has a gain and step of 0.
         readings: What the noise of products needs; None where they draw none.
     """
 
@@ -75,14 +88,14 @@ class Crossbars:
     rows: torch.Tensor
     input_range: torch.Tensor | None
     settings: Crossbar
-    digital: torch.Tensor | None = None
+    digital: tuple[Digital, ...] = ()
     readings: Readings | None = None
 
     @property
     def bytes(self) -> int:
         """What it takes of the device's memory."""
-        held = (self.conductances, self.gain, self.step, self.digital)
-        return sum(tensor.numel() * tensor.element_size() for tensor in held if tensor is not None)
+        held = (self.conductances, self.gain, self.step, *(part.weights for part in self.digital))
+        return sum(tensor.numel() * tensor.element_size() for tensor in held)
 
 
 def place(
@@ -132,7 +145,7 @@ def place(
         rows,
         None if input_range is None else gain.new_tensor(input_range)[:, None, None],
         settings,
-        _digital_weights(matrices),
+        tuple(_digital_parts(matrices)),
         readings,
     )
 
@@ -143,21 +156,23 @@ def _layout(matrix: Placed, settings: Crossbar) -> Layout:
     return lay_out(inputs, outputs, *tile, matrix.digital_inputs, matrix.digital_outputs)
 
 
-def _digital_weights(matrices: Sequence[Placed]) -> torch.Tensor | None:
-    """`[K, N]`: the weights of digital inputs and outputs, 0 elsewhere."""
+def _digital_parts(matrices: Sequence[Placed]) -> Iterator[Digital]:
+    """Digital inputs times all outputs, then the other inputs times the digital outputs."""
     if all(matrix.digital_inputs is None and matrix.digital_outputs is None for matrix in matrices):
-        return None
-    parts = []
-    for matrix in matrices:
-        outputs, inputs = matrix.weight.shape
-        digital = np.zeros((inputs, outputs), bool)
-        if matrix.digital_inputs is not None:
-            digital |= matrix.digital_inputs[:, None]
+        return
+    first, device = matrices[0], matrices[0].weight.device
+    whole = torch.cat([matrix.weight.detach() for matrix in matrices]).T
+    inputs, outputs = (np.zeros(lines, bool) for lines in whole.shape)
+    if first.digital_inputs is not None:
+        inputs |= first.digital_inputs
+    starts = np.cumsum([0, *(len(matrix.weight) for matrix in matrices)])
+    for start, matrix in zip(starts[:-1], matrices, strict=True):
         if matrix.digital_outputs is not None:
-            digital |= matrix.digital_outputs
-        clean = matrix.weight.detach().float().T
-        parts.append(torch.where(torch.from_numpy(digital).to(clean.device), clean, 0))
-    return torch.cat(parts, -1)
+            outputs[start : start + len(matrix.weight)] |= matrix.digital_outputs
+    for rows, columns in ((inputs, np.ones_like(outputs)), (~inputs, outputs)):
+        if rows.any() and columns.any():
+            at = [torch.from_numpy(np.flatnonzero(lines)).to(device) for lines in (rows, columns)]
+            yield Digital(*at, whole[at[0]][:, at[1]].float())
 
 
 def _exact(settings: Crossbar) -> bool:
@@ -235,8 +250,8 @@ def analog_matmul(x: torch.Tensor, crossbars: Crossbars) -> torch.Tensor:
             value, reach = _widen(value, slices, reach, crossbars)
         value = value.round_().clamp_(-limit, limit)
     y = (value * (torch.where(reach < TINY, 0, reach) * crossbars.step)).sum(0)
-    if crossbars.digital is not None:
-        y = y + flat @ crossbars.digital
+    for part in crossbars.digital:
+        y[:, part.outputs] += flat[:, part.inputs] @ part.weights
     finite = flat.isfinite().all(1, keepdim=True)
     return torch.where(finite, y, torch.nan).reshape(*x.shape[:-1], y.shape[-1])
 

@@ -130,7 +130,7 @@ def test_digital_lines_stand_on_no_crossbar(store: str, changes: dict[str, Any],
     mask[: len(mask) // 2] = True
     x[:, torch.from_numpy(mask) if side == "inputs" else slice(0)] *= 9
     placed = place_plainly([Placed(w, 3, **{f"digital_{side}": mask})], crossbar)
-    expected = analog_matmul(x, replace(placed, digital=None))
+    expected = analog_matmul(x, replace(placed, digital=()))
     digital = torch.from_numpy(mask).to(DEVICE)[None]
     part = Part(w[None], slice(0, OUTPUTS), [3], **{f"digital_{side}": digital})
     stack = program_stack([part], crossbar).stack([None], [None])
