@@ -66,5 +66,4 @@ def score_command(
         f"expected loss when analog: {shown if experts else f'dense modules {rest:.4f} nats a token'}",
         err=True,
     )
-    choice = "--ranking model" if experts else "--budget parameters:50%"
-    click.echo(f"next: hetc compile MODEL --score expected-loss {choice} --scores {output}", err=True)
+    click.echo(f"next: hetc compile MODEL --score expected-loss --ranking model --scores {output}", err=True)

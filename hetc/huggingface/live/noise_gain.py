@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -9,11 +10,13 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from hetc.base.progress import progress
 from hetc.hardware.profile import Profile
 from hetc.huggingface.experts import experts_modules
 from hetc.huggingface.live.expert_forward import Product, expert_weights, run_experts
 from hetc.huggingface.live.weight_noise import draw_weights
 from hetc.plan.weight_roles import layer_name
+from hetc.runtimes.reference.philox import philox
 
 __all__ = ["noise_gain"]
 
@@ -23,7 +26,8 @@ DRAWS = 2
 def noise_gain(model: PreTrainedModel, tokens: torch.Tensor, profile: Profile, seed: int) -> dict[str, float]:
     """Squared error of each expert's weighted output per token of text, by unit id; nothing without experts.
 
-    The clean model runs over all windows at once, and beside it one expert at a time with noisy weights.
+    The clean model runs over all windows at once, and beside it one expert at a time with noisy weights, in
+    float32. What an expert draws depends on the seed and its place in the model alone.
 
     Args:
         model: A transformers model.
@@ -34,15 +38,16 @@ def noise_gain(model: PreTrainedModel, tokens: torch.Tensor, profile: Profile, s
     Raises:
         UsageError: The profile ages the array.
     """
-    generator = torch.Generator(tokens.device).manual_seed(seed)
     stacks = dict(experts_modules(model))
     gains: dict[str, float] = {}
     if not stacks:
         return gains
-    for path, module in stacks.items():
-        module.forward = partial(_measured, module, layer_name(path), profile, generator, gains)
+    experts = sum(module.num_experts for module in stacks.values())
     try:
-        with torch.no_grad():
+        with torch.no_grad(), progress("measuring noise", experts) as advance:
+            for number, (path, module) in enumerate(stacks.items()):
+                gain = partial(_gain, module, profile, (seed, number))
+                module.forward = partial(_measured, module, layer_name(path), gain, gains, advance)
             model.base_model(tokens, use_cache=False)
     finally:
         for module in stacks.values():
@@ -53,38 +58,53 @@ def noise_gain(model: PreTrainedModel, tokens: torch.Tensor, profile: Profile, s
 def _measured(
     module: Any,
     layer: str,
-    profile: Profile,
-    generator: torch.Generator,
+    gain: Callable[..., float],
     gains: dict[str, float],
+    advance: Callable[[int], None],
     hidden: torch.Tensor,
     top_k_index: torch.Tensor,
     top_k_weights: torch.Tensor,
 ) -> torch.Tensor:
     """The experts' forward, which adds to `gains` what each expert's noise changes."""
-    clean: list[tuple[Product, Product] | None] = [None] * module.num_experts
     for index in range(module.num_experts):
         chosen, place = (top_k_index == index).nonzero(as_tuple=True)
-        gain = 0.0
-        if len(chosen):
-            # The expert's own rows alone, each with itself as its one choice.
-            rows = hidden[chosen], top_k_index[chosen, place, None], top_k_weights[chosen, place, None]
-            expected = run_experts(module, clean, *rows)
-            for _ in range(DRAWS):
-                weights = {
-                    projection: draw_weights(weight, profile, generator)
-                    for projection, weight in expert_weights(module, index).items()
-                }
-                noisy = [*clean]
-                noisy[index] = _products(weights)
-                error = (run_experts(module, noisy, *rows) - expected).square()
-                gain += float(error.sum(dtype=torch.float64))
-        gains[f"{layer}.experts.{index}"] = gain
+        # The expert's own rows alone, each with itself as its one choice.
+        rows = hidden[chosen].float(), top_k_index[chosen, place, None], top_k_weights[chosen, place, None]
+        gains[f"{layer}.experts.{index}"] = gain(index, rows) if len(chosen) else 0.0
+        advance(1)
+    clean: list[None] = [None] * module.num_experts
     return run_experts(module, clean, hidden, top_k_index, top_k_weights)
+
+
+def _gain(
+    module: Any,
+    profile: Profile,
+    place: tuple[int, int],
+    index: int,
+    rows: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+) -> float:
+    """Squared error of one expert's weighted outputs, summed over its rows and over draws."""
+    seed, layer = place
+    low, high, *_ = philox((index, layer, 0, 0), (seed % 2**32, seed // 2**32))
+    generator = torch.Generator(rows[0].device).manual_seed(low + (high << 32))
+
+    def outputs(weights: dict[str, torch.Tensor]) -> torch.Tensor:
+        products: list[tuple[Product, Product] | None] = [None] * module.num_experts
+        products[index] = _products(weights)
+        return run_experts(module, products, *rows)
+
+    weights = {projection: weight.float() for projection, weight in expert_weights(module, index).items()}
+    expected = outputs(weights)
+    total = 0.0
+    for _ in range(DRAWS):
+        noisy = {name: draw_weights(weight, profile, generator) for name, weight in weights.items()}
+        total += float((outputs(noisy) - expected).square().sum(dtype=torch.float64))
+    return total
 
 
 def _products(weights: dict[str, torch.Tensor]) -> tuple[Product, Product]:
     def side_by_side(names: list[str], x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([nn.functional.linear(x, weights[name].to(x.dtype)) for name in names], -1)
+        return torch.cat([nn.functional.linear(x, weights[name]) for name in names], -1)
 
     first = [name for name in weights if name != "down_proj"]
     return partial(side_by_side, first), partial(side_by_side, ["down_proj"])

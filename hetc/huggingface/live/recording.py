@@ -1,10 +1,12 @@
 """Adds up what products show: sensitivities for any device, and expected losses for one noise.
 
-Only vectors are kept. A product's weight gradient is looked at a block of outputs at a time.
+Only vectors are kept. A product's weight gradients are looked at a block of outputs at a time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -21,10 +23,24 @@ from hetc.runtimes.reference.settings import Crossbar, crossbar_of
 __all__ = ["Recording"]
 
 BLOCK = 1 << 22
-"""Weights whose gradients are held at once."""
+"""Numbers that an array may hold at once: weight gradients, or what tokens give."""
 
 Float64 = NDArray[np.float64]
-Sums = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class _Matrix:
+    """One matrix of S K-slices.
+
+    Attributes:
+        largest: `[S, N]`, the largest weight of each output in each slice.
+        scale: `[S, N]`, the weight that maps to g_max.
+        sums: What its tokens have added so far, float64.
+    """
+
+    largest: torch.Tensor
+    scale: torch.Tensor
+    sums: dict[str, torch.Tensor]
 
 
 class Recording:
@@ -34,78 +50,105 @@ class Recording:
         profile: Its tile and ADC bound are those of the sensitivities, its noise that of the expected losses.
     """
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, products: Iterable[tuple[str, str, torch.Tensor]]) -> None:
+        """Begins with nothing for each product, so that units that no token passes are known to cost nothing.
+
+        Args:
+            profile: See above.
+            products: Unit id, projection and weight `[N, K]` of each product that may be watched.
+        """
         self.profile = profile
         self._crossbar = crossbar_of(profile, "noisy")
-        self._sums: dict[tuple[str, str], Sums] = {}
+        self._matrices = {(unit, projection): self._begin(weight) for unit, projection, weight in products}
 
     def watch(
-        self, unit: str, projection: str, weight: torch.Tensor, x: torch.Tensor, gradient: torch.Tensor
+        self,
+        unit: str,
+        projection: str,
+        weight: torch.Tensor,
+        x: torch.Tensor,
+        gradient: torch.Tensor,
+        counts: Sequence[int],
     ) -> None:
-        """Adds one product's tokens of one window; see `hetc.huggingface.live.products.Watch`."""
+        """Adds one product's tokens of some windows; see `hetc.huggingface.live.products.Watch`."""
+        matrix = self._matrices[unit, projection]
         weight, x = weight.float(), x.float()
         # Inputs that are all 0 make no errors, but norms of zeros make their gradients as large as 1e20.
         gradient = gradient.float().where((x != 0).any(1, keepdim=True), 0)
-        sums = self._sums.setdefault((unit, projection), {})
+        step = max(1, BLOCK // max(weight.shape))
+        for tokens in zip(torch.split(x, step), torch.split(gradient, step), strict=True):
+            self._add_tokens(matrix, weight, *tokens)
+        windows = zip(torch.split(x, [*counts]), torch.split(gradient, [*counts]), strict=True)
+        self._add_losses(matrix, weight, [one for one in windows if len(one[0])])
 
-        def add(name: str, value: torch.Tensor) -> None:
-            sums[name] = sums[name] + value.double() if name in sums else value.double()
+    def _begin(self, weight: torch.Tensor) -> _Matrix:
+        """What depends on the weights alone, and zeros."""
+        weight = weight.float()
+        outputs, inputs = weight.shape
+        parts = self._slices(inputs)
+        shapes = {
+            **dict.fromkeys(("rows", "inputs", "converted", "peaks", "loss_inputs"), (inputs,)),
+            **dict.fromkeys(("columns", "fisher", "loss_outputs"), (outputs,)),
+            **dict.fromkeys(("reach", "signal"), (len(parts), outputs)),
+            "clipped": (len(CLIPS), len(parts), outputs),
+        }
+        return _Matrix(
+            torch.stack([weight[:, part].abs().amax(1) for part in parts]),
+            torch.stack([weight_scale(weight[:, part].T, self._crossbar) for part in parts]),
+            {name: weight.new_zeros(shape, dtype=torch.float64) for name, shape in shapes.items()},
+        )
 
-        x2, g2 = x.square(), gradient.square()
-        add("rows", g2.sum(1) @ x2)
-        add("columns", x2.sum(1) @ g2)
-        add("fisher", g2.sum(0))
+    def _slices(self, inputs: int) -> list[slice]:
+        return split(inputs, self.profile.tile_rows)
+
+    def _add_tokens(
+        self, matrix: _Matrix, weight: torch.Tensor, x: torch.Tensor, gradient: torch.Tensor
+    ) -> None:
+        """Adds what is a sum over tokens."""
+        sums = matrix.sums
+        x2, g2, size = x.square(), gradient.square(), gradient.abs()
+        g2_sum = g2.sum(1)
         back = (gradient @ weight).square_()
-        add("inputs", (x2 * back).sum(0))
-        reach, signal, clipped, converted, peaks = [], [], [], [], []
-        for part in split(weight.shape[1], self.profile.tile_rows):
+        sums["rows"] += g2_sum @ x2
+        sums["columns"] += x2.sum(1) @ g2
+        sums["fisher"] += g2.sum(0)
+        sums["inputs"] += x2.mul_(back).sum(0)
+        for index, part in enumerate(self._slices(weight.shape[1])):
             largest, holder, second = _two_largest(x[:, part])
             r2 = largest.square()
-            reach.append(r2 @ g2)
-            converted.append(r2 @ back[:, part])
-            lost = g2.sum(1) * (r2 - second.square())
-            peaks.append(x2.new_zeros(part.stop - part.start).index_add_(0, holder, lost))
-            y = (x[:, part] @ weight[:, part].T).abs_()
-            signal.append((g2 * y.square()).sum(0))
-            bound = self.profile.out_bound * largest[:, None] * weight[:, part].abs().amax(1)
-            clipped.append(
-                torch.stack([(g2 * (y - bound * one).clamp_min_(0).square_()).sum(0) for one in CLIPS])
-            )
-        add("reach", torch.stack(reach))
-        add("signal", torch.stack(signal))
-        add("clipped", torch.stack(clipped, 1))
-        add("converted", torch.cat(converted))
-        add("peaks", torch.cat(peaks))
-        by_output, by_input = self._losses(weight, x, gradient)
-        add("loss_outputs", by_output)
-        add("loss_inputs", by_input)
+            sums["reach"][index] += r2 @ g2
+            sums["converted"][part] += r2 @ back[:, part]
+            sums["peaks"][part].index_add_(0, holder, (g2_sum * (r2 - second.square())).double())
+            y = (x[:, part] @ weight[:, part].T).abs_().mul_(size)
+            sums["signal"][index] += y.square().sum(0)
+            bound = (self.profile.out_bound * largest[:, None] * matrix.largest[index]).mul_(size)
+            for place, one in enumerate(CLIPS):
+                excess = torch.sub(y, bound, alpha=one).clamp_min_(0)
+                sums["clipped"][place, index] += excess.square_().sum(0)
 
-    def _losses(
-        self, weight: torch.Tensor, x: torch.Tensor, gradient: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """`[N]` and `[K]`: squared gradients of the weights times their mean squared errors."""
-        by_output, by_input = torch.zeros_like(weight[:, 0]), torch.zeros_like(weight[0])
-        if not len(x):
-            return by_output, by_input
-        parts = split(weight.shape[1], self.profile.tile_rows)
-        scales = [weight_scale(weight[:, part].T, self._crossbar) for part in parts]
+    def _add_losses(
+        self, matrix: _Matrix, weight: torch.Tensor, windows: Sequence[tuple[torch.Tensor, torch.Tensor]]
+    ) -> None:
+        """Adds squared gradients of the weights, each window's by itself, times their mean squared errors."""
         table = _table(self._crossbar, weight.device)
         step = max(1, BLOCK // weight.shape[1])
         for start in range(0, len(weight), step):
             block = slice(start, start + step)
-            for part, scale in zip(parts, scales, strict=True):
-                loss = (gradient[:, block].T @ x[:, part]).square_()
-                loss *= table[Moments.cells(weight[block, part], scale[block, None].clamp_min(TINY))]
-                loss *= scale[block, None].square()
-                by_output[block] += loss.sum(1)
-                by_input[part] += loss.sum(0)
-        return by_output, by_input
+            loss = torch.zeros_like(weight[block])
+            for x, gradient in windows:
+                by_weight = gradient[:, block].T @ x
+                loss.addcmul_(by_weight, by_weight)
+            for part, scales in zip(self._slices(weight.shape[1]), matrix.scale, strict=True):
+                scale = scales[block, None].clamp_min(TINY)
+                loss[:, part] *= table[Moments.cells(weight[block, part], scale)].mul_(scale.square())
+            matrix.sums["loss_outputs"][block] += loss.sum(1)
+            matrix.sums["loss_inputs"] += loss.sum(0)
 
     def sensitivities(self, tokens: int) -> Sensitivities:
         """Those of all matrices, per token of the text."""
         found = Sensitivities(self.profile.tile_rows, self.profile.out_bound)
-        for (unit, projection), sums in self._sums.items():
-            numbers = {name: value.cpu().numpy() / tokens for name, value in sums.items()}
+        for (unit, projection), matrix in self._matrices.items():
+            numbers = {name: value.cpu().numpy() / tokens for name, value in matrix.sums.items()}
             totals = numbers["reach"].sum(1)
             parts = split(len(numbers["peaks"]), self.profile.tile_rows)
             for part, total in zip(parts, totals, strict=True):
@@ -117,9 +160,9 @@ class Recording:
     def losses(self, tokens: int) -> dict[str, dict[str, tuple[Float64, Float64]]]:
         """Programming noise in nats per token: by unit and projection `[N]` by outputs, `[K]` by inputs."""
         found: dict[str, dict[str, tuple[Float64, Float64]]] = {}
-        for (unit, projection), sums in self._sums.items():
+        for (unit, projection), matrix in self._matrices.items():
             outputs, inputs = (
-                sums[f"loss_{side}"].cpu().numpy() / (2 * tokens) for side in ("outputs", "inputs")
+                matrix.sums[f"loss_{side}"].cpu().numpy() / (2 * tokens) for side in ("outputs", "inputs")
             )
             found.setdefault(unit, {})[projection] = outputs, inputs
         return found

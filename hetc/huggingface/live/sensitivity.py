@@ -5,17 +5,17 @@ token:
 
     1/2 sum_w  F_w  E[(w' - w)^2]          w: weights of the unit, w' what programming leaves of w
 
-with F the diagonal of the Fisher information per token, estimated from one backward pass per window on labels
-that the model itself draws. It is additive over weights: experts, dense modules and the neurons of each share
-one scale. `noise-gain` is the squared error of an expert's weighted output, per token of text, over random
-programmings. Beside them sensitivities are recorded (`hetc.plan.sensitivity`), from which `device-loss`
-follows for any profile.
+with F the diagonal of the Fisher information per token, estimated from the squared gradient of each window on
+labels that the model itself draws. It is additive over weights: experts, dense modules and the neurons of
+each share one scale. `noise-gain` is the squared error of an expert's weighted output, per token of text,
+over random programmings. Beside them sensitivities are recorded (`hetc.plan.sensitivity`), from which
+`device-loss` follows for any profile.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,10 @@ from transformers import PreTrainedModel
 
 from hetc.base.errors import InvalidInputError
 from hetc.base.output import whole_file
+from hetc.base.progress import progress
 from hetc.base.seeds import check_seed
 from hetc.hardware.profile import DEFAULT_PROFILE, Profile, load_profile
+from hetc.huggingface.live.labels import draw_labels
 from hetc.huggingface.live.live_model import open_model
 from hetc.huggingface.live.noise_gain import noise_gain
 from hetc.huggingface.live.products import product_weights, watch_products
@@ -42,11 +44,10 @@ from hetc.plan.weight_roles import kind_of_id
 
 __all__ = ["measure_scores", "score"]
 
-Report = Callable[[int, int], None]
-"""Takes how many windows are done, and of how many."""
-
 GAIN_WINDOWS = 16
 """Windows for `noise-gain`: an expert's error varies little over tokens."""
+BATCH = 2048
+"""Tokens that a backward pass takes: windows that are longer go one by one."""
 
 
 def score(
@@ -102,7 +103,6 @@ def measure_scores(
     *,
     seed: int = 0,
     device: str = "cpu",
-    report: Report = lambda done, total: None,
 ) -> Scores:
     """Measures a checkpoint on text.
 
@@ -112,7 +112,6 @@ def measure_scores(
         profile: The hardware; its programming noise alone is looked at.
         seed: Of the labels and noise that are drawn.
         device: Where torch computes.
-        report: Called after every window.
 
     Returns:
         `expected-loss` of every unit that can be analog and of its neurons; `noise-gain` of every expert, if
@@ -123,18 +122,16 @@ def measure_scores(
         InvalidInputError: Experts that are not behind transformers' interface, or tokens the model doesn't
             know.
     """
-    model = open_model(source, device)
-    embeddings: Any = model.get_input_embeddings()
+    model: Any = open_model(source, device, "auto" if device.startswith("cuda") else torch.float32)
+    if model.dtype == torch.float16:
+        model.float()  # Gradients may leave its range.
+    embeddings = model.get_input_embeddings()
     check_vocabulary(windows, embeddings.num_embeddings, "the data")
     tokens = torch.from_numpy(windows).to(device)
     gain = noise_gain(model, tokens[:GAIN_WINDOWS], profile, seed)
-    recording = Recording(profile)
-    for unit, projection, weight in product_weights(model):
-        # Units that no token passes cost nothing, but are known.
-        inputs, outputs = weight.new_zeros(0, weight.shape[1]), weight.new_zeros(0, weight.shape[0])
-        recording.watch(unit, projection, weight, inputs, outputs)
-    with watch_products(model, recording.watch):
-        _draw_gradients(model, tokens, seed, lambda done: report(done, len(tokens)))
+    recording = Recording(profile, product_weights(model))
+    with watch_products(model, recording.watch, tokens.shape[1]):
+        _draw_gradients(model, tokens, seed)
     losses = recording.losses(tokens.numel())
     loss = {
         unit: sum(float(by_output.sum()) for by_output, _ in parts.values()) for unit, parts in losses.items()
@@ -154,17 +151,19 @@ def measure_scores(
     )
 
 
-def _draw_gradients(
-    model: PreTrainedModel, tokens: torch.Tensor, seed: int, report: Callable[[int], None]
-) -> None:
-    """A backward pass for each window, on labels that the model draws."""
-    generator = torch.Generator(tokens.device).manual_seed(seed)
-    for index, window in enumerate(tokens):
-        logits = model(window[None], use_cache=False).logits[0, :-1].float()
-        labels = torch.multinomial(logits.detach().softmax(-1), 1, generator=generator)[:, 0]
-        loss: Any = nn.functional.cross_entropy(logits, labels, reduction="sum")
-        loss.backward()
-        report(index + 1)
+def _draw_gradients(model: PreTrainedModel, tokens: torch.Tensor, seed: int) -> None:
+    """Backward passes over all windows, on labels that the model draws."""
+    batch = max(1, BATCH // tokens.shape[1])
+    with progress("scoring", len(tokens)) as advance:
+        for start in range(0, len(tokens), batch):
+            windows = tokens[start : start + batch]
+            logits = model(windows, use_cache=False).logits
+            gradient = logits.detach()[:, :-1].float().softmax(-1)
+            labels = draw_labels(gradient, start, seed)
+            # Of the negative log likelihood; the last token of a window foretells nothing.
+            gradient.scatter_add_(-1, labels[..., None], gradient.new_full((*labels.shape, 1), -1))
+            logits.backward(nn.functional.pad(gradient.to(logits.dtype), (0, 0, 0, 1)))
+            advance(len(windows))
 
 
 def _neuron_sums(

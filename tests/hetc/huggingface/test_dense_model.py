@@ -27,6 +27,7 @@ from hetc.hardware.profile import Profile  # noqa: E402
 from hetc.huggingface.export.export import export  # noqa: E402
 from hetc.huggingface.live.apply import apply_plan  # noqa: E402
 from hetc.huggingface.live.forward import model_predict  # noqa: E402
+from hetc.huggingface.live.labels import draw_labels  # noqa: E402
 from hetc.huggingface.live.sensitivity import measure_scores  # noqa: E402
 from hetc.plan.scores import load_scores  # noqa: E402
 
@@ -125,10 +126,15 @@ def test_score_feeds_a_budget(dense: Dense, tmp_path: Path) -> None:
     text = said("score", dense.checkpoint, "--data", dense.data, "--window", 32, "-o", file)
     assert "dense modules" in text and "experts" not in text
     scores = load_scores(file).values
-    units = {f"layers.{layer}.{unit}" for layer in range(LAYERS) for unit in ("mlp", "attention")}
+    units = {f"layers.{layer}.{unit}" for layer in range(LAYERS) for unit in ("mlp", "attention")} | {
+        "lm_head"
+    }
     assert set(scores) == {"expected-loss"} and set(scores["expected-loss"]) == units
     assert all(value > 0 for value in scores["expected-loss"].values())
-    choices = ("--score", "expected-loss", "--scores", file, "--budget", "parameters:90%", "--dry-run")
+    hint = text.partition("next: hetc ")[2].split()
+    assert "--ranking" in hint
+    said(*(dense.onnx if word == "MODEL" else word for word in hint), "--dry-run")
+    choices = ("--score", "expected-loss", "--scores", file, "--budget", "parameters:60%", "--dry-run")
     plan = json.loads(said("compile", dense.onnx, *choices, "--json"))
     placed = [unit for unit in plan["units"] if unit["id"] in units]
     assert {unit["rule"] for unit in placed} == {"budget"}
@@ -162,8 +168,7 @@ def expected_loss(model: Any, tokens: np.ndarray, profile: Profile) -> float:
     """Of GPT-2's first MLP, from its definition."""
     ids = torch.from_numpy(tokens)[None]
     logits = model(ids).logits[0, :-1]
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
+    labels = draw_labels(logits.detach().softmax(-1)[None], 0, seed=0)[0]
     loss = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
     weights = [model.transformer.h[0].mlp.c_fc.weight, model.transformer.h[0].mlp.c_proj.weight]
     total = 0.0
@@ -211,7 +216,7 @@ def test_evaluate(dense: Dense) -> None:
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (("tune", "BUNDLE", "--data", "DATA", "--window", 32), "no expert whose share could be chosen"),
+        (("tune", "BUNDLE", "--data", "DATA", "--window", 32), "no expert or neuron whose share"),
         (("mitigate", "MODEL", "--data", "DATA", "--window", 32, "--replace", 1), "no experts to replace"),
     ],
 )

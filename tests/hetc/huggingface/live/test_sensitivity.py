@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from hetc.base.errors import InvalidInputError, UsageError
 from hetc.hardware.profile import Profile
+from hetc.huggingface.live.labels import draw_labels
 from hetc.huggingface.live.products import product_weights, watch_products
 from hetc.huggingface.live.recording import Recording
 from hetc.huggingface.live.sensitivity import measure_scores
@@ -38,11 +41,10 @@ def fisher(checkpoint: Path, windows: np.ndarray, name: str) -> torch.Tensor:
     model = AutoModelForCausalLM.from_pretrained(
         checkpoint, dtype=torch.float32, experts_implementation="eager"
     )
-    generator = torch.Generator().manual_seed(0)
     total = torch.zeros_like(model.get_parameter(name))
-    for window in torch.from_numpy(windows):
+    for index, window in enumerate(torch.from_numpy(windows)):
         logits = model(window[None]).logits[0, :-1]
-        labels = torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
+        labels = draw_labels(logits.detach().softmax(-1)[None], index, seed=0)[0]
         loss = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
         (gradient,) = torch.autograd.grad(loss, [model.get_parameter(name)])
         total += gradient**2
@@ -125,10 +127,9 @@ def test_sensitivities_are_sums_over_tokens(checkpoint: Path, windows: np.ndarra
         output.register_hook(lambda gradient: seen.append(gradient[0]))
 
     linear.register_forward_hook(keep)
-    generator = torch.Generator().manual_seed(0)
-    for window in torch.from_numpy(windows):
+    for index, window in enumerate(torch.from_numpy(windows)):
         logits = model(window[None]).logits[0, :-1]
-        labels = torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
+        labels = draw_labels(logits.detach().softmax(-1)[None], index, seed=0)[0]
         torch.nn.functional.cross_entropy(logits, labels, reduction="sum").backward()
     x, g, w = torch.cat(seen[::2]), torch.cat(seen[1::2]), linear.weight.detach()
     found = recorded.of("layers.1.attention", "v_proj")
@@ -160,12 +161,67 @@ def test_units_that_no_token_passes_cost_nothing(checkpoint: Path) -> None:
 
 def test_measuring_keeps_vectors_alone(checkpoint: Path, windows: np.ndarray) -> None:
     model: Any = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
-    recording = Recording(PROFILE)
-    with watch_products(model, recording.watch):
+    recording = Recording(PROFILE, product_weights(model))
+    with watch_products(model, recording.watch, windows.shape[1]):
         loss = model(torch.from_numpy(windows[:1])).logits.sum()
         loss.backward()
     assert all(parameter.grad is None for parameter in model.parameters())
     weights = {(unit, projection): weight for unit, projection, weight in product_weights(model)}
-    for key, sums in recording._sums.items():
+    for key, matrix in recording._matrices.items():
         outputs, inputs = weights[key].shape
-        assert sum(value.numel() for value in sums.values()) <= 12 * (outputs + inputs)
+        assert sum(value.numel() for value in matrix.sums.values()) <= 12 * (outputs + inputs)
+
+
+def test_a_backward_pass_shows_every_product_once_and_keeps_no_layers_insides(
+    checkpoint: Path, windows: np.ndarray
+) -> None:
+    model: Any = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    shown: Counter[tuple[str, str]] = Counter()
+    tokens: Counter[str] = Counter()
+
+    def watch(unit: str, projection: str, weight: Any, x: Any, gradient: Any, counts: Any) -> None:
+        shown[unit, projection] += 1
+        assert len(x) == len(gradient) == sum(counts) > 0
+        assert len(counts) == len(windows)
+        tokens[unit.partition(".experts")[0]] += len(x)
+
+    insides: list[weakref.ref[torch.Tensor]] = []
+    products = [model.model.layers[0].self_attn.v_proj, model.model.layers[1].self_attn.o_proj]
+    with watch_products(model, watch, windows.shape[1]):
+        for module in products:
+            module.register_forward_hook(lambda module, args, output: insides.append(weakref.ref(args[0])))
+        loss = model(torch.from_numpy(windows)).logits.sum()
+        assert len(insides) == 2 and not any(inside() is not None for inside in insides)
+        loss.backward()
+    assert set(shown.values()) == {1}
+    assert tokens["lm_head"] == windows.size and tokens["layers.1.attention"] == 4 * windows.size
+    assert tokens["layers.1"] == 3 * windows.size * model.config.num_experts_per_tok
+    assert not any("forward" in vars(module) for module in model.modules())
+
+
+def test_scores_do_not_depend_on_how_windows_are_batched(
+    checkpoint: Path, windows: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = measure_scores(checkpoint, windows, PROFILE)
+    monkeypatch.setattr("hetc.huggingface.live.sensitivity.BATCH", 1)
+    single = measure_scores(checkpoint, windows, PROFILE)
+    for name, values in together.values.items():
+        assert single.values[name] == pytest.approx(values, rel=1e-5)
+    assert together.sensitivities is not None and single.sensitivities is not None
+    for name, array in together.sensitivities.arrays().items():
+        other = single.sensitivities.arrays()[name]
+        np.testing.assert_allclose(other, array, rtol=1e-4, atol=1e-6 * array.max(), err_msg=name)
+
+
+def test_large_products_are_looked_at_in_blocks(
+    checkpoint: Path, windows: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = measure_scores(checkpoint, windows, PROFILE)
+    monkeypatch.setattr("hetc.huggingface.live.recording.BLOCK", 200)
+    cut = measure_scores(checkpoint, windows, PROFILE)
+    assert cut.values["expected-loss"] == pytest.approx(whole.values["expected-loss"], rel=1e-5)
+    assert whole.sensitivities is not None and cut.sensitivities is not None
+    for name, array in whole.sensitivities.arrays().items():
+        np.testing.assert_allclose(
+            cut.sensitivities.arrays()[name], array, rtol=1e-4, atol=1e-6 * array.max(), err_msg=name
+        )
