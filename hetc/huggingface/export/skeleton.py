@@ -18,6 +18,7 @@ import hetc.huggingface.deepseek  # noqa: F401 - registers the family
 from hetc.base.errors import InvalidInputError
 from hetc.huggingface.export.own_experts import OWN_EXPERTS
 from hetc.huggingface.export.placeholder import prepare_experts
+from hetc.huggingface.export.rotary import prepare_rotary
 from hetc.huggingface.export.stand_ins import GATED_DELTA_RULE, has_known_delta_rule
 
 __all__ = ["build_skeleton", "fill_with_zeros"]
@@ -68,6 +69,7 @@ def build_skeleton(folder: Path) -> PreTrainedModel:
     if hasattr(code, GATED_DELTA_RULE) and not has_known_delta_rule(code):
         raise InvalidInputError(f"{folder}: {text.model_type}: {ONE_CHUNK}")
     prepare_experts(model, config.model_type)
+    prepare_rotary(model)
     model.train(False)
     return model
 
