@@ -14,7 +14,7 @@ from hetc.base.errors import OutputError, UsageError
 from hetc.base.output_lock import HiddenNames, locked, names_beside
 from hetc.base.text import as_utf8
 
-__all__ = ["whole_file", "whole_folder"]
+__all__ = ["held", "whole_file", "whole_folder"]
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
@@ -71,23 +71,50 @@ def whole_file(path: Path, *, force: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
+def held(path: Path, *, shared: bool = False) -> Iterator[None]:
+    """Keeps a path to this process while the block runs, or to all that share it; makes nothing there.
+
+    Raises:
+        UsageError: Another process holds it, or it isn't UTF-8.
+        OutputError: The lock beside it can't be made.
+    """
+    as_utf8(path.absolute())
+    names = names_beside(path)
+    with _output_errors(path, names):
+        _require_parent(path)
+        with locked(path, names.lock, shared=shared):
+            yield
+
+
+@contextmanager
 def _staging(path: Path, *, force: bool, make_parents: bool) -> Iterator[Path]:
     """Yields a path beside `path` that nobody else has; what is there at the end of the block goes."""
     as_utf8(path.absolute())
     names = names_beside(path)
+    with _output_errors(path, names), ExitStack() as cleanup:
+        if make_parents:
+            cleanup.enter_context(_parents(path))
+        else:
+            _require_parent(path)
+        alone = cleanup.enter_context(locked(path, names.lock))
+        if alone:
+            _clean_up(path, names)
+        if _exists(path) and not force:
+            raise UsageError(f"output {path} exists; choose another -o, or --force to replace it")
+        cleanup.callback(_remove, names.staging)
+        yield names.staging
+
+
+def _require_parent(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise OutputError(f"output {path} cannot be written: {path.parent} is not a folder")
+
+
+@contextmanager
+def _output_errors(path: Path, names: HiddenNames) -> Iterator[None]:
+    """Turns what the file system says about an output into `OutputError`."""
     try:
-        with ExitStack() as cleanup:
-            if make_parents:
-                cleanup.enter_context(_parents(path))
-            elif not path.parent.is_dir():
-                raise OutputError(f"output {path} cannot be written: {path.parent} is not a folder")
-            alone = cleanup.enter_context(locked(path, names.lock))
-            if alone:
-                _clean_up(path, names)
-            if _exists(path) and not force:
-                raise UsageError(f"output {path} exists; choose another -o, or --force to replace it")
-            cleanup.callback(_remove, names.staging)
-            yield names.staging
+        yield
     except OSError as error:
         files = [Path(os.fsdecode(file)) for file in (error.filename, error.filename2) if file is not None]
         if error.errno in NO_ROOM or not files or any(_concerns(file, path, names) for file in files):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,15 +21,35 @@ __all__ = ["sweep_command"]
     type=click.IntRange(min=1),
     help="Processes on this machine.  [default: its cores; 1 with a checkpoint]",
 )
+@click.option("--devices", metavar="NAMES", help="One process on each, with a checkpoint: cuda:0,cuda:1.")
 @click.option("--scheduler", metavar="ADDRESS", help="A Dask scheduler instead, such as tcp://host:8786.")
-@click.option("--dry-run", is_flag=True, help="Only say how much there is to do, from one measurement.")
+@click.option("--shard", metavar="3/16", help="Do this share only, and write no table; others do the others.")
+@click.option("--merge", is_flag=True, help="Only write the table of what all shards have done.")
+@click.option("--dry-run", is_flag=True, help="Only say how much there is to do, from three measurements.")
 @click.option("--force", is_flag=True, help="Replace an existing table.")
 def sweep_command(
-    spec: Path, output: Path | None, jobs: int | None, scheduler: str | None, dry_run: bool, force: bool
+    spec: Path,
+    output: Path | None,
+    jobs: int | None,
+    devices: str | None,
+    scheduler: str | None,
+    shard: str | None,
+    merge: bool,
+    dry_run: bool,
+    force: bool,
 ) -> None:
-    """Measure what SPEC, a TOML file, asks for. A sweep that was stopped goes on when it is started again."""
+    """Measure what SPEC, a TOML file, asks for. A sweep that was stopped goes on when it is started again.
+
+    \b
+    Several GPUs of a machine:  hetc sweep SPEC -o OUTPUT --devices cuda:0,cuda:1
+    Several machines:           hetc sweep SPEC -o OUTPUT --shard 1/2    on one,
+                                hetc sweep SPEC -o OUTPUT --shard 2/2    on another,
+                                hetc sweep SPEC -o OUTPUT --merge        at the end
+    """
     from hetc.evaluation.sweep_spec import load_sweep
 
+    if merge and (shard is not None or dry_run):
+        raise click.UsageError("--merge runs nothing: no --shard or --dry-run beside")
     asked = load_sweep(spec)
     if asked.tasks:
         quieten_lm_eval()
@@ -37,18 +58,32 @@ def sweep_command(
     with needs("sweep", "hetc sweep"):
         import joblib  # noqa: F401
 
-        from hetc.evaluation.sweep import sweep
+        from hetc.evaluation.sweep import sweep, sweep_shard
         from hetc.evaluation.sweep_estimate import estimate_sweep
+        from hetc.evaluation.sweep_workers import Workers
+    workers = Workers(jobs or -1, () if devices is None else tuple(devices.split(",")), scheduler)
     if dry_run:
         folder = None if output is None else output.parent
-        click.echo(estimate_sweep(asked, folder, workers=jobs or -1))
+        click.echo(estimate_sweep(asked, folder, workers=workers, shard=shard))
         return
     if output is None:
         raise click.UsageError("-o is missing: where to write the table")
+    who: dict[str, Any] = {"workers": workers.processes, "devices": workers.devices, "scheduler": scheduler}
     try:
-        rows = sweep(asked, output, workers=jobs or -1, scheduler=scheduler, force=force)
+        if shard is not None:
+            _say_what_is_left(sweep_shard(asked, output, shard, **who), spec, output, shard)
+            return
+        rows = sweep(asked, output, merge=merge, force=force, **who)
     except KeyboardInterrupt:
         click.echo(f"stopped; what is finished is in {output}.partial, type the same to go on", err=True)
         raise
     click.echo(f"wrote {rows:,} results to {output}", err=True)
     click.echo("next: hetc report BUNDLE --results " + str(output), err=True)
+
+
+def _say_what_is_left(left: int, spec: Path, output: Path, shard: str) -> None:
+    if left:
+        click.echo(f"shard {shard} is done; jobs left to other shards: {left:,}", err=True)
+    else:
+        click.echo(f"shard {shard} is done, and so is every job", err=True)
+        click.echo(f"next: hetc sweep {spec} -o {output} --merge", err=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from hetc.base.errors import UsageError
 from hetc.base.progress import progress
 from hetc.base.version import __version__
 from hetc.model.load import sha256
@@ -22,7 +23,15 @@ from hetc.model.measurement_cache import recall
 from hetc.plan.plan import Plan
 from hetc.runtimes.onnxruntime.library import library_path
 
-__all__ = ["checkpoint_digest", "digest", "plan_digest", "runtime_columns", "tasks_digest", "tokens_digest"]
+__all__ = [
+    "checkpoint_digest",
+    "device_kind",
+    "digest",
+    "plan_digest",
+    "runtime_columns",
+    "tasks_digest",
+    "tokens_digest",
+]
 
 CHECKPOINT_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 """What makes up a checkpoint; other files in its folder don't change what it computes."""
@@ -55,33 +64,52 @@ def checkpoint_digest(folder: Path) -> str:
     return digest(_hashes(folder, (file for glob in CHECKPOINT_FILES for file in folder.glob(glob))))
 
 
-def runtime_columns(checkpoint: Path | None, device: str, tasks: Sequence[str]) -> dict[str, str]:
+def runtime_columns(
+    checkpoint: Path | None, device: str, tasks: Sequence[str], *, kind: str | None = None
+) -> dict[str, str]:
     """The columns `runtime`, `store`, `checkpoint_sha256` and `versions`.
 
     Args:
         checkpoint: The folder that torch runs, None for a bundle in ONNX Runtime.
         device: Where torch computes.
         tasks: lm-eval's tasks, if any.
+        kind: What `device_kind` says of the device where that is on another machine; None for this one.
+
+    Raises:
+        UsageError: A device that torch doesn't have here.
     """
+    kind = device_kind(device) if kind is None and checkpoint is not None else kind
     packages = ["numpy", "onnxruntime"] if checkpoint is None else ["numpy", "torch", "transformers"]
     versions = {name: _version(name) for name in [*packages, *(["lm_eval"] if tasks else [])]}
     if checkpoint is None:
         versions["libhetc_ops"] = sha256(library_path())[:12]
     return {
-        "runtime": "onnxruntime" if checkpoint is None else f"torch {_device(device)}",
+        "runtime": "onnxruntime" if checkpoint is None else f"torch {kind}",
         "store": "bfloat16",
         "checkpoint_sha256": "" if checkpoint is None else checkpoint_digest(checkpoint),
         "versions": ", ".join(f"{name} {each}" for name, each in {"hetc": __version__, **versions}.items()),
     }
 
 
-def _device(device: str) -> str:
-    """With the name of the card, where it is one: another card may round otherwise."""
-    if not device.startswith("cuda"):
-        return device
+def device_kind(name: str) -> str:
+    """What sort of device a name of torch's stands for; results of the same sort agree to the last bit.
+
+    The card's name is in it, since another card may round otherwise, and its number is not.
+
+    Raises:
+        UsageError: A device that torch doesn't have here.
+    """
     import torch
 
-    return f"{device} ({torch.cuda.get_device_name(device)})" if torch.cuda.is_available() else device
+    try:
+        device = torch.device(name)
+        if device.type == "cuda":  # asked without a context, which would take its memory from who computes
+            return f"cuda ({torch.cuda.get_device_name(device)})"
+        torch.zeros(1, device=device).item()
+    except Exception as error:  # torch asserts, and raises errors of other libraries
+        reason = str(error).partition("\n")[0]
+        raise UsageError(f"device {name!r} can't be used here: {reason}") from error
+    return device.type
 
 
 def _hashes(folder: Path, files: Iterable[Path]) -> Mapping[str, str]:

@@ -1,66 +1,136 @@
-"""Says how much a sweep has to do, from a measurement made now."""
+"""Says how much a sweep has to do, from measurements made now."""
 
 from __future__ import annotations
 
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from hetc.base.workspace import workspace
-from hetc.evaluation.sweep import prepare
+from hetc.evaluation.sweep_jobs import Placed, analog_units, measurements
 from hetc.evaluation.sweep_plans import write_plans
+from hetc.evaluation.sweep_prepared import Prepared, prepare
+from hetc.evaluation.sweep_shards import Shard
 from hetc.evaluation.sweep_spec import Sweep
-from hetc.evaluation.sweep_workers import measure_all, workers_of
+from hetc.evaluation.sweep_workers import Workers
+from hetc.plan.plan import Plan
 
 __all__ = ["duration", "estimate_sweep"]
 
 Found = TypeVar("Found")
 
 
-def estimate_sweep(sweep: Sweep, folder: Path | None = None, *, workers: int = -1) -> str:
-    """How much there is to do, how long it takes here and what it writes.
+@dataclass(frozen=True)
+class Times:
+    """Seconds that the parts of a sweep take.
 
-    One bundle is compiled, and one measurement made twice: the first has what a worker takes to start.
+    Attributes:
+        compiling: One plan or bundle.
+        starting: A worker before its first job: opening the model, compiling kernels, opening the tasks.
+        programming: A job's weights, which its measurements share.
+        measuring: Each of its measurements.
+    """
+
+    compiling: float
+    starting: float
+    programming: float
+    measuring: float
+
+
+def estimate_sweep(
+    sweep: Sweep, folder: Path | None = None, *, workers: Workers | None = None, shard: str | None = None
+) -> str:
+    """How much there is to do, how long it takes here and what it writes.
 
     Args:
         sweep: What to measure.
         folder: Where to compile; None for the system's temporary folder.
-        workers: Processes on this machine, -1 for its cores.
+        workers: Who would do it, None for this machine's cores. It is tried in this process.
+        shard: The share that is meant, such as `3/16`; None for the whole sweep.
 
     Raises:
         HetcError: As for `hetc.evaluation.sweep.sweep`.
     """
-    loading, prepared = _timed(lambda: prepare(sweep))
-    work, jobs, plans = prepared.work, prepared.jobs, prepared.plans
-    placements, job = work.placements, jobs[-1]  # the first may have no noise to program
-    one = replace(placements[0], fractions=placements[0].fractions[:1])
+    workers = workers or Workers()
+    share = Shard(1, 1) if shard is None else Shard.parse(shard)
+    kind = workers.device_kind(sweep)
+    if workers.devices:
+        sweep = replace(sweep, device=workers.devices[0])
+    loading, prepared = _timed(lambda: prepare(sweep, kind))
+    different = _different(prepared)
     with workspace() if folder is None else _inside(folder) as place:
-        plan = {one.folder(job): plans[placements[0].folder(job)]}
-        compiling, _ = _timed(lambda: write_plans(sweep, prepared.model, plan, place))
+        times = _try(prepared, different[:2], place)
         files = [file.stat() for file in place.rglob("*") if file.is_file()]
-        alone = replace(work, placements=(one,), plans=dict.fromkeys(plan, ""))
-        starting, measuring = (
-            _timed(lambda: list(measure_all(alone, [job], place, workers)))[0] for _ in range(2)
-        )
-    each = sum(len(placed.fractions) for placed in placements)
-    cores = min(workers_of(sweep, workers), len(jobs))
-    rounds = math.ceil(len(jobs) / cores)
-    setting_up = loading + len(plans) * compiling + max(0.0, starting - measuring)
-    seconds = setting_up + rounds * each * measuring
-    megabytes = len(plans) * sum(file.st_size for file in files if file.st_nlink == 1) / 1e6
-    windows = work.windows
+    jobs = share.of(prepared.jobs)
+    plans = len({placed.folder(job) for job in jobs for placed in prepared.work.placements})
+    megabytes = plans * sum(file.st_size for file in files if file.st_nlink == 1) / len(different[:2]) / 1e6
+    at_once = min(workers.count(sweep), len(jobs))
+    setting_up = loading + plans * times.compiling + times.starting
+    rounds = math.ceil(len(jobs) / at_once) if jobs else 0
+    seconds = setting_up + rounds * (times.programming + len(different) * times.measuring)
+    windows = prepared.work.windows
     what = " and ".join([*([] if windows is None else [f"{windows.size:,} tokens"]), *sweep.tasks])
-    where = f"on {sweep.device}" if sweep.checkpoint else f"on {cores} core{'s' * (cores > 1)}"
+    which = "" if shard is None else f" in shard {shard}"
     return (
-        f"{len(jobs)} programmings of the weights, at most {len(jobs) * each:,} measurements of {what}; "
-        f"one takes {measuring:.1f} s, setting up {setting_up:.0f} s: about {duration(seconds)} at most "
-        f"{where}, and {megabytes:,.0f} MB of disk while it runs"
+        f"{_counted(len(jobs), 'programming')} of the weights{which} with "
+        f"{_counted(len(different), 'measurement')} of {what} each; programming takes "
+        f"{times.programming:.1f} s, measuring {times.measuring:.1f} s, setting up {setting_up:.0f} s: "
+        f"about {duration(seconds)} {_where(sweep, workers, at_once)}, and {megabytes:,.0f} MB of disk while it runs"
     )
+
+
+def _different(prepared: Prepared) -> list[tuple[Placed, Plan]]:
+    """The placements of the last job at one fraction each, and their plans; once what leaves the same analog.
+
+    The first job may have no noise to program. Other jobs may differ by a measurement, where a score's order
+    follows the seed; here a placement's plan holds for any seed.
+    """
+    job = prepared.jobs[-1]
+    found: dict[Hashable, tuple[Placed, Plan]] = {}
+    for placed in prepared.work.placements:
+        plan = prepared.plans[placed.folder(job)]
+        for fraction in placed.fractions:
+            alone = replace(placed, fractions=(fraction,), by_seed=False, by_profile=False)
+            found.setdefault(analog_units(plan, fraction), (alone, plan))
+    return list(found.values())
+
+
+def _try(prepared: Prepared, tried: Sequence[tuple[Placed, Plan]], folder: Path) -> Times:
+    """Measures one or two placements under two programmings.
+
+    What the first programming takes beyond the second is what it takes to start; what the first measurement
+    takes beyond the second is the programming.
+    """
+    job = prepared.jobs[-1]
+    placements = tuple(placed for placed, _ in tried)
+    plans = {placed.folder(job): plan for placed, plan in tried}
+    compiling, _ = _timed(lambda: write_plans(prepared.work.sweep, prepared.model, plans, folder))
+    work = replace(prepared.work, placements=placements, plans=dict.fromkeys(plans, ""))
+    first = measurements(work, job, folder)
+    second = measurements(work, replace(job, seed=job.seed + 1), folder)
+    cold, _ = _timed(lambda: next(first))
+    first.close()
+    warm, _ = _timed(lambda: next(second))
+    measuring = _timed(lambda: next(second))[0] if len(placements) > 1 else warm
+    second.close()
+    return Times(compiling / len(plans), max(0.0, cold - warm), max(0.0, warm - measuring), measuring)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _where(sweep: Sweep, workers: Workers, at_once: int) -> str:
+    if workers.devices:
+        return f"on {', '.join(workers.devices)}"
+    if sweep.checkpoint:
+        return f"on {sweep.device}"
+    return f"on {at_once} core{'s' * (at_once > 1)}"
 
 
 @contextmanager

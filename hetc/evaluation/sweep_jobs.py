@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from hetc.passes.analysis.score_neurons import DEVICE_LOSS
 from hetc.plan.plan import Plan
 from hetc.plan.targets import at_fraction, digital_neurons
 
-__all__ = ["Job", "Placed", "Work", "jobs_of", "measure_job", "placements_of"]
+__all__ = ["Job", "Placed", "Work", "analog_units", "jobs_of", "measure_job", "measurements", "placements_of"]
 
 
 @dataclass(frozen=True)
@@ -150,15 +150,19 @@ def measure_job(work: Work, job: Job, folder: Path) -> list[Row]:
         job: The programming.
         folder: Where each placement has its folder, with a bundle or a plan in it.
     """
+    return [row for rows in measurements(work, job, folder) for row in rows]
+
+
+def measurements(work: Work, job: Job, folder: Path) -> Iterator[list[Row]]:
+    """The rows of `measure_job` one placement and fraction after the other, each when it is measured."""
     sweep = work.sweep
     measured: dict[Hashable, list[Row]] = {}
     keep = None
-    rows = []
     for placed in work.placements:
         own = folder / placed.folder(job)
         plan = Plan.load(own / PLAN)
         for fraction in placed.fractions:
-            analog = _analog(plan, fraction)
+            analog = analog_units(plan, fraction)
             if analog not in measured:
                 target: Bundle | Plan = load_bundle(own) if sweep.checkpoint is None else plan
                 choices: Row = {
@@ -182,11 +186,10 @@ def measure_job(work: Work, job: Job, folder: Path) -> list[Row]:
                 "profile": job.profile.name,
                 "profile_sha256": job.profile.digest,
             }
-            rows += [{**where, **found, **work.origin} for found in measured[analog]]
-    return rows
+            yield [{**where, **found, **work.origin} for found in measured[analog]]
 
 
-def _analog(plan: Plan, fraction: float) -> Hashable:
+def analog_units(plan: Plan, fraction: float) -> Hashable:
     """What is analog at a fraction, the same for plans that leave the same: units, or their neurons."""
     at = at_fraction(plan, fraction)
     analog = [unit for unit in at.units if unit.target == "analog"]

@@ -14,7 +14,7 @@ import pytest
 
 from hetc.base import output
 from hetc.base.errors import OutputError, UsageError
-from hetc.base.output import whole_file, whole_folder
+from hetc.base.output import held, whole_file, whole_folder
 from hetc.base.output_lock import names_beside
 from hetc.base.tensors import save_tensors
 
@@ -53,6 +53,41 @@ def test_force_replaces_only_its_own_kind(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no done"):
         make(tmp_path / "letters", "new", force=True)
     assert (tmp_path / "letters" / "dear.txt").read_text() == "dear"
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_lock_says_whose_it_is_and_does_not_outlive_him(tmp_path: Path, shared: bool) -> None:
+    script = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from hetc.base.output import held\n"
+        f"with held(Path(sys.argv[1]), shared={shared}):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    path = tmp_path / "out"
+    with subprocess.Popen([sys.executable, "-c", script, path], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        who = rf"another hetc \(process {other.pid} on {os.uname().nodename}\)"
+        with pytest.raises(UsageError, match=who), held(path):
+            pass
+        other.kill()
+    with held(path):
+        assert len(list(tmp_path.iterdir())) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_shared_is_free_when_all_have_left(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    with held(path, shared=True):
+        with held(path, shared=True):
+            pass
+        with pytest.raises(UsageError), held(path):
+            pass
+    with held(path), pytest.raises(UsageError), held(path, shared=True):
+        pass
+    with pytest.raises(OutputError, match="not a folder"), held(tmp_path / "missing" / "out"):
+        pass
 
 
 def test_a_killed_process_leaves_no_bundle_and_the_next_one_cleans_up(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from command_line import SAMPLE
 from sweep_files import SMALLEST, written
 
 from hetc.evaluation import origin
-from hetc.evaluation.sweep import job_files, prepare
+from hetc.evaluation.sweep_prepared import job_files, prepare
 from hetc.evaluation.sweep_spec import load_sweep
 
 PROFILE = """

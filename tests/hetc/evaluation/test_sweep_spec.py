@@ -10,8 +10,8 @@ from command_line import SAMPLE, hetc
 from sweep_files import SMALLEST, SPEC, written
 
 from hetc.base.errors import HetcError, InvalidInputError, UsageError
-from hetc.evaluation.sweep import prepare
 from hetc.evaluation.sweep_jobs import Job, jobs_of, placements_of
+from hetc.evaluation.sweep_prepared import prepare
 from hetc.evaluation.sweep_spec import Sweep, load_sweep
 from hetc.hardware.profile import load_profile
 
