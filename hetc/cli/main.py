@@ -33,7 +33,7 @@ COMMANDS = {
     "partition": "Cut a bundle into one model per partition and target.",
     "profiles": "List, show and convert hardware profiles.",
     "report": "Write one offline HTML page on a plan, its costs and results.",
-    "run": "Generate text with a bundle.",
+    "run": "Generate text with a bundle, or with a plan on its checkpoint.",
     "score": "Measure what each unit's noise costs, on text.",
     "sweep": "Measure over fractions, scores, noises and seeds.",
     "tokens": "Turn text into token ids that other commands read.",

@@ -24,7 +24,7 @@ from hetc.passes.run_passes import run_passes
 from hetc.plan.finding import Finding
 from hetc.plan.plan import Plan
 
-__all__ = ["ModelLike", "find_model", "load_moe_model", "open_placed"]
+__all__ = ["ModelLike", "find_model", "load_moe_model", "open_placed", "open_plan"]
 
 ModelLike = Union[str, Path, onnx.ModelProto, ir.Model, Any]
 """A path (of a model, or of a folder with one), an onnx ModelProto, an onnx-ir Model or a gs.Graph."""
@@ -90,6 +90,14 @@ def open_placed(path: str | Path, *, any_spelling: bool = False) -> Bundle | Pla
             raise UsageError(f"{path} is {describe(path)}; give the folder, or its {PLAN}")
         return Plan.load(path)
     return _load_raised(path) if any_spelling else load_moe_model(path)
+
+
+def open_plan(path: str | Path) -> Bundle | Plan:
+    """A bundle or a plan; raises as `open_placed`, and `UsageError` for a model."""
+    opened = open_placed(path)
+    if isinstance(opened, LoadedModel):
+        raise UsageError(f"{path} is a model; compile it, and give the bundle or its {PLAN}")
+    return opened
 
 
 def find_model(path: Path) -> Path:

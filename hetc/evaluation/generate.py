@@ -1,4 +1,4 @@
-"""Greedy text generation on a session, through the KV cache."""
+"""Greedy text generation: text from tokens, and tokens from a session through its KV cache."""
 
 from __future__ import annotations
 
@@ -9,38 +9,37 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hetc.base.errors import InvalidInputError
-from hetc.model.generation_config import end_tokens
 from hetc.model.inputs import first_step, next_step
-from hetc.model.tokenizer import load_tokenizer
+from hetc.model.prediction import Generate
 from hetc.runtimes.onnxruntime.run_model import run_model
 
 if TYPE_CHECKING:
     import onnxruntime
+    from tokenizers import Tokenizer
 
 __all__ = ["generate_text", "generate_tokens"]
 
 
 def generate_text(
-    session: onnxruntime.InferenceSession, folder: Path, prompt: str, max_new_tokens: int
+    generate: Generate, tokenizer: Tokenizer, prompt: str, max_new_tokens: int
 ) -> Iterator[str]:
     """Continues `prompt`, yielding text as it comes.
 
     Args:
-        session: A session of a language model with KV cache.
-        folder: Where `tokenizer.json` and, if there is one, `config.json` lie.
+        generate: The model's continuations.
+        tokenizer: The model's.
         prompt: The text to continue.
         max_new_tokens: Where to stop, unless the model ends the text.
 
     Raises:
-        InvalidInputError: No tokenizer, or not a cached language model.
+        InvalidInputError: The prompt has no tokens, or what `generate` raises.
     """
-    tokenizer = load_tokenizer(folder)
     tokens = tokenizer.encode(prompt).ids
     if not tokens:
         raise InvalidInputError("the prompt has no tokens; give some text to continue")
     generated: list[int] = []
     shown = tokenizer.decode(tokens)
-    for token in generate_tokens(session, tokens, max_new_tokens, end_tokens(folder), folder):
+    for token in generate(tokens, max_new_tokens):
         generated.append(token)
         text = tokenizer.decode(tokens + generated)
         if not text.endswith("\ufffd"):  # half of a multi-byte character waits for the other half

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hetc.base.errors import UsageError
+from hetc.base.extras import needs
 from hetc.bundle.bundle import Bundle
 from hetc.evaluation.generate import generate_tokens
 from hetc.evaluation.likelihood import session_predict
-from hetc.model.generation_config import end_tokens
+from hetc.huggingface.checkpoint import resolve_source
+from hetc.model.generation_config import context_length, end_tokens
 from hetc.model.prediction import Generate, Predict
 from hetc.plan.plan import Plan
 
@@ -60,9 +62,9 @@ def running(
             `Bundle.session` and `hetc.huggingface.live.apply.apply_plan`.
 
     Raises:
-        UsageError: A plan without a checkpoint, or a value out of range.
+        UsageError: A plan without a checkpoint, a baked bundle with one, or a value out of range.
         InvalidInputError: A checkpoint that isn't the plan's.
-        RuntimeMissingError: The library or ONNX Runtime is missing or too old.
+        RuntimeMissingError: The library, ONNX Runtime or transformers is missing or too old.
     """
     if checkpoint is None:
         if isinstance(target, Plan):
@@ -71,15 +73,21 @@ def running(
         generate = partial(generate_tokens, session, end=end_tokens(target.path), folder=target.path)
         yield Running(session_predict(session, target.path), generate, target.path)
         return
-    from hetc.huggingface.checkpoint import resolve_source
-    from hetc.huggingface.live.apply import apply_plan
-    from hetc.huggingface.live.forward import model_generate, model_predict
+    if isinstance(target, Bundle) and target.baked is not None:
+        raise UsageError(
+            f"bundle {target.path} is baked: its noise is in its weights, and a checkpoint has weights of "
+            "its own; run it without a checkpoint, or give the bundle that it was made of"
+        )
+    with needs("export", "running a checkpoint"):
+        from hetc.huggingface.live.apply import apply_plan
+        from hetc.huggingface.live.forward import model_generate, model_predict
 
     folder = resolve_source(checkpoint)
+    end, longest = end_tokens(folder), context_length(folder)
     model, programmings = _open(folder, device)
     plan = target if isinstance(target, Plan) else target.plan
     with apply_plan(model, plan, programmings=programmings, **choices):
-        yield Running(model_predict(model), model_generate(model), folder)
+        yield Running(model_predict(model), model_generate(model, end, longest=longest), folder)
 
 
 @lru_cache(maxsize=1)

@@ -8,8 +8,11 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from hetc.base.errors import InvalidInputError
 from hetc.huggingface.cache import cache_argument, empty_cache
+from hetc.model.generation_config import CONFIG
 from hetc.model.prediction import Generate, Predict
+from hetc.model.tokens import check_vocabulary
 
 __all__ = ["model_generate", "model_predict"]
 
@@ -51,12 +54,24 @@ def _measure(logits: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, 
     return loss, hit
 
 
-def model_generate(model: PreTrainedModel) -> Generate:
-    """Its most likely continuations."""
-    ends = model.generation_config.eos_token_id if model.generation_config else None
-    end = set(ends) if isinstance(ends, list) else {ends}
+def model_generate(
+    model: PreTrainedModel, end: frozenset[int] = frozenset(), *, longest: int | None = None
+) -> Generate:
+    """Its most likely continuations, with whatever plan is applied to it, through transformers' cache.
+
+    Args:
+        model: A causal language model.
+        end: The tokens that end a text.
+        longest: How many tokens a prompt may have; None for any number.
+    """
 
     def generate(tokens: list[int], most: int) -> Iterator[int]:
+        check_vocabulary(np.array(tokens), model.config.get_text_config().vocab_size, "the prompt")
+        if longest is not None and len(tokens) > longest:
+            raise InvalidInputError(
+                f"{len(tokens)} tokens in a row are more than the {longest} that {CONFIG} gives as the "
+                "model's context; take a shorter prompt"
+            )
         ids = torch.tensor([tokens], device=model.device)
         past = {cache_argument(model): empty_cache(model.config)}
         for _ in range(most):
