@@ -80,6 +80,16 @@ def _write_lines(step: str, total: int | None, done: Callable[[], int], ended: t
     start = time.monotonic()
     wait = PATIENCE
     while not ended.wait(wait):
-        share = f"{done() / total:.0%}" if total else f"{time.monotonic() - start:.0f} s"
-        print(f"{step}: {share}", file=sys.stderr, flush=True)
+        print(f"{step}: {_state(done(), total, time.monotonic() - start)}", file=sys.stderr, flush=True)
         wait = LINE_EVERY
+
+
+def _state(done: int, total: int | None, elapsed: float) -> str:
+    """How far a step is, and how long it will take if it goes on like that."""
+    if not total:
+        return f"{elapsed:.0f} s"
+    share = f"{done / total:.0%}"
+    if not 0 < done < total:
+        return share
+    left = elapsed * (total - done) / done
+    return f"{share}, {left:.0f} s left" if left < 100 else f"{share}, {left / 60:.0f} min left"

@@ -46,7 +46,7 @@ def test_a_short_step_says_nothing() -> None:
 
 
 def test_lines_without_a_terminal() -> None:
-    assert re.fullmatch(r"counting sheep: (25|50|75|100)%\n", said(patience=0.15))
+    assert re.fullmatch(r"counting sheep: ((25|50|75)%, \d s left|100%)\n", said(patience=0.15))
 
 
 def test_a_bar_in_a_terminal_is_gone_at_the_end() -> None:
@@ -78,6 +78,14 @@ def test_steps_of_unknown_length_tell_the_time(
             time.sleep(0.01)
             shown += capfd.readouterr().err
     assert shown == "waiting: 7 s\n"
+
+
+@pytest.mark.parametrize(
+    ("done", "elapsed", "state"),
+    [(0, 5.0, "0%"), (1, 5.0, "25%, 15 s left"), (3, 900.0, "75%, 5 min left"), (4, 60.0, "100%")],
+)
+def test_steps_of_known_length_tell_the_time_left(done: int, elapsed: float, state: str) -> None:
+    assert module._state(done, 4, elapsed) == state
 
 
 def test_an_error_ends_the_watcher() -> None:
