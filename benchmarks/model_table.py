@@ -42,8 +42,8 @@ Models without experts go the same way; `llama` and `gpt2` are tested
 |---|---|
 {refused}
 
-Checkpoints of float32, float16 and bfloat16 are read, one tensor per expert or all experts of a layer in one.
-Quantised checkpoints are refused.
+Checkpoints of float32, float16 and bfloat16 are read, one tensor per expert or all experts of a layer in one,
+and [quantised ones](quantised.md).
 """
 
 

@@ -1,7 +1,8 @@
 """`export`: a Hugging Face checkpoint becomes an ONNX model, with its MoE layers in the canonical form.
 
 The checkpoint's safetensors files are copied or hard-linked, and the graph's initializers are places in them.
-Only what a graph cannot refer to there is written anew, see `tensor_files`.
+Only what a graph cannot refer to there is written anew, see `tensor_files`. That is all of a quantised
+checkpoint: its integers become the values that they mean.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from hetc.base.errors import InvalidInputError
 from hetc.base.output import whole_folder
 from hetc.base.progress import progress
 from hetc.huggingface.cache import find_cache
-from hetc.huggingface.checkpoint import read_checkpoint, resolve_source
+from hetc.huggingface.checkpoint import resolve_source
 from hetc.huggingface.checkpoint_kind import require_checkpoint
 from hetc.huggingface.experts import choose_experts_function, experts_modules
 from hetc.huggingface.export.generation import genai_config
@@ -28,6 +29,7 @@ from hetc.huggingface.export.tensor_files import TensorFiles
 from hetc.huggingface.export.tracing import trace
 from hetc.huggingface.export.weight_names import WeightPlaces, find_weights
 from hetc.huggingface.export.weights import AttachWeights, expert_weights
+from hetc.huggingface.quantised.reading import checkpoint_tensors, forget_quantisation
 from hetc.model.text_files import copy_text_files
 from hetc.operators.schemas import DOMAIN
 from hetc.passes.rewrite.expand_experts import ExpandExperts
@@ -68,13 +70,14 @@ def export(source: str | Path, output: str | Path, *, link: bool = False, force:
     folder = resolve_source(source)
     with whole_folder(output, marker=None, force=force) as staging:
         require_checkpoint(folder)
-        tensors = read_checkpoint(folder)
+        tensors = checkpoint_tensors(folder)
         skeleton = build_skeleton(folder)
         with TensorFiles(staging) as files:
             places = find_weights(skeleton, tensors, files)
         brought = sorted(file for file in places.files if file.parent != staging)
         bring_files({file: staging / file.name for file in brought}, link=link)
         copy_text_files(folder, staging)
+        forget_quantisation(staging)
         _write_model(skeleton, places, staging)
     return output / MODEL_FILE
 

@@ -39,17 +39,18 @@ def build_skeleton(folder: Path) -> PreTrainedModel:
     """The causal language model of a checkpoint folder's config.json, float32, on the device `meta`.
 
     Raises:
-        InvalidInputError: a configuration that transformers cannot build, a quantised checkpoint, or a family
-            whose experts hetc cannot express.
+        InvalidInputError: a configuration that transformers cannot build, or a family whose experts hetc
+            cannot express.
     """
     try:
         # The code that some checkpoints bring is not run.
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # whatever a family's configuration makes of values that it doesn't expect
         raise InvalidInputError(f"{folder}: transformers cannot read the configuration: {error}") from error
-    if getattr(config, "quantization_config", None):
-        raise InvalidInputError(f"{folder}: a quantised {config.model_type} checkpoint; export the float one")
     text = config.get_text_config()
+    for part in (config, text):
+        # The graph is that of the values, however they are stored.
+        vars(part).pop("quantization_config", None)
     if text.model_type in UNTRACEABLE:
         raise InvalidInputError(f"{folder}: {text.model_type}: {UNTRACEABLE[text.model_type]}")
     # Configurations from training ask for the router's loss, which generation does not use.

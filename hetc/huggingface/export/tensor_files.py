@@ -4,12 +4,14 @@ transformers converts many checkpoints on loading: it splits, joins, transposes 
 tensors that share a file's memory map, its own conversions show what a graph can refer to: a result that is
 still a contiguous piece of the map is a place in the checkpoint, and only what isn't is written anew. ONNX
 external data is offset and length, so that rows which alternate between two matrices (gpt-oss' gate and up),
-or halves of a matrix's columns, cannot stay where they are.
+or halves of a matrix's columns, cannot stay where they are. Nor can anything of a quantised checkpoint: all
+that a graph needs of it is written once, and its own files stay behind.
 """
 
 from __future__ import annotations
 
 import mmap
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +19,9 @@ from typing import BinaryIO
 
 import torch
 
+from hetc.base.errors import InvalidInputError
 from hetc.huggingface.checkpoint import StoredTensor
+from hetc.huggingface.quantised.packed_tensor import PackedTensor
 
 __all__ = ["CONVERTED_FILE", "TensorFiles"]
 
@@ -60,8 +64,10 @@ class TensorFiles:
             self._stream.close()
         self._maps.clear()
 
-    def read(self, stored: StoredTensor) -> torch.Tensor:
-        """The tensor, in the memory of its file's map."""
+    def read(self, stored: StoredTensor | PackedTensor) -> torch.Tensor:
+        """The tensor, in the memory of its file's map; the values of a packed one, in memory of their own."""
+        if isinstance(stored, PackedTensor):
+            return stored.read()
         if stored.file not in self._maps:
             with stored.file.open("rb") as stream:
                 # A private map: torch takes it for writable and doesn't warn; nothing writes to it.
@@ -74,8 +80,25 @@ class TensorFiles:
         count = stored.length // dtype.itemsize
         return torch.frombuffer(mapped, dtype=dtype, offset=stored.offset, count=count).reshape(stored.shape)
 
+    def read_experts(self, stored: StoredTensor | PackedTensor) -> Iterable[torch.Tensor]:
+        """The experts of a stack, one after the other."""
+        return stored.read_experts() if isinstance(stored, PackedTensor) else self.read(stored)
+
+    def settle(self, stored: StoredTensor | PackedTensor) -> StoredTensor:
+        """Where a tensor is that needs no change; that of a packed one is written now."""
+        return self.place(stored.name, stored.read()) if isinstance(stored, PackedTensor) else stored
+
     def place(self, name: str, tensor: torch.Tensor) -> StoredTensor:
-        """Where `tensor` is: in a file of the checkpoint, else written to `CONVERTED_FILE` now."""
+        """Where `tensor` is: in a file of the checkpoint, else written to `CONVERTED_FILE` now.
+
+        Raises:
+            InvalidInputError: a type that a graph can't refer to, such as float8.
+        """
+        if tensor.dtype not in STORED_TYPES:
+            raise InvalidInputError(
+                f"tensor {name!r} is {str(tensor.dtype).removeprefix('torch.')}, and the checkpoint has no "
+                f"scales for it; hetc export takes values of {', '.join(TORCH_TYPES)}"
+            )
         found = StoredTensor(
             name, self._converted, STORED_TYPES[tensor.dtype], tuple(tensor.shape), 0, tensor.nbytes
         )

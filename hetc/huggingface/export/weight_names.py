@@ -8,7 +8,7 @@ checkpoint holds them so or in one stack.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ from hetc.base.errors import InvalidInputError
 from hetc.huggingface.checkpoint import StoredTensor
 from hetc.huggingface.experts import STACKED, experts_modules, split_stack
 from hetc.huggingface.export.tensor_files import TensorFiles
+from hetc.huggingface.quantised.packed_tensor import PackedTensor
 
 __all__ = ["WeightPlaces", "find_weights"]
 
@@ -56,7 +57,7 @@ class WeightPlaces:
 
 
 def find_weights(
-    model: PreTrainedModel, tensors: Mapping[str, StoredTensor], files: TensorFiles
+    model: PreTrainedModel, tensors: Mapping[str, StoredTensor | PackedTensor], files: TensorFiles
 ) -> WeightPlaces:
     """Match the tensors of a checkpoint with the model's parameters, by name and shape.
 
@@ -79,16 +80,16 @@ def find_weights(
             (key,) = sources.keys
             if path in modules and parameter.removesuffix("_bias") in STACKED:
                 _check_shape(tensors[key], tuple(state[name].shape))
-                _unstack(places, path, modules[path], parameter, files.read(tensors[key]), files)
+                _unstack(places, path, modules[path], parameter, files.read_experts(tensors[key]), files)
             else:
-                places.parameters[name] = tensors[key]
+                places.parameters[name] = files.settle(tensors[key])
         elif path in modules and _is_stack(converter, parameter):
             for key, pattern in sources.keys.items():
                 index = re.search(r"\.experts\.(\d+)\.", key)
                 if index is None or int(index[1]) >= modules[path].num_experts:
                     raise InvalidInputError(f"{key}: not a tensor of this model's {path}")
                 projection = STACKED[parameter][converter.source_patterns.index(pattern)]
-                places.experts[path][int(index[1])][projection] = tensors[key]
+                places.experts[path][int(index[1])][projection] = files.settle(tensors[key])
         else:
             for target, tensor in _convert(name, sources, tensors, files, model).items():
                 path, _, parameter = target.rpartition(".")
@@ -112,7 +113,7 @@ class _Sources:
 
 
 def _by_parameter(
-    model: PreTrainedModel, tensors: Mapping[str, StoredTensor], state: dict[str, torch.Tensor]
+    model: PreTrainedModel, tensors: Mapping[str, StoredTensor | PackedTensor], state: dict[str, torch.Tensor]
 ) -> dict[str, _Sources]:
     """The sources of each parameter, found as `from_pretrained` finds them."""
     transforms = get_model_conversion_mapping(model)
@@ -146,7 +147,7 @@ def _is_stack(converter: WeightConverter, parameter: str) -> bool:
 def _convert(
     name: str,
     sources: _Sources,
-    tensors: Mapping[str, StoredTensor],
+    tensors: Mapping[str, StoredTensor | PackedTensor],
     files: TensorFiles,
     model: PreTrainedModel,
 ) -> dict[str, torch.Tensor]:
@@ -163,7 +164,12 @@ def _convert(
 
 
 def _unstack(
-    places: WeightPlaces, path: str, module: Any, parameter: str, stack: torch.Tensor, files: TensorFiles
+    places: WeightPlaces,
+    path: str,
+    module: Any,
+    parameter: str,
+    stack: Iterable[torch.Tensor],
+    files: TensorFiles,
 ) -> None:
     """Place each expert's matrices (or biases) out of a stacked parameter."""
     projections = STACKED[parameter.removesuffix("_bias")]
@@ -196,7 +202,7 @@ def _check(places: WeightPlaces, state: Mapping[str, torch.Tensor], modules: Map
                 _check_shape(found[projection + suffix], tuple(part.shape))
 
 
-def _check_shape(stored: StoredTensor, expected: tuple[int, ...]) -> None:
+def _check_shape(stored: StoredTensor | PackedTensor, expected: tuple[int, ...]) -> None:
     if stored.shape != expected:
         raise InvalidInputError(
             f"{stored.file}: {stored.name!r} has shape {list(stored.shape)}, "

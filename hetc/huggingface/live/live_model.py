@@ -13,6 +13,7 @@ from hetc.base.errors import InvalidInputError, UsageError
 from hetc.huggingface.checkpoint import resolve_source
 from hetc.huggingface.checkpoint_kind import require_checkpoint
 from hetc.huggingface.experts import require_known_experts
+from hetc.huggingface.quantised.reading import quantisation
 
 __all__ = ["open_model"]
 
@@ -29,11 +30,18 @@ def open_model(
 
     Raises:
         UsageError: No such checkpoint, or a device that torch doesn't have here.
-        InvalidInputError: Not a causal language model, or experts outside of transformers' interface.
+        InvalidInputError: Not a causal language model, a quantised one, or experts outside of transformers'
+            interface.
     """
     where = _device(device)
     folder = resolve_source(source)
     require_checkpoint(folder)
+    settings = quantisation(folder)
+    if settings is not None:
+        raise InvalidInputError(
+            f"{folder}: quantised ({settings.values['quant_method']}), and a live model needs real weights; "
+            "`hetc export` writes them as an ONNX model, which hetc compile, run and evaluate take"
+        )
     load: Any = AutoModelForCausalLM.from_pretrained
     try:
         # The code that some checkpoints bring is not run.

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 import onnxruntime
 import pytest
 
@@ -20,11 +17,12 @@ pytest.importorskip("transformers")
 
 from families import EXPERTS, FAMILIES, VOCABULARY, olmoe, save_random_model  # noqa: E402
 from model_types import tiny_config  # noqa: E402
+from one_trace import traced_once  # noqa: E402
 
 from hetc.base.errors import InvalidInputError, OutputError, UsageError  # noqa: E402
 from hetc.huggingface.export.export import export  # noqa: E402
 
-exporting = sys.modules[export.__module__]
+one_trace = pytest.fixture(scope="module")(traced_once)
 TOLERANCE = 1e-4
 QUICK = ("olmoe", "deepseek_v3")
 """Families that are tested each time: tracing takes most of a minute."""
@@ -33,23 +31,6 @@ PROJECTIONS = ("gate", "up", "down")
 MASK = np.ones((2, 7), np.int64)
 MASK[0, :3] = 0
 POSITIONS = np.maximum(MASK.cumsum(axis=1) - 1, 0)
-
-
-@pytest.fixture(scope="module")
-def one_trace() -> Iterator[None]:
-    """Exports of one configuration share a trace: it sees neither weights nor files."""
-    traced: dict[str, ir.Model] = {}
-    trace = exporting.trace
-
-    def trace_once(skeleton: Any, cache: Any) -> ir.Model:
-        key = skeleton.config.to_json_string()
-        if key not in traced:
-            traced[key] = trace(skeleton, cache)
-        return traced[key].clone()
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporting, "trace", trace_once)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -346,7 +327,7 @@ def more_layers(checkpoint: Path) -> None:
 
 
 def quantised(checkpoint: Path) -> None:
-    edit_config(checkpoint, quantization_config={"quant_method": "fp8"})
+    edit_config(checkpoint, quantization_config={"quant_method": "hqq"})
 
 
 def odd_activation(checkpoint: Path) -> None:
@@ -370,7 +351,7 @@ def edit_config(checkpoint: Path, **changes: Any) -> None:
         (lose_expert, r"layers\.1\.mlp\.experts: the checkpoint has no up matrix for expert 5"),
         (wider_experts, r"gate_proj\.weight' has shape \[16, 32\]"),
         (more_layers, "model.layers.2"),
-        (quantised, "quantised olmoe"),
+        (quantised, "quant_method is 'hqq'"),
         (odd_activation, "activation Mish"),
     ],
 )

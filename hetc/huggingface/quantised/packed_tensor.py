@@ -1,0 +1,121 @@
+"""A tensor of a quantised checkpoint: stored tensors, and the function that makes its values of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hetc.base.errors import InvalidInputError
+from hetc.huggingface.checkpoint import StoredTensor
+
+__all__ = ["PackedTensor", "Parts", "Stored", "load", "plain"]
+
+Stored = Mapping[str, StoredTensor]
+"""Where the parts of a tensor are, by the ending of their names: `_blocks`, `.scales`, ..."""
+
+Parts = Mapping[str, torch.Tensor]
+"""The parts of a tensor in memory."""
+
+TORCH_TYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "F8_E8M0": torch.float8_e8m0fnu,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+"""As safetensors spells them."""
+
+
+@dataclass(frozen=True)
+class PackedTensor:
+    """A tensor whose values are made when they are asked for, and kept by nobody.
+
+    Attributes:
+        name: The name that it has in a checkpoint that isn't quantised.
+        shape: Of its values; those of a stack of experts have three axes, experts first.
+        stored: Where its parts are.
+        unpack: Makes the values of all parts: of `shape`, or of one expert's.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    stored: Stored
+    unpack: Callable[[Parts], torch.Tensor]
+
+    @property
+    def file(self) -> Path:
+        """The file that holds its first part."""
+        return next(iter(self.stored.values())).file
+
+    def read(self) -> torch.Tensor:
+        """All of its values.
+
+        Raises:
+            InvalidInputError: Parts that don't fit each other.
+        """
+        return self._checked(self.shape, {ending: load(part) for ending, part in self.stored.items()})
+
+    def read_experts(self) -> Iterator[torch.Tensor]:
+        """The values of one expert of a stack after the other: a layer's stack can be larger than memory.
+
+        Raises:
+            InvalidInputError: Parts that don't fit each other.
+        """
+        count = self.shape[0]
+        shared = {end: load(part) for end, part in self.stored.items() if part.shape[:1] != (count,)}
+        for index in range(count):
+            own = {end: load(part, index) for end, part in self.stored.items() if end not in shared}
+            yield self._checked(self.shape[1:], {**shared, **own})
+
+    def _checked(self, shape: tuple[int, ...], parts: Parts) -> torch.Tensor:
+        try:
+            values = self.unpack(parts)
+            if values.shape != shape:
+                raise ValueError(f"they make {list(values.shape)}, not {list(shape)}")
+        except (ValueError, RuntimeError, IndexError) as error:
+            sizes = ", ".join(f"{part.name} {list(part.shape)}" for part in self.stored.values())
+            raise InvalidInputError(
+                f"{self.file}: the parts of {self.name} don't fit each other ({sizes}): {error}; "
+                "the file is damaged, or quantised in another way than its configuration says"
+            ) from error
+        return values
+
+
+def plain(stored: StoredTensor) -> PackedTensor:
+    """A tensor that is its only part, as it is."""
+    return PackedTensor(stored.name, stored.shape, {"": stored}, lambda parts: parts[""])
+
+
+def load(stored: StoredTensor, index: int | None = None) -> torch.Tensor:
+    """A stored tensor, or the one of this index in a stack. Read, not mapped: its pages go when it goes.
+
+    Raises:
+        InvalidInputError: A type that torch doesn't have, or fewer bytes than the shape needs.
+    """
+    dtype = TORCH_TYPES.get(stored.dtype)
+    if dtype is None or stored.length != math.prod(stored.shape) * dtype.itemsize:
+        raise InvalidInputError(
+            f"{stored.file}: tensor {stored.name!r} is {stored.dtype} {list(stored.shape)} in "
+            f"{stored.length} bytes; hetc reads {', '.join(TORCH_TYPES)}"
+        )
+    shape, offset, length = stored.shape, stored.offset, stored.length
+    if index is not None:
+        shape, length = shape[1:], length // shape[0]
+        offset += index * length
+    if length == 0:
+        return torch.empty(shape, dtype=dtype)
+    content = np.fromfile(stored.file, np.uint8, count=length, offset=offset)
+    return torch.from_numpy(content).view(dtype).reshape(shape)

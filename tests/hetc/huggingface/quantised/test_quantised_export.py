@@ -1,0 +1,114 @@
+"""Quantised checkpoints through export, compile and verify."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from families import olmoe, save_random_model  # noqa: E402
+from model_types import tiny_config  # noqa: E402
+from one_trace import traced_once  # noqa: E402
+from onnx import numpy_helper  # noqa: E402
+from quantised import Pack, assert_same_bits, packed_folder, write_quantised  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
+from transformers.integrations.finegrained_fp8 import Fp8Dequantize  # noqa: E402
+from transformers.integrations.mxfp4 import convert_moe_packed_tensors  # noqa: E402
+
+import hetc  # noqa: E402
+
+one_trace = pytest.fixture(scope="module", autouse=True)(traced_once)
+
+
+def pack_fp8(_: str, weight: Any) -> Any:
+    scale = weight.unfold(0, 16, 16).unfold(1, 16, 16).abs().amax((2, 3)) / 448
+    spread = scale.repeat_interleave(16, 0).repeat_interleave(16, 1)
+    packed = (weight / spread).to(torch.float8_e4m3fn)
+    meant = Fp8Dequantize(None)._dequantize_one(packed, scale, torch.bfloat16)
+    return {".weight": packed, ".weight_scale_inv": scale}, meant
+
+
+FORMATS: dict[str, tuple[dict[str, Any], Pack]] = {
+    "fp8": ({"quant_method": "fp8", "weight_block_size": [16, 16]}, pack_fp8),
+}
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("olmoe") / "checkpoint"
+    save_random_model(olmoe(), folder, torch.bfloat16)
+    return folder
+
+
+def initializers(path: Path) -> dict[str, Any]:
+    """The bfloat16 weights of an exported model."""
+    found = {}
+    for one in onnx.load(path).graph.initializer:
+        if one.data_type != onnx.TensorProto.BFLOAT16:
+            continue
+        values = torch.from_numpy(numpy_helper.to_array(one).copy().view("uint16"))
+        found[one.name] = values.view(torch.bfloat16)
+    return found
+
+
+def compile_and_verify(path: Path) -> None:
+    bundle = hetc.compile(path, path.parent / "bundle", digital_frac=0.25)
+    assert {check.status for check in hetc.verify(bundle, seeds=2)} == {"ok"}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_linear_layers_of_a_format(name: str, plain: Path, tmp_path: Path) -> None:
+    settings, pack = FORMATS[name]
+    meant = write_quantised(plain, tmp_path / "checkpoint", settings, pack)
+    path = hetc.export(tmp_path / "checkpoint", tmp_path / "exported")
+    stored = initializers(path)
+    for weight, values in meant.items():
+        assert_same_bits(stored[weight], values)
+    assert "quantization_config" not in json.loads((path.parent / "config.json").read_text())
+    # The quantised weights stay behind; each value is written once.
+    assert not list(path.parent.glob("*.safetensors"))
+    size = sum(values.nbytes for values in meant.values())
+    assert size <= (path.parent / "converted.data").stat().st_size <= size + 64 * len(meant)
+    compile_and_verify(path)
+
+
+@pytest.mark.slow
+def test_gpt_oss(tmp_path: Path) -> None:
+    """MXFP4: stacks of experts whose gate and up are interleaved."""
+    save_random_model(
+        tiny_config("gpt_oss", num_hidden_layers=2, hidden_size=32, intermediate_size=32),
+        tmp_path / "plain",
+        torch.bfloat16,
+    )
+    generator = torch.Generator().manual_seed(0)
+    stored, stacks = {}, {}
+    for name, tensor in load_file(tmp_path / "plain" / "model.safetensors").items():
+        if not name.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            stored[name] = tensor
+            continue
+        experts, inputs, outputs = tensor.shape
+        shape = (experts, outputs, inputs // 32)
+        blocks = torch.randint(0, 256, (*shape, 16), dtype=torch.uint8, generator=generator)
+        scales = torch.randint(120, 126, shape, dtype=torch.uint8, generator=generator)
+        stored |= {f"{name}_blocks": blocks, f"{name}_scales": scales}
+        stacks[name] = convert_moe_packed_tensors(blocks, scales)
+    config = json.loads((tmp_path / "plain" / "config.json").read_text())
+    packed_folder(tmp_path / "checkpoint", {"quant_method": "mxfp4"}, stored, config)
+    path = hetc.export(tmp_path / "checkpoint", tmp_path / "exported")
+    found = initializers(path)
+    for name, stack in stacks.items():
+        module, _, projection = name.rpartition(".")
+        for expert, matrix in enumerate(stack):
+            prefix = f"{module}.{expert}"
+            if projection == "down_proj":
+                assert_same_bits(found[f"{prefix}.down_proj.weight"], matrix)
+            else:
+                assert_same_bits(found[f"{prefix}.gate_proj.weight"], matrix[:, ::2].contiguous())
+                assert_same_bits(found[f"{prefix}.up_proj.weight"], matrix[:, 1::2].contiguous())
+    compile_and_verify(path)
