@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def sweep_command(
     workers = Workers(jobs or -1, () if devices is None else tuple(devices.split(",")), scheduler)
     if dry_run:
         folder = None if output is None else output.parent
-        click.echo(estimate_sweep(asked, folder, workers=workers, shard=shard))
+        click.echo(estimate_sweep(asked, folder, workers=replace(workers, scheduler=None), shard=shard))
         return
     if output is None:
         raise click.UsageError("-o is missing: where to write the table")

@@ -76,11 +76,12 @@ def estimate_sweep(
     windows = prepared.work.windows
     what = " and ".join([*([] if windows is None else [f"{windows.size:,} tokens"]), *sweep.tasks])
     which = "" if shard is None else f" in shard {shard}"
+    took = f"programming takes {times.programming:.1f} s, measuring {times.measuring:.1f} s"
     return (
         f"{_counted(len(jobs), 'programming')} of the weights{which} with "
-        f"{_counted(len(different), 'measurement')} of {what} each; programming takes "
-        f"{times.programming:.1f} s, measuring {times.measuring:.1f} s, setting up {setting_up:.0f} s: "
-        f"about {duration(seconds)} {_where(sweep, workers, at_once)}, and {megabytes:,.0f} MB of disk while it runs"
+        f"{_counted(len(different), 'measurement')} of {what} each; {took}, setting up {setting_up:.0f} s: "
+        f"about {duration(seconds)} {_where(sweep, workers, at_once)}, and {megabytes:,.0f} MB of disk while "
+        "it runs"
     )
 
 
