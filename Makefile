@@ -59,12 +59,20 @@ gpu: gpu-test gpu-bench
 gpu-test: build/gpu
 	cd build/gpu && export PYTHONPATH=$(CURDIR)/build/gpu:$$PYTHONPATH TRITON_INTERPRET=0 && \
 	  $(PYTHON) -m pytest -c ../../pyproject.toml --rootdir ../.. -p no:cacheprovider -n 12 \
-	  ../../tests/runtimes/torch ../../tests/hetc/huggingface/live/test_kernel_forwards.py
+	  ../../tests/runtimes/torch ../../tests/hetc/huggingface/live/test_kernel_forwards.py \
+	  ../../tests/hetc/huggingface/live/test_no_waiting.py
 
+GPU_SWEEP ?= tiny_moe_gpu
 gpu-bench: build/gpu
 	cd build/gpu && export PYTHONPATH=$(CURDIR)/build/gpu:$(CURDIR)/tests/helpers:$$PYTHONPATH && \
 	  ($(PYTHON) ../../benchmarks/gpu_kernels.py $(GPU_KERNELS) && \
 	  $(PYTHON) ../../benchmarks/torch_runtime.py $(TORCH_RUNTIME)) | tee ../gpu.md
+	@# A sweep needs joblib, which a machine with torch alone doesn't have.
+	cd build/gpu && export PYTHONPATH=$(CURDIR)/build/gpu:$$PYTHONPATH && \
+	  if $(PYTHON) -c "import joblib" 2> /dev/null; \
+	  then $(PYTHON) -m hetc sweep ../../samples/sweeps/$(GPU_SWEEP).toml --force -o ../gpu_sweep.csv && \
+	    cut -d, -f1-11 ../gpu_sweep.csv | tee -a ../gpu.md; \
+	  else echo "skipped: the sweep on a live model needs joblib (pip install joblib)"; fi
 
 # The package as it is installed, with passes and runtimes nested in it.
 build/gpu: hetc passes runtimes

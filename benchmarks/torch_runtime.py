@@ -2,7 +2,7 @@
 
 An OLMoE with random weights made on the device, mode `noisy`, after programming. On a GPU, `--layers 16` is
 the 7-billion-parameter model's shape. Windows are measured with losses; a step of decoding is one token a
-row, without losses.
+row after a cache of 512.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from timing import machine, medians
 from transformers import AutoModelForCausalLM, OlmoeConfig
 
 from hetc.hardware.profile import Profile
+from hetc.huggingface.cache import cache_argument, empty_cache
 from hetc.huggingface.live.apply import apply_plan
 from hetc.huggingface.live.forward import model_predict
 from hetc.huggingface.live.programmings import Programmings
@@ -46,13 +47,25 @@ def model_on(device: str, options: argparse.Namespace) -> torch.nn.Module:
     return model.eval()
 
 
-def decode(model: torch.nn.Module, rows: int, device: str) -> Callable[[], None]:
-    """One token in each of the rows."""
+def decode(model: torch.nn.Module, rows: int, context: int, device: str) -> Callable[[], None]:
+    """One token in each of the rows, after `context` tokens in the cache."""
     ids = torch.arange(rows, device=device)[:, None]
+    config, cache = model.config, empty_cache(model.config)
+    past = torch.randn(
+        rows,
+        config.num_key_value_heads,
+        context,
+        config.hidden_size // config.num_attention_heads,
+        dtype=model.dtype,
+        device=device,
+    )
+    for layer in range(config.num_hidden_layers):
+        cache.update(past, past, layer)
 
     def step() -> None:
         with torch.inference_mode():
-            model(ids, use_cache=False)
+            model(ids, **{cache_argument(model): cache}, use_cache=True)
+        cache.crop(-1)
         if device == "cuda":
             torch.cuda.synchronize()
 
@@ -71,6 +84,7 @@ def main() -> None:
     parser.add_argument("--stores", nargs="+", default=["bfloat16", "int8"])
     parser.add_argument("--windows", type=int, nargs="*", default=[1, 8], help="of 512 tokens, at a time")
     parser.add_argument("--decode", type=int, nargs="*", default=[1, 32], help="rows of one token")
+    parser.add_argument("--context", type=int, default=512, help="tokens in the cache that precede it")
     parser.add_argument("--profile", action="store_true", help="print what takes the time of 8 windows")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
@@ -109,8 +123,10 @@ def steps(
         label = f"{512 * windows} tokens, losses"
         found[label] = {name: partial(model_predict(model), tokens) for name, model in models.items()}
     for rows in options.decode:
-        label = f"decode {rows}"
-        found[label] = {name: decode(model, rows, options.device) for name, model in models.items()}
+        label = f"decode {rows}, {options.context} tokens before"
+        found[label] = {
+            name: decode(model, rows, options.context, options.device) for name, model in models.items()
+        }
     return found
 
 

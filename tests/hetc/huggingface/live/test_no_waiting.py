@@ -24,6 +24,7 @@ from hetc.huggingface.live.apply import apply_plan  # noqa: E402
 from hetc.runtimes.torch.kernels import dac, products, rows  # noqa: E402
 
 KERNELS = (dac, "_convert"), (products, "product"), (rows, "_schedule"), (rows, "_combine")
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 ROWS = 3
 
 
@@ -54,14 +55,15 @@ def model() -> Any:
         num_experts_per_tok=2,
     )
     torch.manual_seed(0)
-    return transformers.AutoModelForCausalLM.from_config(config).eval()
+    return transformers.AutoModelForCausalLM.from_config(config).eval().to(DEVICE)
 
 
 def step(model: Any) -> None:
     """A token in each row, through the layer's experts and the head."""
     [(_, experts)] = experts_modules(model)
-    hidden = torch.randn(ROWS, 16)
-    experts(hidden, torch.zeros(ROWS, 2, dtype=torch.int64), torch.rand(ROWS, 2))
+    hidden = torch.randn(ROWS, 16, device=DEVICE)
+    chosen = torch.zeros(ROWS, 2, dtype=torch.int64, device=DEVICE)
+    experts(hidden, chosen, torch.rand(ROWS, 2, device=DEVICE))
     model.lm_head(hidden)
 
 
@@ -84,6 +86,7 @@ def test_nothing_waits(model: Any, heads: int, digital_frac: float, monkeypatch:
 
 def test_the_path_without_kernels_does(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """It counts each expert's rows."""
+    monkeypatch.setattr(apply, "kernels_run", lambda device, settings: False)
     plan = live_plan(model, Profile(tile_rows=10))
     with (
         apply_plan(model, plan, mode="converters"),
