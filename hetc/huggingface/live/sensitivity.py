@@ -42,7 +42,7 @@ from hetc.plan.scores import Scores
 from hetc.plan.units import Matrix
 from hetc.plan.weight_roles import kind_of_id
 
-__all__ = ["measure_scores", "score"]
+__all__ = ["measure_model", "measure_scores", "score"]
 
 GAIN_WINDOWS = 16
 """Windows for `noise-gain`: an expert's error varies little over tokens."""
@@ -125,9 +125,30 @@ def measure_scores(
     model: Any = open_model(source, device, "auto" if device.startswith("cuda") else torch.float32)
     if model.dtype == torch.float16:
         model.float()  # Gradients may leave its range.
-    embeddings = model.get_input_embeddings()
-    check_vocabulary(windows, embeddings.num_embeddings, "the data")
-    tokens = torch.from_numpy(windows).to(device)
+    check_vocabulary(windows, model.get_input_embeddings().num_embeddings, "the data")
+    return measure_model(model, str(source), windows, profile, seed=seed)
+
+
+def measure_model(
+    model: PreTrainedModel, source: str, windows: NDArray[np.int64], profile: Profile, *, seed: int = 0
+) -> Scores:
+    """Measures an open model; see `measure_scores`.
+
+    Beside the weights, memory holds vectors of every matrix, the inputs of every decoder layer, and what one
+    layer calculates, for a batch of windows.
+
+    Args:
+        model: On any device; float32 or bfloat16.
+        source: What the scores and messages call it.
+        windows: Token ids that the model knows, `[windows, window]`.
+        profile: The hardware; its programming noise alone is looked at.
+        seed: Of the labels and noise that are drawn.
+
+    Raises:
+        UsageError: A profile with drift.
+        InvalidInputError: A score is not finite.
+    """
+    tokens = torch.from_numpy(windows).to(model.device)
     gain = noise_gain(model, tokens[:GAIN_WINDOWS], profile, seed)
     recording = Recording(profile, product_weights(model))
     with watch_products(model, recording.watch, tokens.shape[1]):
@@ -139,9 +160,10 @@ def measure_scores(
     for unit, value in [*loss.items(), *gain.items()]:
         if not math.isfinite(value):
             raise InvalidInputError(f"{source}: unit {unit} scores {value}; are its weights finite?")
-    heads = getattr(model.config.get_text_config(), "num_key_value_heads", 0) or 0
+    config: Any = model.config
+    heads = getattr(config.get_text_config(), "num_key_value_heads", 0) or 0
     neurons = {unit: _neuron_sums(unit, parts, heads) for unit, parts in losses.items()}
-    origin = {"checkpoint": str(source), "tokens": str(windows.size), "seed": str(seed)}
+    origin = {"checkpoint": source, "tokens": str(windows.size), "seed": str(seed)}
     origin |= {"profile": profile.name, "noise": profile.noise.name, "noise_scale": str(profile.noise_scale)}
     return Scores(
         {"expected-loss": loss} | ({"noise-gain": gain} if gain else {}),
