@@ -9,13 +9,16 @@ import onnx
 import onnx_ir as ir
 
 from hetc.base.errors import InvalidInputError
+from hetc.model.contributed import register_contributed
 from hetc.model.external_tensors import data_file, external_tensors, tensor_slots
 from hetc.model.functions import check_functions
 
-__all__ = ["check_graph", "check_model", "check_proto"]
+__all__ = ["check_graph", "check_model", "check_proto", "is_sorted"]
 
 KNOWN_TYPES = frozenset(kind.value for kind in ir.DataType if kind != ir.DataType.UNDEFINED)
 """What tensors may hold."""
+MOST_FOLDERS = 1000
+"""How many folders are searched for a missing file."""
 SPARSE = (onnx.AttributeProto.SPARSE_TENSOR, onnx.AttributeProto.SPARSE_TENSORS)
 
 
@@ -61,7 +64,7 @@ def check_proto(proto: onnx.ModelProto, where: str) -> None:
 
 
 def check_graph(proto: onnx.ModelProto, where: str) -> None:
-    """Runs onnx's checker.
+    """Runs onnx's checker, which is told of ONNX Runtime's own operators before.
 
     The checker would refuse data files with several hard links, which `--link` makes, so it sees tensors
     without elements in place of those in files.
@@ -69,6 +72,7 @@ def check_graph(proto: onnx.ModelProto, where: str) -> None:
     Raises:
         InvalidInputError: The model is not valid ONNX, in the checker's words.
     """
+    register_contributed((node.domain, node.op_type) for nodes, _ in _scopes(proto) for node in nodes)
     in_files = [tensor for tensor in _tensors(proto) if tensor.data_location == onnx.TensorProto.EXTERNAL]
     kept = [tensor.SerializeToString() for tensor in in_files]
     for tensor in in_files:
@@ -85,6 +89,27 @@ def check_graph(proto: onnx.ModelProto, where: str) -> None:
     finally:
         for tensor, before in zip(in_files, kept, strict=True):
             tensor.ParseFromString(before)
+
+
+def is_sorted(proto: onnx.ModelProto) -> bool:
+    """Whether each node comes after those that it reads from; float16 converters leave some before."""
+    for nodes, _ in _scopes(proto):
+        nodes = list(nodes)
+        later = {name for node in nodes for name in node.output if name}
+        for node in nodes:
+            if not later.isdisjoint(_reads(node)):
+                return False
+            later.difference_update(node.output)
+    return True
+
+
+def _reads(node: onnx.NodeProto) -> Iterator[str]:
+    """What a node and the nodes of its subgraphs read."""
+    yield from node.input
+    for nodes, graph in _inner_scopes([node]):
+        made = {name for one in nodes for name in one.output}
+        made |= {value.name for value in graph.input} if graph is not None else set()
+        yield from (name for one in nodes for name in one.input if name not in made)
 
 
 def check_model(model: ir.Model, where: str) -> None:
@@ -203,7 +228,27 @@ def _check_location(folder: Path, location: str, name: str) -> None:
             f"{name}: its data {location!r} lies outside the model's folder; copy the file beside the model"
         )
     if not file.is_file():
-        raise InvalidInputError(f"{name}: its data file {file} is missing")
+        raise InvalidInputError(f"{name}: its data file {file} is missing{_elsewhere(folder, location)}")
+
+
+def _elsewhere(folder: Path, location: str) -> str:
+    """Where a file of a missing one's name lies, in the folders around the model's; empty if nowhere."""
+    around = [folder, *_folders(folder), folder.resolve().parent, *_folders(folder.resolve().parent)]
+    for place in around:
+        found = place / PurePosixPath(location).name
+        if found.is_file():
+            return (
+                f"; {place} holds a file of that name: copy the model or its data, so that they lie together"
+            )
+    return ""
+
+
+def _folders(folder: Path) -> list[Path]:
+    """The folders in a folder, as far as they may be listed."""
+    try:
+        return sorted(one for one in folder.iterdir() if one.is_dir())[:MOST_FOLDERS]
+    except OSError:
+        return []
 
 
 _Scope = tuple[Iterable[onnx.NodeProto], "onnx.GraphProto | None"]

@@ -8,7 +8,7 @@ A language model takes `input_ids`. Besides, hetc knows these inputs, and refuse
 | `position_ids`, `cache_position` | 0, 1, 2, ... and on from there |
 | `token_type_ids` | zeros |
 | `num_logits_to_keep`, `logits_to_keep` | 0, which stands for all |
-| `past_key_values.*` | an empty cache, then what the step before gave as `present.*` |
+| `past_key_values.*`, `past.*` | an empty cache or a state of zeros, then the `present.*` of the step before |
 
 Sizes that a model doesn't declare are looked up in `genai_config.json`.
 """
@@ -41,7 +41,7 @@ TYPES = {
     "tensor(bool)": np.bool_,
 }
 ALL_LOGITS = ("num_logits_to_keep", "logits_to_keep")
-CACHE = "past_key_values."
+CACHES = ("past_key_values.", "past.")
 
 
 def prompt_shape(session: onnxruntime.InferenceSession, batch: int, sequence: int) -> tuple[int, int]:
@@ -107,11 +107,11 @@ def next_step(
     feeds: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray], tokens: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Inputs of the step after `feeds` gave `outputs`: `tokens` `[batch, 1]`, the cache carried over."""
-    step = {
-        name.replace("present.", CACHE): value
-        for name, value in outputs.items()
-        if name.startswith("present.")
-    }
+    step = {}
+    for name in feeds:
+        present = next((name.replace(cache, "present.", 1) for cache in CACHES if name.startswith(cache)), "")
+        if present in outputs:
+            step[name] = outputs[present]
     for name, value in feeds.items():
         if name == "input_ids":
             step[name] = tokens.reshape(-1)[:1] if value.ndim == 1 else tokens
@@ -120,7 +120,7 @@ def next_step(
             step[name] = np.concatenate([value, np.ones_like(value[..., :1])], axis=-1)
         elif name in ("position_ids", "cache_position"):
             step[name] = value[..., -1:] + 1
-        elif not name.startswith(CACHE):
+        elif not name.startswith(CACHES):
             step[name] = value[..., :1] if name == "token_type_ids" else value
     return step
 
@@ -134,7 +134,7 @@ def _vocabulary(session: onnxruntime.InferenceSession) -> int | None:
 def _language_input(value: Any, tokens: np.ndarray, decoder: Mapping[str, Any]) -> np.ndarray:
     """What one input of a language model gets in its first step."""
     kind, (batch, sequence) = TYPES[value.type], tokens.shape
-    if value.name.startswith(CACHE):
+    if value.name.startswith(CACHES):
         return np.zeros((batch, *_cache_sizes(value, decoder)), kind)
     if value.name in ALL_LOGITS:
         return np.zeros([1 for _ in value.shape], kind)

@@ -13,7 +13,7 @@ import onnx
 import onnx_ir as ir
 
 from hetc.base.errors import InvalidInputError, UsageError
-from hetc.model.checks import check_graph, check_model, check_proto
+from hetc.model.checks import check_graph, check_model, check_proto, is_sorted
 from hetc.model.external_tensors import external_tensors
 from hetc.plan.finding import Finding
 
@@ -75,7 +75,7 @@ def load_model(model: str | Path | onnx.ModelProto | ir.Model | Any) -> LoadedMo
         loaded = _in_memory(model.clone(deep_copy=True))
     elif isinstance(model, onnx.ModelProto):
         check_proto(model, "the model")
-        loaded = _in_memory(ir.from_proto(model))
+        loaded = _in_memory(ir.from_proto(_in_order(model)))
     elif type(model).__module__.startswith("onnx_graphsurgeon"):
         import onnx_graphsurgeon
 
@@ -98,6 +98,7 @@ def _load_file(path: Path) -> LoadedModel:
     try:
         proto = onnx.load(path, load_external_data=False)
         check_proto(proto, f"model {path}")
+        proto = _in_order(proto)
         check_graph(proto, f"model {path}")
         model = ir.from_proto(proto)
     except InvalidInputError:
@@ -116,6 +117,19 @@ def _load_file(path: Path) -> LoadedModel:
 def _in_memory(model: ir.Model) -> LoadedModel:
     check_model(model, "the model")
     return LoadedModel(model, {"file": "", "sha256": "", "producer": model.producer_name or ""})
+
+
+def _in_order(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with its nodes sorted; itself where they are, or where a circle makes that impossible."""
+    if is_sorted(proto):
+        return proto
+    model = ir.from_proto(proto)
+    try:
+        for part in (model.graph, *model.functions.values()):
+            part.sort()
+    except ValueError:
+        return proto  # the checker says what is wrong with it
+    return ir.to_proto(model)
 
 
 def _name_nodes(model: ir.Model) -> None:

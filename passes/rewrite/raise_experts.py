@@ -20,6 +20,7 @@ from hetc.operators.schemas import DOMAIN, EXPERT_OPERATORS
 from hetc.passes.canonical.canonical_layer import ExpertWeights, build_canonical_layer, expert_operator
 from hetc.passes.canonical.named_tape import NamedTape
 from hetc.passes.rewrite.add_expert_bodies import AddExpertBodies
+from hetc.passes.rewrite.free_names import FreeNames
 from hetc.passes.rewrite.inferred_shapes import inferred_shapes, lacks_shapes
 from hetc.passes.rewrite.layer_names import (
     layer_number,
@@ -82,13 +83,14 @@ class RaiseExperts(ir.passes.InPlacePass):
         raised: list[Finding] = []
         mismatches: list[tuple[str, ir.Node, MismatchError]] = []
         taken = numbers_of_layers(graph)
+        names = FreeNames(graph)
         for spelling in self.spellings:
             for anchor in _anchors(spelling, graph):
                 if anchor.graph is None:  # removed with a layer that was raised meanwhile
                     continue
                 try:
                     found = _recognise(spelling, anchor)
-                    layer = _raise(graph, anchor, found, taken)
+                    layer = _raise(graph, anchor, found, taken, names)
                 except MismatchError as error:
                     mismatches.append((spelling.NAME, anchor, error))
                 else:
@@ -195,7 +197,7 @@ def _declined(mismatches: Iterable[tuple[str, ir.Node, MismatchError]]) -> Itera
         yield Finding(layer_name, name, False, error.reason, error.node.name or "")
 
 
-def _raise(graph: ir.Graph, anchor: ir.Node, found: FoundLayer, taken: set[int]) -> str:
+def _raise(graph: ir.Graph, anchor: ir.Node, found: FoundLayer, taken: set[int], names: FreeNames) -> str:
     """Puts the canonical layer in the place of the one that was found; returns its name.
 
     Args:
@@ -203,6 +205,7 @@ def _raise(graph: ir.Graph, anchor: ir.Node, found: FoundLayer, taken: set[int])
         anchor: The node that suggested it.
         found: The layer.
         taken: The numbers of layers that there are; the new one's is added.
+        names: The names that values and nodes of the graph have; those of the layer are added.
 
     Raises:
         MismatchError: Its experts' weights aren't what an expert can have; nothing has changed then.
@@ -248,20 +251,22 @@ def _raise(graph: ir.Graph, anchor: ir.Node, found: FoundLayer, taken: set[int])
         result = tape.op("y_type", "CastLike", [result, found.x])
 
     for number, expert in enumerate(found.experts):
-        _register(graph, expert, f"{layer}.experts.{number}")
+        _register(graph, expert, f"{layer}.experts.{number}", names)
+    names.take(tape.nodes, tape.constants)
     for constant in tape.constants:
         graph.register_initializer(constant)
     replace_output(graph, found.output, result, tape.nodes)
     return layer
 
 
-def _register(graph: ir.Graph, expert: ExpertWeights, unit: str) -> None:
+def _register(graph: ir.Graph, expert: ExpertWeights, unit: str, names: FreeNames) -> None:
     """Makes the expert's new constants initializers, named `layers.3.experts.17.up_proj.weight`."""
-    names = [f"{part}_proj.weight" for part in ("gate", "up", "down")]
-    names += [f"{part}_proj.bias" for part in ("gate", "up", "down")]
-    for name, value in zip(names, expert.inputs, strict=False):
+    parts = [f"{part}_proj.weight" for part in ("gate", "up", "down")]
+    parts += [f"{part}_proj.bias" for part in ("gate", "up", "down")]
+    for name, value in zip(parts, expert.inputs, strict=False):
         if value is not None and not value.is_initializer():
             value.name = f"{unit}.{name}"
+            names.take([], [value])
             if value.const_value is not None:
                 value.const_value.name = value.name
             graph.register_initializer(value)
