@@ -15,8 +15,8 @@ from hetc.huggingface.quantised.reading import checkpoint_tensors
 
 __all__ = ["Pack", "assert_same_bits", "packed_folder", "read_packed", "write_quantised"]
 
-Pack = Callable[[str, torch.Tensor], tuple[Mapping[str, torch.Tensor], torch.Tensor]]
-"""From a module's name and weight: its parts by their endings, and what they mean in bfloat16."""
+Pack = Callable[[torch.Tensor], tuple[Mapping[str, torch.Tensor], torch.Tensor]]
+"""From a weight: its parts by the endings of their names, and what they mean in bfloat16."""
 
 KEPT = ("embed_tokens", "norm", "lm_head", "mlp.gate.")
 
@@ -32,7 +32,7 @@ def write_quantised(
         if tensor.dim() != 2 or any(kept in name for kept in KEPT):
             stored[name] = meant[name] = tensor
             continue
-        parts, meant[name] = pack(module, tensor.float())
+        parts, meant[name] = pack(tensor.float())
         stored.update({module + ending: part.contiguous() for ending, part in parts.items()})
     packed_folder(folder, quantization_config, stored, json.loads((plain / "config.json").read_text()))
     return meant

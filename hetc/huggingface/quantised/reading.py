@@ -9,7 +9,11 @@ from typing import Any
 
 from hetc.base.errors import InvalidInputError
 from hetc.huggingface.checkpoint import StoredTensor, read_checkpoint
+from hetc.huggingface.quantised.awq import AWQ
+from hetc.huggingface.quantised.bitsandbytes import BITSANDBYTES
+from hetc.huggingface.quantised.compressed import COMPRESSED
 from hetc.huggingface.quantised.fp8 import FP8
+from hetc.huggingface.quantised.gptq import GPTQ
 from hetc.huggingface.quantised.mxfp4 import MXFP4
 from hetc.huggingface.quantised.packed_tensor import PackedTensor, plain
 from hetc.huggingface.quantised.scheme import Format, Settings
@@ -20,6 +24,10 @@ __all__ = ["FORMATS", "checkpoint_tensors", "forget_quantisation", "quantisation
 FORMATS: Mapping[str, Format] = {
     "mxfp4": MXFP4,
     "fp8": FP8,
+    "compressed-tensors": COMPRESSED,
+    "gptq": GPTQ,
+    "awq": AWQ,
+    "bitsandbytes": BITSANDBYTES,
 }
 """By `quant_method`."""
 
@@ -93,7 +101,7 @@ def unpacked(
             raise InvalidInputError(f"{file}: {missing[0]!r} is missing, a part of the quantised {base}")
         try:
             tensor = form.pack(settings, base, group)
-        except ValueError as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise InvalidInputError(f"{next(iter(group.values())).file}: {base}: {error}") from error
         found[tensor.name] = tensor
     return found

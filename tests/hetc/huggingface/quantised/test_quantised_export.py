@@ -16,9 +16,9 @@ from families import olmoe, save_random_model  # noqa: E402
 from model_types import tiny_config  # noqa: E402
 from one_trace import traced_once  # noqa: E402
 from onnx import numpy_helper  # noqa: E402
-from quantised import Pack, assert_same_bits, packed_folder, write_quantised  # noqa: E402
+from packings import PACKINGS  # noqa: E402
+from quantised import assert_same_bits, packed_folder, write_quantised  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
-from transformers.integrations.finegrained_fp8 import Fp8Dequantize  # noqa: E402
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors  # noqa: E402
 
 import hetc  # noqa: E402
@@ -26,17 +26,8 @@ import hetc  # noqa: E402
 one_trace = pytest.fixture(scope="module", autouse=True)(traced_once)
 
 
-def pack_fp8(_: str, weight: Any) -> Any:
-    scale = weight.unfold(0, 16, 16).unfold(1, 16, 16).abs().amax((2, 3)) / 448
-    spread = scale.repeat_interleave(16, 0).repeat_interleave(16, 1)
-    packed = (weight / spread).to(torch.float8_e4m3fn)
-    meant = Fp8Dequantize(None)._dequantize_one(packed, scale, torch.bfloat16)
-    return {".weight": packed, ".weight_scale_inv": scale}, meant
-
-
-FORMATS: dict[str, tuple[dict[str, Any], Pack]] = {
-    "fp8": ({"quant_method": "fp8", "weight_block_size": [16, 16]}, pack_fp8),
-}
+QUICK = ("fp8",)
+"""Formats that are tested each time; what they share takes most of the time."""
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +53,14 @@ def compile_and_verify(path: Path) -> None:
     assert {check.status for check in hetc.verify(bundle, seeds=2)} == {"ok"}
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in PACKINGS]
+)
 def test_linear_layers_of_a_format(name: str, plain: Path, tmp_path: Path) -> None:
-    settings, pack = FORMATS[name]
-    meant = write_quantised(plain, tmp_path / "checkpoint", settings, pack)
+    settings, pack, package = PACKINGS[name]
+    if package:
+        pytest.importorskip(package)
+    meant = write_quantised(plain, tmp_path / "checkpoint", {"quant_method": name, **settings}, pack)
     path = hetc.export(tmp_path / "checkpoint", tmp_path / "exported")
     stored = initializers(path)
     for weight, values in meant.items():

@@ -1,0 +1,64 @@
+"""GPTQ: whole numbers of 2, 4 or 8 bits, with a scale and a zero point for each group of inputs.
+
+`.qweight` int32 `[in * bits / 32, out]` is packed along inputs, `.qzeros` `[groups, out * bits / 32]` along
+outputs, `.scales` is float16 `[groups, out]`. `.g_idx` `[in]` says which group an input is in: in order of
+activation (`desc_act`) they lie scattered. Weight = (number - zero) * scale.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from hetc.huggingface.quantised.packed_tensor import PackedTensor, Parts, Stored
+from hetc.huggingface.quantised.scheme import Format, Settings
+from hetc.huggingface.quantised.words import WORD, unpack_words
+
+__all__ = ["GPTQ"]
+
+BITS = (2, 4, 8)
+FIRST_ZERO = {"gptq": 1, "gptq_v2": 0}
+"""By `checkpoint_format`: what a stored zero point of 0 means."""
+
+
+def _check(settings: Settings) -> None:
+    settings.number("bits", BITS)
+    if settings.number("group_size", ()) < 1:
+        settings.number("group_size", (-1,))
+    if _format(settings) not in FIRST_ZERO:
+        settings.refuse("checkpoint_format", _format(settings), " or ".join(FIRST_ZERO))
+    for pattern in settings.values.get("dynamic") or {}:
+        # A pattern that begins with a minus names modules that are not quantised.
+        if not pattern.startswith("-:"):
+            settings.refuse("dynamic", pattern, "the same bits and groups for all modules")
+
+
+def _format(settings: Settings) -> object:
+    return settings.values.get("checkpoint_format") or "gptq"
+
+
+def _pack(settings: Settings, name: str, stored: Stored) -> PackedTensor:
+    bits = int(settings.values["bits"])
+    group_size = int(settings.values["group_size"])
+    first = FIRST_ZERO[str(_format(settings))]
+    words, outputs = stored[".qweight"].shape
+    inputs = words * WORD // bits
+
+    def unpack(parts: Parts) -> torch.Tensor:
+        numbers = unpack_words(parts[".qweight"].T, bits)
+        zeros = unpack_words(parts[".qzeros"], bits).T + first
+        scales = parts[".scales"].T
+        if ".g_idx" in parts:
+            groups = parts[".g_idx"].long()
+        else:
+            groups = torch.arange(inputs) // (inputs if group_size < 0 else group_size)
+        return ((numbers - zeros[:, groups]) * scales[:, groups]).bfloat16()
+
+    return PackedTensor(f"{name}.weight", (outputs, inputs), stored, unpack)
+
+
+GPTQ = Format(
+    endings=(".qweight", ".qzeros", ".scales", ".g_idx"),
+    needed=(".qweight", ".qzeros", ".scales"),
+    pack=_pack,
+    check=_check,
+)
