@@ -28,7 +28,8 @@ Written by `benchmarks/model_table.py` with transformers {transformers} and torc
 
 {count} model types have a causal language model behind transformers' experts interface. {equal_count} of them
 are equal to transformers: tiny random models, logits within {tolerance:g}, for two prompts of which one is
-padded, whole, token by token and in chunks with the cache, and for a prompt of 70 tokens.
+padded, whole, token by token and in chunks with the cache, and for a prompt of 70 tokens; those with state
+spaces or linear attention also for prompts of 1 and of 300 tokens.
 
 {equal}
 

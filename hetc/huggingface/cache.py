@@ -22,6 +22,7 @@ from transformers.cache_utils import (
     LinearAttentionAndSlidingWindowAttentionLayer,
     LinearAttentionLayer,
 )
+from transformers.models.minimax.modeling_minimax import MiniMaxCache
 
 __all__ = ["CachedTensor", "cache_argument", "empty_cache", "fill_cache", "find_cache", "read_cache"]
 
@@ -54,9 +55,27 @@ class CachedTensor:
         return f"{self.layer}.{self.part}"
 
 
+class LightningCache(MiniMaxCache):
+    """MiniMax's cache, with the states of its linear attention in layers as every other family has them."""
+
+    def __init__(self, config: PretrainedConfig) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        DynamicCache.__init__(self, config=config)
+
+    def get_linear_cache(self, layer_idx: int) -> torch.Tensor | None:
+        """The state of a layer."""
+        layers: list[Any] = self.layers
+        state: torch.Tensor | None = layers[layer_idx].recurrent_states[0]
+        return state
+
+    def set_linear_cache(self, layer_idx: int, linear_cache: torch.Tensor) -> None:
+        """Replace the state of a layer."""
+        self.update_recurrent_state(linear_cache, layer_idx)
+
+
 def empty_cache(config: PretrainedConfig) -> DynamicCache:
     """The cache of a model. All attention layers keep their whole past: sliding windows are the mask's."""
-    cache = DynamicCache(config=config)
+    cache = LightningCache(config) if config.model_type == "minimax" else DynamicCache(config=config)
     whole: Any = DynamicLayer
     for index, layer in enumerate(cache.layers):
         if type(layer) is DynamicSlidingWindowLayer:

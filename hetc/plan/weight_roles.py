@@ -23,16 +23,18 @@ IN_LAYER: tuple[tuple[Kind, re.Pattern[str]], ...] = (
     (
         "attention",
         re.compile(
-            r"(?:^|[./])(?:self_attn|self_attention|linear_attn|attention|attn)[./](?P<projection>.+)"
+            r"(?:^|[./])(?:self_attn|self_attention|linear_attn|attention|attn|mamba)[./](?P<projection>.+)"
         ),
     ),
+    # Nemotron-H calls each layer's one part so, a state space or attention as well as MLP and experts.
+    ("attention", re.compile(r"(?:^|[./])mixer[./](?P<projection>(?:q|k|v|o|in|out)_proj|conv1d)(?:[./]|$)")),
     ("router", re.compile(r"(?:^|[./])(?P<projection>shared_expert_gate)(?:[./]|$)")),
     ("shared_expert", re.compile(r"shared_(?:experts?|mlp)[./](?P<projection>.+)")),
     ("router", re.compile(r"[./](?P<projection>gate|router)(?:[./]|$)")),
     (
         "dense_mlp",
         re.compile(
-            r"(?:^|[./])(?:mlp|feed_forward)[./]"
+            r"(?:^|[./])(?:mlp|feed_forward|mixer)[./]"
             r"(?P<projection>\w+_proj|w[123]|fc[12]|c_fc|dense_h_to_4h|dense_4h_to_h)(?:[./]|$)"
         ),
     ),

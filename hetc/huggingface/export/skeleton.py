@@ -19,20 +19,9 @@ from hetc.base.errors import InvalidInputError
 from hetc.huggingface.export.own_experts import OWN_EXPERTS
 from hetc.huggingface.export.placeholder import prepare_experts
 from hetc.huggingface.export.rotary import prepare_rotary
-from hetc.huggingface.export.stand_ins import GATED_DELTA_RULE, has_known_delta_rule
+from hetc.huggingface.export.stand_ins import unknown_loop
 
 __all__ = ["build_skeleton", "fill_with_zeros"]
-
-
-ONE_CHUNK = "its linear attention traces for one chunk of 64 tokens; longer prompts would fail"
-UNTRACEABLE = {
-    **dict.fromkeys(("bailing_hybrid", "kimi_linear"), ONE_CHUNK),
-    **dict.fromkeys(
-        ("bamba", "falcon_h1", "granitemoehybrid", "mamba2", "nemotron_h", "zamba2"),
-        "its state-space layers trace for one number of chunks; longer prompts would fail",
-    ),
-}
-"""Model types that hetc has no graph for, and why."""
 
 
 def build_skeleton(folder: Path) -> PreTrainedModel:
@@ -51,8 +40,6 @@ def build_skeleton(folder: Path) -> PreTrainedModel:
     for part in (config, text):
         # The graph is that of the values, however they are stored.
         vars(part).pop("quantization_config", None)
-    if text.model_type in UNTRACEABLE:
-        raise InvalidInputError(f"{folder}: {text.model_type}: {UNTRACEABLE[text.model_type]}")
     # Configurations from training ask for the router's loss, which generation does not use.
     text.output_router_logits = False
     try:
@@ -66,9 +53,12 @@ def build_skeleton(folder: Path) -> PreTrainedModel:
         raise InvalidInputError(
             f"{folder}: {config.model_type} is not a causal language model: {error}"
         ) from error
-    code = sys.modules[type(model).__module__]
-    if hasattr(code, GATED_DELTA_RULE) and not has_known_delta_rule(code):
-        raise InvalidInputError(f"{folder}: {text.model_type}: {ONE_CHUNK}")
+    loop = unknown_loop(sys.modules[type(model).__module__])
+    if loop:
+        raise InvalidInputError(
+            f"{folder}: {text.model_type}: this transformers has another {loop} than hetc knows, whose trace "
+            "would fail for prompts of other lengths"
+        )
     prepare_experts(model, config.model_type)
     prepare_rotary(model)
     model.train(False)

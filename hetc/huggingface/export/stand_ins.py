@@ -6,24 +6,33 @@ import contextlib
 import functools
 import inspect
 import sys
-from collections.abc import Iterator
-from types import ModuleType
+from collections.abc import Callable, Iterator
+from types import MappingProxyType, ModuleType
 from typing import Any
 from unittest import mock
 
 import torch
-from torch._higher_order_ops.scan import scan
-from transformers.models.qwen3_next.modeling_qwen3_next import (
-    torch_chunk_gated_delta_rule as _first_delta_rule,
-)
+from transformers.models.jamba import modeling_jamba
+from transformers.models.kimi_linear.modeling_kimi_linear import chunk_kimi_delta_attention
+from transformers.models.mamba2.modeling_mamba2 import mamba2_chunk_scan
+from transformers.models.minimax import modeling_minimax
+from transformers.models.qwen3_next.modeling_qwen3_next import torch_chunk_gated_delta_rule
 
-__all__ = ["GATED_DELTA_RULE", "has_known_delta_rule", "stand_ins"]
+from hetc.huggingface.export.recurrences import delta_rule, lightning_attention, selective_scan, state_space
+
+__all__ = ["stand_ins", "unknown_loop"]
 
 COMPLEX_ROTARY = {"deepseek_v2": 1, "llama4": 2}
 """Families whose rotary embedding is complex -> the axis of queries and keys that counts heads."""
 
-GATED_DELTA_RULE = "torch_chunk_gated_delta_rule"
-"""What families with that linear attention call their copy of a function that takes 64 tokens at a time."""
+LOOPS: MappingProxyType[Callable[..., Any], Callable[..., Any]] = MappingProxyType(
+    {
+        torch_chunk_gated_delta_rule: delta_rule,
+        chunk_kimi_delta_attention: delta_rule,
+        mamba2_chunk_scan: state_space,
+    }
+)
+"""Functions that loop over a prompt, of which each family has a copy -> what stands in for it."""
 
 
 @contextlib.contextmanager
@@ -37,16 +46,63 @@ def stand_ins() -> Iterator[None]:
         for name, function in functions.items():
             stack.enter_context(mock.patch(f"transformers.models.{name}", function))
         for module in list(sys.modules.values()):
-            if isinstance(module, ModuleType) and has_known_delta_rule(module):
-                stack.enter_context(mock.patch.object(module, GATED_DELTA_RULE, _gated_delta_rule))
+            for loop, stand_in in LOOPS.items():
+                if _has_copy(module, loop):
+                    stack.enter_context(mock.patch.object(module, loop.__name__, stand_in))
+        mixer = modeling_jamba.JambaMambaMixer
+        stack.enter_context(mock.patch.object(mixer, "forward", _continue_scan(mixer.forward)))
+        lightning = modeling_minimax.MiniMaxLightningAttention
+        stack.enter_context(mock.patch.object(lightning, "forward", _lightning_attention))
         yield
 
 
-def has_known_delta_rule(module: ModuleType) -> bool:
-    """Whether a family's code has a copy of the function that `_gated_delta_rule` stands in for."""
+def unknown_loop(module: ModuleType) -> str | None:
+    """The name of a function in a family's code that is called as one of `LOOPS`, but is another."""
+    for loop in LOOPS:
+        if loop.__name__ in vars(module) and not _has_copy(module, loop):
+            return loop.__name__
+    return None
+
+
+def _has_copy(module: ModuleType, loop: Callable[..., Any]) -> bool:
     # Looked up in __dict__: asking some modules for an attribute imports others.
-    function = vars(module).get(GATED_DELTA_RULE)
-    return function is not None and inspect.getsource(function) == inspect.getsource(_first_delta_rule)
+    function = vars(module).get(loop.__name__) if isinstance(module, ModuleType) else None
+    return function is not None and inspect.getsource(function) == inspect.getsource(loop)
+
+
+def _continue_scan(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Jamba's mixer with `selective_scan`, which goes on from the cache.
+
+    transformers' scan starts each prompt at zero and has a function of its own for a single token. What it
+    does for quantised weights is the same, but multiplies vectors by `dt_proj` as by any other matrix.
+    """
+
+    @functools.wraps(forward)
+    def continued(mixer: Any, *arguments: Any, cache: Any, **options: Any) -> torch.Tensor:
+        state = cache.get_recurrent_state(mixer.layer_idx, state_idx=0)
+        scan = functools.partial(selective_scan, initial_state=state)
+        with (
+            mock.patch.object(modeling_jamba, "mamba_selective_scan", scan),
+            mock.patch.object(mixer.config, "_is_quantized", True, create=True),
+        ):
+            mixed: torch.Tensor = forward(mixer, *arguments, cache=cache, **options)
+        return mixed
+
+    return continued
+
+
+def _lightning_attention(
+    layer: Any, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, cache: Any, **options: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """MiniMax's linear attention; the family's code has its loop over blocks, or tokens, inside."""
+    mixed = layer.act_fn(layer.qkv_proj(hidden_states))
+    mixed = modeling_minimax.apply_mask_to_padding_states(mixed, attention_mask)
+    heads = mixed.unflatten(-1, (layer.num_attention_heads, 3 * layer.head_dim))
+    decay, state = torch.exp(-layer.slope_rate), cache.get_linear_cache(layer.layer_idx)
+    output, state = lightning_attention(*heads.split(layer.head_dim, dim=-1), decay, state)
+    cache.set_linear_cache(layer.layer_idx, state)
+    gated = torch.sigmoid(layer.output_gate(hidden_states)) * layer.norm(output.flatten(-2))
+    return layer.out_proj(gated), state
 
 
 def _rotate_by_real_numbers(
@@ -61,52 +117,3 @@ def _rotate_by_real_numbers(
         return rotated.flatten(3).type_as(x)
 
     return rotate(query), rotate(key)
-
-
-def _gated_delta_rule(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    g: torch.Tensor,
-    beta: torch.Tensor,
-    *,
-    initial_state: torch.Tensor,
-    **options: Any,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The gated delta rule, token by token: a loop over chunks would be unrolled for the prompt of the trace.
-
-        S_t = exp(g_t) S_(t-1) (I - beta_t k_t k_t^T) + beta_t v_t k_t^T        out_t = S_t q_t
-
-    Queries and keys are normalised before (Yang et al., arXiv 2412.06464).
-
-    Args:
-        query: `[batch, sequence, key heads, K]`.
-        key: like query.
-        value: `[batch, sequence, value heads, V]`; each key head serves as many value heads.
-        g: logarithm of the decay, `[batch, sequence, value heads]`.
-        beta: strength of the update, like g.
-        initial_state: `[batch, value heads, K, V]`.
-        options: of the function that this stands in for; they ask for nothing else.
-
-    Returns:
-        The output `[batch, sequence, value heads, V]`, and the last state.
-    """
-    repeats = value.shape[2] // key.shape[2]
-    query, key = (_normalize(x).repeat_interleave(repeats, dim=2) for x in (query, key))
-    query = query * query.shape[-1] ** -0.5
-
-    def step(state: torch.Tensor, token: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-        query, key, value, decay, beta = token
-        state = state * decay
-        update = (value - key.unsqueeze(-2) @ state) * beta
-        state = state + key.unsqueeze(-1) @ update
-        return state, query.unsqueeze(-2) @ state
-
-    # The loop runs over the first axis; vectors along V are rows.
-    tokens = (query, key, value.unsqueeze(-2), g.exp()[..., None, None], beta[..., None, None])
-    state, output = scan(step, initial_state, tuple(x.transpose(0, 1) for x in tokens))
-    return output.squeeze(-2).transpose(0, 1), state
-
-
-def _normalize(x: torch.Tensor) -> torch.Tensor:
-    return x * torch.rsqrt(x.square().sum(dim=-1, keepdim=True) + 1e-6)
