@@ -8,7 +8,7 @@ A language model takes `input_ids`. Besides, hetc knows these inputs, and refuse
 | `position_ids`, `cache_position` | 0, 1, 2, ... and on from there |
 | `token_type_ids` | zeros |
 | `num_logits_to_keep`, `logits_to_keep` | 0, which stands for all |
-| `past_key_values.*`, `past.*` | an empty cache or a state of zeros, then the `present.*` of the step before |
+| `past_key_values.*`, `past.*` | an empty cache or zeros, then the `present.*` of the step before |
 
 Sizes that a model doesn't declare are looked up in `genai_config.json`.
 """
