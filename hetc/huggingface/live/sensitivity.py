@@ -180,12 +180,16 @@ def _draw_gradients(model: PreTrainedModel, tokens: torch.Tensor, seed: int) -> 
         for start in range(0, len(tokens), batch):
             windows = tokens[start : start + batch]
             logits = model(windows, use_cache=False).logits
-            gradient = logits.detach()[:, :-1].float().softmax(-1)
-            labels = draw_labels(gradient, start, seed)
-            # Of the negative log likelihood; the last token of a window foretells nothing.
-            gradient.scatter_add_(-1, labels[..., None], gradient.new_full((*labels.shape, 1), -1))
-            logits.backward(nn.functional.pad(gradient.to(logits.dtype), (0, 0, 0, 1)))
+            logits.backward(_loss_gradient(logits.detach(), start, seed))
             advance(len(windows))
+
+
+def _loss_gradient(logits: torch.Tensor, first: int, seed: int) -> torch.Tensor:
+    """That of the negative log likelihood; the last token of a window foretells nothing."""
+    gradient = logits[:, :-1].float().softmax(-1)
+    labels = draw_labels(gradient, first, seed)
+    gradient.scatter_add_(-1, labels[..., None], gradient.new_full((*labels.shape, 1), -1))
+    return nn.functional.pad(gradient.to(logits.dtype), (0, 0, 0, 1))
 
 
 def _neuron_sums(
