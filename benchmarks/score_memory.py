@@ -23,6 +23,7 @@ from transformers import AutoModelForCausalLM
 
 from hetc.hardware.profile import DEFAULT_PROFILE, load_profile
 from hetc.huggingface.deepseek import DeepseekConfig
+from hetc.huggingface.experts import experts_modules
 from hetc.huggingface.live.sensitivity import measure_model
 
 LARGE = 1 << 29
@@ -86,7 +87,11 @@ def random_model(layers: int, experts: int, vocabulary: int, device: str) -> Any
     )
     load: Any = AutoModelForCausalLM.from_config
     with torch.device(device):
-        return load(config, dtype=torch.bfloat16).eval()
+        model = load(config, dtype=torch.bfloat16).eval()
+    for _, module in experts_modules(model):
+        for stack in module.parameters():
+            stack.data.normal_(std=0.02)
+    return model
 
 
 def peak_bytes(model: Any, tokens: np.ndarray) -> int:

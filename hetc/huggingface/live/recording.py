@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hetc.base.errors import InvalidInputError
 from hetc.hardware.profile import Profile
 from hetc.plan.sensitivity import CLIPS, Sensitivities, Sensitivity, matrix_key
 from hetc.runtimes.reference.layout import split
@@ -56,10 +57,15 @@ class Recording:
         Args:
             profile: See above.
             products: Unit id, projection and weight `[N, K]` of each product that may be watched.
+
+        Raises:
+            InvalidInputError: A weight is not finite.
         """
         self.profile = profile
         self._crossbar = crossbar_of(profile, "noisy")
-        self._matrices = {(unit, projection): self._begin(weight) for unit, projection, weight in products}
+        self._matrices = {
+            (unit, projection): self._begin(unit, projection, weight) for unit, projection, weight in products
+        }
 
     def watch(
         self,
@@ -81,9 +87,11 @@ class Recording:
         windows = zip(torch.split(x, [*counts]), torch.split(gradient, [*counts]), strict=True)
         self._add_losses(matrix, weight, [one for one in windows if len(one[0])])
 
-    def _begin(self, weight: torch.Tensor) -> _Matrix:
+    def _begin(self, unit: str, projection: str, weight: torch.Tensor) -> _Matrix:
         """What depends on the weights alone, and zeros."""
         weight = weight.float()
+        if not weight.abs().max().isfinite():
+            raise InvalidInputError(f"{projection} of {unit} holds NaN or infinity and can't be scored")
         outputs, inputs = weight.shape
         parts = self._slices(inputs)
         shapes = {

@@ -101,6 +101,8 @@ def test_bad_input_is_refused(checkpoint: Path, windows: np.ndarray, tmp_path: P
         measure_scores(checkpoint, windows + VOCABULARY, PROFILE)
     with pytest.raises(UsageError, match="programming noise alone"):
         measure_scores(checkpoint, windows, Profile(drift_time=60.0))
+    with pytest.raises(InvalidInputError, match="down_proj of unit holds NaN"):
+        Recording(PROFILE, [("unit", "down_proj", torch.tensor([[1.0, torch.nan]]))])
 
 
 def test_neurons_share_their_units_loss(checkpoint: Path, windows: np.ndarray) -> None:
