@@ -65,6 +65,8 @@ def _require_weights(folder: Path) -> None:
             "says which tensor is where; copy it from the checkpoint's source"
         )
     packed = [file for file in sorted(folder.iterdir()) if file.suffix in OTHER_FORMATS]
+    if packed and packed[0].suffix == ".gguf":
+        raise InvalidInputError(f"{folder} holds a GGUF file; give `hetc export` that file: {packed[0]}")
     if packed:
         raise InvalidInputError(f"{packed[0]}: hetc reads safetensors; save the checkpoint again {SAVE}")
     raise InvalidInputError(f"{folder / WEIGHTS}: missing; the checkpoint needs its weights as safetensors")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx_ir as ir
@@ -19,7 +20,7 @@ from hetc.base.errors import InvalidInputError
 from hetc.base.output import whole_folder
 from hetc.base.progress import progress
 from hetc.huggingface.cache import find_cache
-from hetc.huggingface.checkpoint import resolve_source
+from hetc.huggingface.checkpoint import StoredTensor, resolve_source
 from hetc.huggingface.checkpoint_kind import require_checkpoint
 from hetc.huggingface.experts import choose_experts_function, experts_modules
 from hetc.huggingface.export.generation import genai_config
@@ -29,7 +30,9 @@ from hetc.huggingface.export.tensor_files import TensorFiles
 from hetc.huggingface.export.tracing import trace
 from hetc.huggingface.export.weight_names import WeightPlaces, find_weights
 from hetc.huggingface.export.weights import AttachWeights, expert_weights
-from hetc.huggingface.quantised.reading import checkpoint_tensors, forget_quantisation
+from hetc.huggingface.quantised.gguf_file import is_gguf
+from hetc.huggingface.quantised.packed_tensor import PackedTensor
+from hetc.huggingface.quantised.reading import checkpoint_tensors, forget_quantisation, read_gguf
 from hetc.model.text_files import copy_text_files
 from hetc.operators.schemas import DOMAIN
 from hetc.passes.rewrite.expand_experts import ExpandExperts
@@ -54,7 +57,7 @@ def export(source: str | Path, output: str | Path, *, link: bool = False, force:
         'model.onnx'
 
     Args:
-        source: folder with config.json and safetensors, or a hub id.
+        source: folder with config.json and safetensors, a GGUF file, or a hub id.
         output: folder to write; it appears whole or not at all.
         link: hard-link the safetensors files instead of copying them.
         force: replace the files of an earlier export; files of other names there stay.
@@ -67,17 +70,22 @@ def export(source: str | Path, output: str | Path, *, link: bool = False, force:
         InvalidInputError: a checkpoint or family that cannot be exported; the message says why.
     """
     output = Path(output).resolve()
-    folder = resolve_source(source)
+    folder = None if is_gguf(source) else resolve_source(source)
     with whole_folder(output, marker=None, force=force) as staging:
-        require_checkpoint(folder)
-        tensors = checkpoint_tensors(folder)
-        skeleton = build_skeleton(folder)
+        tensors: Mapping[str, StoredTensor | PackedTensor]
+        if folder is None:
+            tensors = read_gguf(Path(source), staging)
+        else:
+            require_checkpoint(folder)
+            tensors = checkpoint_tensors(folder)
+        skeleton = build_skeleton(folder or staging)
         with TensorFiles(staging) as files:
             places = find_weights(skeleton, tensors, files)
         brought = sorted(file for file in places.files if file.parent != staging)
         bring_files({file: staging / file.name for file in brought}, link=link)
-        copy_text_files(folder, staging)
-        forget_quantisation(staging)
+        if folder is not None:
+            copy_text_files(folder, staging)
+            forget_quantisation(staging)
         _write_model(skeleton, places, staging)
     return output / MODEL_FILE
 

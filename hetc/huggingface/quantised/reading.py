@@ -13,13 +13,16 @@ from hetc.huggingface.quantised.awq import AWQ
 from hetc.huggingface.quantised.bitsandbytes import BITSANDBYTES
 from hetc.huggingface.quantised.compressed import COMPRESSED
 from hetc.huggingface.quantised.fp8 import FP8
+from hetc.huggingface.quantised.gguf_config import model_config, write_text_files
+from hetc.huggingface.quantised.gguf_file import GgufFile
+from hetc.huggingface.quantised.gguf_tensors import gguf_tensors
 from hetc.huggingface.quantised.gptq import GPTQ
 from hetc.huggingface.quantised.mxfp4 import MXFP4
 from hetc.huggingface.quantised.packed_tensor import PackedTensor, plain
 from hetc.huggingface.quantised.scheme import Format, Settings
 from hetc.model.generation_config import CONFIG, read_config
 
-__all__ = ["FORMATS", "checkpoint_tensors", "forget_quantisation", "quantisation"]
+__all__ = ["FORMATS", "checkpoint_tensors", "forget_quantisation", "quantisation", "read_gguf"]
 
 FORMATS: Mapping[str, Format] = {
     "mxfp4": MXFP4,
@@ -84,6 +87,19 @@ def checkpoint_tensors(folder: Path) -> Mapping[str, StoredTensor | PackedTensor
     if settings is None:
         return tensors
     return unpacked(settings, FORMATS[settings.values["quant_method"]], tensors)
+
+
+def read_gguf(path: Path, directory: Path) -> Mapping[str, PackedTensor]:
+    """The tensors of a GGUF file by transformers' names; the model's text files go into a folder.
+
+    Raises:
+        InvalidInputError: A damaged file, or a family or type that hetc doesn't read from GGUF.
+        RuntimeMissingError: The package `gguf` is missing.
+    """
+    file = GgufFile(path)
+    config = model_config(file)
+    write_text_files(file, config, directory)
+    return gguf_tensors(file, config)
 
 
 def unpacked(

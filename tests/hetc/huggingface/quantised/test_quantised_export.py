@@ -74,6 +74,34 @@ def test_linear_layers_of_a_format(name: str, plain: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+def test_gguf(tmp_path: Path) -> None:
+    """Stacks of experts, gate and up in two of them; Q4_0, Q8_0, float16 and float32 in one file."""
+    gguf = pytest.importorskip("gguf")
+    from gguf_files import types_of, write_gguf
+
+    kind = gguf.GGMLQuantizationType
+    kinds = types_of({"mlp.gate.": kind.F32, "embed": kind.BF16, "down": kind.Q8_0}, kind.Q4_0)
+    model = save_random_model(olmoe(intermediate_size=32), tmp_path / "plain")
+    meant = write_gguf(model, tmp_path / "model.gguf", gguf.MODEL_ARCH.OLMOE, kinds)
+    path = hetc.export(tmp_path / "model.gguf", tmp_path / "exported")
+    found = initializers(path)
+    for name, values in meant.items():
+        module, _, projection = name.rpartition(".")
+        if not module.endswith("experts"):
+            if values.dtype == torch.bfloat16:
+                assert_same_bits(found[name], values)
+            continue
+        for expert, matrix in enumerate(values):
+            parts = {"down_proj": matrix}
+            if projection == "gate_up_proj":
+                parts = dict(zip(("gate_proj", "up_proj"), matrix.chunk(2), strict=True))
+            for part, expected in parts.items():
+                assert_same_bits(found[f"{module}.{expert}.{part}.weight"], expected)
+    assert json.loads((path.parent / "config.json").read_text())["model_type"] == "olmoe"
+    compile_and_verify(path)
+
+
+@pytest.mark.slow
 def test_gpt_oss(tmp_path: Path) -> None:
     """MXFP4: stacks of experts whose gate and up are interleaved."""
     save_random_model(
