@@ -10,9 +10,19 @@ import click
 from hetc.base.extras import needs
 from hetc.cli.extras import quieten_lm_eval
 from hetc.cli.output import json_option, print_json
+from hetc.model.batch_limit import BatchSize
 from hetc.operators.words import MODES, Mode
 
 __all__ = ["evaluate_command"]
+
+
+class BatchType(click.IntRange):
+    """A number of texts, or `auto`: as many as fit."""
+
+    name = "number|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == "auto" else super().convert(value, param, ctx)
 
 
 @click.command("evaluate")
@@ -22,7 +32,7 @@ __all__ = ["evaluate_command"]
 @click.option("--limit", type=click.IntRange(min=1), help="Questions of each task, at most.")
 @click.option("--checkpoint", help="Run the plan of X on this folder or hub id, in torch.")
 @click.option("--device", default="cpu", show_default=True, help="Where torch computes, such as cuda.")
-@click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True, help="Texts at a time.")
+@click.option("--batch", type=BatchType(min=1), default="auto", show_default=True, help="Texts at a time.")
 @click.option("--mode", type=click.Choice(MODES), help="[default: noisy]")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Programmings.")
 @click.option("--noise-scale", type=float, metavar="C", help="Factor on the programming noise.")
@@ -38,7 +48,7 @@ def evaluate_command(
     limit: int | None,
     checkpoint: str | None,
     device: str,
-    batch: int,
+    batch: BatchSize,
     mode: Mode | None,
     seeds: int,
     noise_scale: float | None,

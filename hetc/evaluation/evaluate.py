@@ -19,6 +19,7 @@ from hetc.evaluation.results_file import check_format, write_results
 from hetc.evaluation.running import running
 from hetc.evaluation.tasks import LanguageModel, check_tasks, run_tasks, task_names
 from hetc.huggingface.checkpoint import resolve_source
+from hetc.model.batch_limit import BatchLimit, BatchSize
 from hetc.model.load import LoadedModel
 from hetc.model.text_files import TEXT_FILES
 from hetc.operators.words import Mode
@@ -35,7 +36,7 @@ def evaluate(
     *,
     checkpoint: str | Path | None = None,
     device: str = "cpu",
-    batch: int = 8,
+    batch: BatchSize = "auto",
     seeds: int = 1,
     mode: Mode | None = None,
     noise_scale: float | None = None,
@@ -59,7 +60,8 @@ def evaluate(
         output: A table to write, `.parquet` or `.csv`; None for none.
         checkpoint: Run the plan on this folder or hub id, in torch.
         device: Where torch computes.
-        batch: Texts at a time; the results don't depend on it.
+        batch: Texts at a time; `auto` for as many tokens as a CPU needs to be busy, or a GPU has memory for.
+            The results don't depend on it.
         seeds: How many programmings of the weights; for one, its seed is the plan's.
         mode: `exact`, `converters` or `noisy`; None for noisy.
         noise_scale: Factor c on the programming noise; None for the profile's.
@@ -73,13 +75,14 @@ def evaluate(
         For each seed, task and metric a row of the table of results (`results.schema.json`).
 
     Raises:
-        UsageError: A task that isn't known, a plan without a checkpoint, or the output exists; before a
-            question is asked.
+        UsageError: A task that isn't known, a plan without a checkpoint, a batch that is none, or the output
+            exists; before a question is asked.
         InvalidInputError: A model without a tokenizer, or a checkpoint that isn't the plan's.
         RuntimeMissingError: A task's data can't be reached, or the library is missing.
     """
     if output is not None:
         check_format(Path(output))
+    BatchLimit.of(batch)
     names = task_names(tasks if isinstance(tasks, str) else ",".join(tasks))
     include = None if include_path is None else Path(include_path)
     with nullcontext() if output is None else whole_file(Path(output), force=force) as staging:
@@ -99,8 +102,8 @@ def evaluate(
                 "drift_time": drift_time,
                 "digital_frac": digital_frac,
             }
-            with running(opened, folder, device, **choices) as model:
-                asked = LanguageModel(model.predict, model.generate, model.folder, batch=batch)
+            with running(opened, folder, device, batch=batch, **choices) as model:
+                asked = LanguageModel(model.predict, model.generate, model.folder)
                 found = run_tasks(asked, names, include=include, limit=limit)
             for row in found:
                 what = {"tasks_sha256": hashes[row["task"]], "limit": limit or 0, **origin}

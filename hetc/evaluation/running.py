@@ -15,6 +15,7 @@ from hetc.bundle.bundle import Bundle
 from hetc.evaluation.generate import generate_tokens
 from hetc.evaluation.likelihood import session_predict
 from hetc.huggingface.checkpoint import resolve_source
+from hetc.model.batch_limit import BatchSize
 from hetc.model.generation_config import context_length, end_tokens
 from hetc.model.prediction import Generate, Predict
 from hetc.plan.plan import Plan
@@ -49,6 +50,7 @@ def running(
     device: str = "cpu",
     *,
     threads: int | None = None,
+    batch: BatchSize = "auto",
     **choices: Any,
 ) -> Iterator[Running]:
     """Opens a model with a plan applied, for as long as the context lasts.
@@ -58,6 +60,7 @@ def running(
         checkpoint: The Hugging Face checkpoint that the plan's model was exported from: folder or hub id.
         device: Where torch computes a checkpoint.
         threads: Threads of a bundle's session; None leaves it to ONNX Runtime.
+        batch: Texts at a time; `auto` for as many as fit.
         choices: `mode`, `seed`, `digital_frac`, `noise_scale`, `drift_time`, `read_seed`, `store`, as for
             `Bundle.session` and `hetc.huggingface.live.apply.apply_plan`.
 
@@ -71,7 +74,7 @@ def running(
             raise UsageError("a plan alone can't run: give a bundle, or the plan's checkpoint as well")
         session = target.session(threads=threads, **choices)
         generate = partial(generate_tokens, session, end=end_tokens(target.path), folder=target.path)
-        yield Running(session_predict(session, target.path), generate, target.path)
+        yield Running(session_predict(session, target.path, batch), generate, target.path)
         return
     if isinstance(target, Bundle) and target.baked is not None:
         raise UsageError(
@@ -87,7 +90,7 @@ def running(
     model, programmings = _open(folder, device)
     plan = target if isinstance(target, Plan) else target.plan
     with apply_plan(model, plan, programmings=programmings, **choices):
-        yield Running(model_predict(model), model_generate(model, end, longest=longest), folder)
+        yield Running(model_predict(model, batch), model_generate(model, end, longest=longest), folder)
 
 
 @lru_cache(maxsize=1)

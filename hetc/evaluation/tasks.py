@@ -7,7 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from datasets.exceptions import DatasetsError
 from lm_eval import evaluator, simple_evaluate
 from lm_eval.api.model import TemplateLM
@@ -15,7 +14,7 @@ from lm_eval.tasks import TaskManager
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from hetc.base.errors import InvalidInputError, RuntimeMissingError, UsageError
-from hetc.base.progress import progress
+from hetc.evaluation.score_texts import Text, score_texts
 from hetc.model.generation_config import context_length, first_token
 from hetc.model.prediction import Generate, Predict
 from hetc.model.tokenizer import load_tokenizer
@@ -45,18 +44,17 @@ class LanguageModel(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
         predict: How well the model foretells tokens.
         generate: Its continuations, for tasks that ask for text.
         folder: Where `tokenizer.json` and `config.json` lie: a bundle or a checkpoint.
-        batch: Texts at a time; the results don't depend on it.
 
     Raises:
         InvalidInputError: No tokenizer in the folder, or no token that begins or ends a text in its config.
     """
 
-    def __init__(self, predict: Predict, generate: Generate, folder: Path, *, batch: int = 8) -> None:
+    def __init__(self, predict: Predict, generate: Generate, folder: Path) -> None:
         super().__init__()
         self.tokens = load_tokenizer(folder)
         self.first = first_token(folder)
         self.window = min(WINDOW, context_length(folder) or WINDOW)
-        self.predict, self.generate, self.batch = predict, generate, batch
+        self.predict, self.generate = predict, generate
 
     @property
     def eot_token_id(self) -> int:
@@ -76,34 +74,21 @@ class LanguageModel(TemplateLM):  # type: ignore[misc]  # lm-eval has no types
 
     def _loglikelihood_tokens(self, requests: list[Request], **_: Any) -> list[tuple[float, bool]]:
         """Log probability of each continuation, and whether it is what greedy decoding gives."""
-        answers: list[tuple[float, bool]] = [(0.0, True)] * len(requests)
-        texts = [(context + following)[-self.window :] for _, context, following in requests]
-        # Texts of like length go together. What pads them comes after, where no token looks.
-        order = sorted(range(len(texts)), key=lambda index: -len(texts[index]))
-        with progress("evaluating", len(texts)) as advance:
-            for start in range(0, len(order), self.batch):
-                part = order[start : start + self.batch]
-                windows = np.full((len(part), len(texts[part[0]])), self.first, np.int64)
-                for row, index in enumerate(part):
-                    windows[row, : len(texts[index])] = texts[index]
-                losses, hits = self.predict(windows)
-                for row, index in enumerate(part):
-                    end = len(texts[index]) - 1
-                    scored = slice(max(0, end - len(requests[index][2])), end)
-                    answers[index] = (-float(losses[row, scored].sum()), bool(hits[row, scored].all()))
-                advance(len(part))
-        return answers
+        texts = [
+            Text((context + following)[-self.window :], len(following)) for _, context, following in requests
+        ]
+        return score_texts(self.predict, texts, padding=self.first)
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
         """Log probability of whole texts, in windows that follow each other."""
-        totals = []
+        parts: list[list[Request]] = []
         for request in requests:
             (text,) = request.args
             tokens = self.tok_encode(text, add_special_tokens=False)
             windows = get_rolling_token_windows(tokens, self.eot_token_id, self.window - 1, 1)
-            parts = [(("", ""), *make_disjoint_window(window)) for window in windows]
-            totals.append(sum(score for score, _ in self._loglikelihood_tokens(parts)))
-        return totals
+            parts.append([(("", ""), *make_disjoint_window(window)) for window in windows])
+        scores = iter(self._loglikelihood_tokens([part for windows in parts for part in windows]))
+        return [sum(next(scores)[0] for _ in windows) for windows in parts]
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         """Greedy continuations up to the first of a task's stop texts."""

@@ -104,24 +104,39 @@ def _sizes(declared: Sequence[int | str | None], free: int) -> list[int]:
 
 
 def next_step(
-    feeds: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray], tokens: np.ndarray
+    feeds: Mapping[str, np.ndarray],
+    outputs: Mapping[str, np.ndarray],
+    tokens: np.ndarray,
+    rows: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """Inputs of the step after `feeds` gave `outputs`: `tokens` `[batch, 1]`, the cache carried over."""
+    """Inputs of the step after `feeds` gave `outputs`, the cache carried over.
+
+    Args:
+        feeds, outputs: Those of the step before.
+        tokens: Token ids `[batch, sequence]`.
+        rows: `[batch]`, which row of the step before each row goes on from; None for its own.
+    """
+    more = tokens.shape[1]
+    picked: Any = slice(None) if rows is None else rows
     step = {}
     for name in feeds:
         present = next((name.replace(cache, "present.", 1) for cache in CACHES if name.startswith(cache)), "")
         if present in outputs:
-            step[name] = outputs[present]
+            step[name] = outputs[present][picked]
     for name, value in feeds.items():
         if name == "input_ids":
-            step[name] = tokens.reshape(-1)[:1] if value.ndim == 1 else tokens
+            step[name] = tokens.reshape(-1) if value.ndim == 1 else tokens
             step[name] = step[name].astype(value.dtype)
         elif name == "attention_mask":
-            step[name] = np.concatenate([value, np.ones_like(value[..., :1])], axis=-1)
+            step[name] = np.concatenate([value, np.ones((len(value), more), value.dtype)], axis=-1)[picked]
         elif name in ("position_ids", "cache_position"):
-            step[name] = value[..., -1:] + 1
+            step[name] = value[..., -1:] + np.arange(1, more + 1, dtype=value.dtype)
+        elif name == "token_type_ids":
+            step[name] = np.zeros((*value.shape[:-1], more), value.dtype)
         elif not name.startswith(CACHES):
-            step[name] = value[..., :1] if name == "token_type_ids" else value
+            step[name] = value
+        if name in ("position_ids", "token_type_ids") and value.ndim == 2:
+            step[name] = step[name][picked]
     return step
 
 

@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
+from hetc.model.batch_limit import BatchLimit
+
 __all__ = ["Generate", "Predict"]
 
-Predict: TypeAlias = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""Token ids `[windows, sequence]` to the loss of each token after the first of its window, in nats, float64,
-and to whether it was the likeliest, both `[windows, sequence - 1]`. Logits need not leave the device that
-computes them."""
+
+class Predict(Protocol):
+    """How well a model foretells tokens. Logits need not leave the device that computes them."""
+
+    @property
+    def limit(self) -> BatchLimit:
+        """How much is run at a time."""
+        ...
+
+    def __call__(self, windows: np.ndarray, shared: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """The loss of each token after the first of its window, in nats, and whether it was the likeliest.
+
+        Args:
+            windows: Token ids `[windows, sequence]`.
+            shared: Leaves out the losses of the first so many. Where windows begin alike up to there, that
+                is run once if the model's cache allows it.
+
+        Returns:
+            float64 and bool, both `[windows, sequence - 1 - shared]`.
+        """
+        ...
+
 
 Generate: TypeAlias = Callable[[list[int], int], Iterator[int]]
 """Tokens, and the most that may follow them, to the most likely continuation."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from inspect import signature
 
 import numpy as np
 import torch
@@ -10,6 +12,8 @@ from transformers import PreTrainedModel
 
 from hetc.base.errors import InvalidInputError
 from hetc.huggingface.cache import cache_argument, empty_cache
+from hetc.huggingface.live.device_memory import fitting_tokens
+from hetc.model.batch_limit import BatchLimit, BatchSize
 from hetc.model.generation_config import CONFIG
 from hetc.model.prediction import Generate, Predict
 from hetc.model.tokens import check_vocabulary
@@ -20,20 +24,74 @@ ROWS = 1024
 """Rows of logits that are looked at together."""
 
 
-def model_predict(model: PreTrainedModel, *, batch: int = 8) -> Predict:
-    """The model as it is now, with whatever plan is applied to it, measured as sessions are."""
+def model_predict(model: PreTrainedModel, batch: BatchSize = "auto") -> Predict:
+    """The model as it is now, with whatever plan is applied to it, measured as sessions are.
 
-    def predict(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        losses, hits = [], []
-        with torch.inference_mode():
-            for start in range(0, len(windows), batch):
-                tokens = torch.from_numpy(windows[start : start + batch].astype(np.int64)).to(model.device)
-                loss, hit = _measure(model(tokens, use_cache=False).logits, tokens)
-                losses.append(loss.double().cpu().numpy())
-                hits.append(hit.cpu().numpy())
+    Args:
+        model: The model.
+        batch: Texts at a time. Where that is more than a GPU has memory for, it is halved until it fits.
+    """
+    return ModelPredict(model, BatchLimit.of(batch, fitting_tokens(model)))
+
+
+@dataclass(frozen=True)
+class ModelPredict:
+    """`Predict` of a live model.
+
+    Attributes:
+        model: The model.
+        limit: How much is run at a time; falls where memory runs out.
+    """
+
+    model: PreTrainedModel
+    limit: BatchLimit
+
+    def __call__(self, windows: np.ndarray, shared: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """As `Predict` says.
+
+        Raises:
+            RuntimeMissingError: The device's memory can't hold a single window.
+        """
+        losses, hits, start = [], [], 0
+        while start < len(windows):
+            part = windows[start : start + self.limit.rows(windows.shape[1])]
+            found = self._run(part, shared)
+            if found is None:
+                # Only now, out of the error's reach, are the tensors of the attempt free.
+                torch.cuda.empty_cache()
+                self.limit.halve(*part.shape)
+                continue
+            losses.append(found[0])
+            hits.append(found[1])
+            start += len(part)
         return np.concatenate(losses), np.concatenate(hits)
 
-    return predict
+    @torch.inference_mode()
+    def _run(self, windows: np.ndarray, shared: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Losses and hits of windows that are run together; None where memory ran out."""
+        try:
+            tokens = torch.from_numpy(windows.astype(np.int64)).to(self.model.device)
+            loss, hit = _measure(_end_logits(self.model, tokens, shared), tokens[:, shared:])
+            return loss.double().cpu().numpy(), hit.cpu().numpy()
+        except torch.OutOfMemoryError:
+            return None
+
+
+def _end_logits(model: PreTrainedModel, tokens: torch.Tensor, shared: int) -> torch.Tensor:
+    """Logits of all but the first `shared` tokens; those are run once for all rows that begin with them."""
+    logits: torch.Tensor
+    if not shared:
+        logits = model(tokens, use_cache=False).logits
+        return logits
+    beginnings, rows = tokens[:, :shared].unique(dim=0, return_inverse=True)
+    cache = empty_cache(model.config)
+    past = {cache_argument(model): cache, "use_cache": True}
+    # Of the beginnings no logits are asked; one row of them is the least that the head computes.
+    fewest = {"logits_to_keep": 1} if "logits_to_keep" in signature(model.forward).parameters else {}
+    model(beginnings, **past, **fewest)
+    cache.reorder_cache(rows)
+    logits = model(tokens[:, shared:], **past).logits
+    return logits
 
 
 def _measure(logits: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

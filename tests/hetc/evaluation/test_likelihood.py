@@ -10,7 +10,7 @@ import pytest
 from places import ROOT
 
 from hetc.base.errors import InvalidInputError
-from hetc.evaluation.likelihood import mean_loss, session_forward, token_losses
+from hetc.evaluation.likelihood import mean_loss, session_forward, session_predict, token_losses
 
 
 def bigram(tokens: np.ndarray) -> np.ndarray:
@@ -37,6 +37,19 @@ def test_sample_loses_what_its_training_log_says_whatever_the_batch() -> None:
     one, many = (token_losses(session_forward(session), windows, batch=batch) for batch in (1, 8))
     np.testing.assert_allclose(one, many, atol=1e-4)
     assert 1.8 < one.mean() < 2.5  # 2.14 over all held-out tokens
+
+
+@pytest.mark.parametrize("sample", ["tiny_moe", "tiny_deepseek"])
+def test_a_shared_beginning_is_run_once(sample: str) -> None:
+    session = onnxruntime.InferenceSession(ROOT / f"samples/{sample}/model.onnx")
+    tokens = np.load(ROOT / f"samples/{sample}/heldout.npz")["tokens"].reshape(-1)[: 4 * 40].reshape(4, 40)
+    tokens[2, :30] = tokens[0, :30]
+    forward = session_forward(session)
+    np.testing.assert_allclose(forward(tokens, 30), forward(tokens)[:, 30:], atol=1e-4)
+    losses, hits = session_predict(session)(tokens, 30)
+    whole = session_predict(session, batch=1)(tokens)
+    np.testing.assert_allclose(losses, whole[0][:, 30:], atol=1e-4)
+    np.testing.assert_array_equal(hits, whole[1][:, 30:])
 
 
 def test_a_model_without_tokens_is_refused(tmp_path: Path) -> None:

@@ -60,6 +60,23 @@ def test_inputs_with_a_documented_default() -> None:
     assert step["past_key_values.0.key"].tolist() == [1]
 
 
+def test_several_tokens_after_rows_of_the_step_before() -> None:
+    session = Session(
+        Input("cache_position", ["sequence"]),
+        Input("token_type_ids", ["batch", "sequence"]),
+        Input("attention_mask", ["batch", "total"]),
+        Input("position_ids", ["batch", "sequence"]),
+    )
+    more, rows = np.arange(6).reshape(3, 2), np.array([1, 0, 1])
+    step = next_step(first_step(session, TOKENS), {"present.0.key": np.arange(2)}, more, rows)
+    assert step["input_ids"].tolist() == more.tolist()
+    assert step["cache_position"].tolist() == [3, 4]
+    assert step["position_ids"].tolist() == [[3, 4]] * 3
+    assert step["token_type_ids"].tolist() == [[0, 0]] * 3
+    assert step["attention_mask"].tolist() == [[1] * 5] * 3
+    assert step["past_key_values.0.key"].tolist() == [1, 0, 1]
+
+
 @pytest.mark.parametrize(
     ("unknown", "message"),
     [
