@@ -106,7 +106,7 @@ def test_answers_of_a_bundle_are_those_of_each_choice_alone(bundle: Bundle, choi
 def test_answers_of_a_live_model_are_those_of_each_choice_alone(
     bundle: Bundle, choices: dict[str, Any]
 ) -> None:
-    """But for torch's rounding, which depends on how much is multiplied at once, and may move a DAC's code."""
+    """But for torch's rounding, which depends on how much is multiplied at once, and may move a code."""
     pytest.importorskip("torch")
     values, answers = [], []
     for batch in (1, "auto"):
