@@ -53,6 +53,7 @@ def test_inputs_with_a_documented_default() -> None:
     assert feeds["cache_position"].tolist() == [0, 1, 2]
     assert feeds["token_type_ids"].tolist() == [[0, 0, 0]] * 2
     assert (feeds["num_logits_to_keep"].shape, int(feeds["num_logits_to_keep"])) == ((), 0)
+    feeds["past_key_values.0.key"] = np.zeros(1)
     step = next_step(feeds, {"present.0.key": np.ones(1)}, TOKENS[:, :1])
     assert step["cache_position"].tolist() == [3]
     assert step["position_ids"].tolist() == [[3], [3]]
@@ -68,13 +69,14 @@ def test_several_tokens_after_rows_of_the_step_before() -> None:
         Input("position_ids", ["batch", "sequence"]),
     )
     more, rows = np.arange(6).reshape(3, 2), np.array([1, 0, 1])
-    step = next_step(first_step(session, TOKENS), {"present.0.key": np.arange(2)}, more, rows)
+    feeds = first_step(session, TOKENS) | {"past.0.key": np.zeros(2)}
+    step = next_step(feeds, {"present.0.key": np.arange(2)}, more, rows)
     assert step["input_ids"].tolist() == more.tolist()
     assert step["cache_position"].tolist() == [3, 4]
     assert step["position_ids"].tolist() == [[3, 4]] * 3
     assert step["token_type_ids"].tolist() == [[0, 0]] * 3
     assert step["attention_mask"].tolist() == [[1] * 5] * 3
-    assert step["past_key_values.0.key"].tolist() == [1, 0, 1]
+    assert step["past.0.key"].tolist() == [1, 0, 1]
 
 
 @pytest.mark.parametrize(
