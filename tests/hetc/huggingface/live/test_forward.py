@@ -63,7 +63,7 @@ def test_batches_are_halved_until_they_fit(limit: BatchLimit) -> None:
         ("lfm2_moe", True),  # convolutions
         ("qwen3_next", True),  # linear attention
         ("jamba", False),  # forgets its state
-        ("bailing_hybrid", False),  # refuses the cache
+        ("bailing_hybrid", True),  # linear attention of another kind
     ],
 )
 def test_choices_after_a_shared_context(model_type: str, sharing: bool, tmp_path: Path) -> None:
