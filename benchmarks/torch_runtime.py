@@ -95,7 +95,7 @@ def main() -> None:
     print(f"\n{name}; {options.threads} threads; {plain.dtype}, {options.layers} layers\n")
     print("| analog | store | digital | step | plain, ms | plan applied, ms | ratio |")
     print("|---|---|---|---|---|---|---|")
-    programmings = Programmings.on(torch.device(options.device))
+    programmings = Programmings()
     for scope, dense in SCOPES.items():
         plan = live_plan(analog, Profile(), dense=dense, heads=HEADS if options.neurons else 0)
         for store in options.stores:

@@ -25,12 +25,17 @@ __all__ = ["run_command"]
 @click.option("--prompt", required=True, help="Text to continue.")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=64, show_default=True)
 @click.option("--checkpoint", help="Run the plan of X on this folder or hub id, in torch.")
-@click.option("--device", help="Where torch computes a checkpoint, such as cuda.  [default: cpu]")
+@click.option("--device", help="Where torch computes a checkpoint: cuda, auto, ...  [default: cpu]")
 @click.option("--mode", type=click.Choice(MODES), help="[default: noisy]")
 @click.option("--seed", type=int, help="Programming seed.  [default: the plan's]")
 @click.option("--noise-scale", type=float, metavar="C", help="Factor on the programming noise.")
 @click.option("--digital-frac", metavar="F", help="Raise the digital fraction for this run.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of a bundle's session.")
+@click.option(
+    "--low-memory",
+    is_flag=True,
+    help="Weights are not kept twice: a GPU holds no clean ones of analog units, a session packs none.",
+)
 def run_command(
     target: Path,
     prompt: str,
@@ -42,6 +47,7 @@ def run_command(
     noise_scale: float | None,
     digital_frac: str | None,
     threads: int | None,
+    low_memory: bool,
 ) -> None:
     """Continue a prompt with X, a bundle, or a plan.json with its --checkpoint, greedily, token by token."""
     from hetc.base.progress import progress
@@ -69,7 +75,13 @@ def run_command(
         opened = open_plan(target)
         source = folder = resolve_source(checkpoint)
     tokenizer = load_tokenizer(folder)
-    choices = {"mode": mode, "seed": seed, "noise_scale": noise_scale, "digital_frac": digital_frac}
+    choices = {
+        "mode": mode,
+        "seed": seed,
+        "noise_scale": noise_scale,
+        "digital_frac": digital_frac,
+        "low_memory": low_memory,
+    }
     with ExitStack() as context:
         with progress("opening the model"):
             model = context.enter_context(

@@ -58,11 +58,12 @@ def running(
     Args:
         target: A bundle; or a plan, which needs the checkpoint.
         checkpoint: The Hugging Face checkpoint that the plan's model was exported from: folder or hub id.
-        device: Where torch computes a checkpoint.
+        device: Where torch computes a checkpoint; `auto` for all GPUs, and what they have no room for on the
+            host, as accelerate spreads it.
         threads: Threads of a bundle's session; None leaves it to ONNX Runtime.
         batch: Texts at a time; `auto` for as many as fit.
-        choices: `mode`, `seed`, `digital_frac`, `noise_scale`, `drift_time`, `read_seed`, `store`, as for
-            `Bundle.session` and `hetc.huggingface.live.apply.apply_plan`.
+        choices: `mode`, `seed`, `digital_frac`, `noise_scale`, `drift_time`, `read_seed`, `store`,
+            `low_memory`, as for `Bundle.session` and `hetc.huggingface.live.apply.apply_plan`.
 
     Raises:
         UsageError: A plan without a checkpoint, a baked bundle with one, or a value out of range.
@@ -99,9 +100,12 @@ def _open(folder: Path, device: str) -> tuple[PreTrainedModel, Programmings]:
 
     A sweep applies one plan after another to it.
     """
+    import torch
+
     from hetc.huggingface.live.live_model import open_model
     from hetc.huggingface.live.programmings import Programmings
 
     # float32 is what bundles compute; the checkpoint's own type is what a GPU is fast in.
-    model = open_model(folder, device, "auto" if device.startswith("cuda") else "float32")
-    return model, Programmings.on(model.device)
+    fast = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    model = open_model(folder, device, "auto" if fast else "float32")
+    return model, Programmings()

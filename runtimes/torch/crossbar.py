@@ -92,6 +92,11 @@ class Crossbars:
     readings: Readings | None = None
 
     @property
+    def device(self) -> torch.device:
+        """Where it lies."""
+        return self.conductances.device
+
+    @property
     def bytes(self) -> int:
         """What it takes of the device's memory."""
         held = (self.conductances, self.gain, self.step, *(part.weights for part in self.digital))

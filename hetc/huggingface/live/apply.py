@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,20 +21,22 @@ from transformers.pytorch_utils import Conv1D
 from hetc.base.choices import choose
 from hetc.base.errors import InvalidInputError
 from hetc.huggingface.experts import experts_modules
-from hetc.huggingface.live.expert_forward import Product, expert_weights, run_experts
+from hetc.huggingface.live.applied import Applied, check_shape
+from hetc.huggingface.live.host_weights import HostWeights
+from hetc.huggingface.live.plain_forward import PlainExperts, PlainLinear, linear_weight
 from hetc.huggingface.live.programmings import Programmings
 from hetc.operators.words import MODES, Mode, Store
-from hetc.plan.calibration import parse_bound_rule
 from hetc.plan.fractions import FractionLike
 from hetc.plan.plan import Plan, PlannedUnit
-from hetc.plan.targets import as_compiled, at_fraction, digital_lines
+from hetc.plan.targets import at_fraction
 from hetc.plan.units import Matrix
 from hetc.plan.weight_roles import layer_name, unit_of_weight
-from hetc.runtimes.reference.settings import Crossbar, crossbar_of
-from hetc.runtimes.torch.crossbar import Crossbars, Placed, analog_matmul, place
+from hetc.runtimes.reference.settings import crossbar_of
 from hetc.runtimes.torch.support import kernels_run
 
 __all__ = ["apply_plan"]
+
+Forward = Callable[..., torch.Tensor]
 
 
 @contextmanager
@@ -51,6 +52,7 @@ def apply_plan(
     read_seed: int | None = None,
     store: Store | None = None,
     programmings: Programmings | None = None,
+    low_memory: bool = False,
 ) -> Iterator[None]:
     """Within the context, the model computes what a bundle of the plan does.
 
@@ -66,7 +68,10 @@ def apply_plan(
         drift_time: Seconds since programming; None for the profile's.
         read_seed: Seed of the array's reading; None for 0.
         store: What programmed weights are kept as: `bfloat16` (default), `float32` or `int8`.
-        programmings: Keeps what is programmed for other plans on this model; None for this plan alone.
+        programmings: Keeps what is programmed for other plans on this model, whose weights stay what they
+            are; None for this plan alone.
+        low_memory: Move the clean weights of what was programmed to the host's memory until the context
+            ends. The results are the same.
 
     Raises:
         UsageError: An unknown mode, or a value out of range.
@@ -84,103 +89,52 @@ def apply_plan(
         read_seed=read_seed or 0,
         store=store or "bfloat16",
     )
-    forwards = _forwards(model, plan, settings, programmings or Programmings(0))
+    host = HostWeights(model) if low_memory else None
+    forwards = _forwards(model, Applied(plan, settings, programmings or Programmings(0), host))
     try:
-        for module, forward in forwards if mode != "exact" else ():
-            module.forward = forward
+        with _replaced(forwards if mode != "exact" else []):
+            yield
+    finally:
+        forwards.clear()  # crossbars that nobody keeps make room for what comes back
+        if host:
+            host.bring_back()
+
+
+@contextmanager
+def _replaced(forwards: Sequence[tuple[nn.Module, Forward]]) -> Iterator[None]:
+    """Modules with other forwards. Where accelerate brings a module's weights, its hook calls them."""
+    before = [(vars(module), _name_of_forward(module)) for module, _ in forwards]
+    saved = [attributes.get(name) for attributes, name in before]
+    try:
+        for (attributes, name), (_, forward) in zip(before, forwards, strict=True):
+            attributes[name] = forward
         yield
     finally:
-        for module, _ in forwards:
-            vars(module).pop("forward", None)
+        for (attributes, name), old in zip(before, saved, strict=True):
+            attributes.pop(name, None)
+            if old is not None:
+                attributes[name] = old
 
 
-@dataclass
-class _Site:
-    """Matrices of an analog unit that take the same input.
-
-    Attributes:
-        plan, unit, settings: Where they belong.
-        programmings: Where its crossbars are kept.
-        name: The input's name in the plan: `in` or `mid` of an expert, else the weight's.
-        weights: `[N, K]` each.
-        matrices: The plan's entry for each.
-    """
-
-    plan: Plan
-    unit: PlannedUnit
-    settings: Crossbar
-    programmings: Programmings
-    name: str
-    weights: Sequence[torch.Tensor]
-    matrices: Sequence[Matrix]
-
-    def __post_init__(self) -> None:
-        """Raises `InvalidInputError` for a weight that isn't the plan's."""
-        for weight, matrix in zip(self.weights, self.matrices, strict=True):
-            _check_shape(weight, self.unit, matrix)
-
-    @cached_property
-    def crossbars(self) -> Crossbars:
-        """Programmed at first use: experts that no token chooses never are."""
-        bounds = self.unit.adc_bounds.get(self.name)
-        by_norm = bounds is not None and parse_bound_rule(self.plan.adc_bound_rule)[0] == "std"
-        digital = [self._digital(matrix) for matrix in self.matrices]
-        placed = [
-            Placed(weight, matrix.stream, bounds, by_norm, **lines)
-            for weight, matrix, lines in zip(self.weights, self.matrices, digital, strict=True)
-        ]
-        ranges = self.unit.input_ranges.get(self.name)
-        key = (
-            *((weight.data_ptr(), weight.stride()) for weight in self.weights),
-            *(matrix.stream for matrix in self.matrices),
-            self.settings,
-            *(None if values is None else tuple(values) for values in (ranges, bounds)),
-            by_norm,
-            *(mask.tobytes() for lines in digital for mask in lines.values()),
-        )
-        return self.programmings.get(key, lambda: place(placed, self.settings, ranges))
-
-    def _digital(self, matrix: Matrix) -> dict[str, Any]:
-        """Which of a matrix's inputs or outputs are digital, and which were for its ADC bounds."""
-        bound = digital_lines(as_compiled(self.plan), self.unit, matrix)
-        return {
-            **digital_lines(self.plan, self.unit, matrix),
-            **{f"bound_{side}": lines for side, lines in bound.items()},
-        }
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return analog_matmul(x, self.crossbars)
+def _name_of_forward(module: nn.Module) -> str:
+    return "_old_forward" if hasattr(module, "_hf_hook") else "forward"
 
 
-def _check_shape(weight: torch.Tensor, unit: PlannedUnit, matrix: Matrix) -> None:
-    """Raises `InvalidInputError` for a weight `[N, K]` that isn't the plan's."""
-    expected = [matrix.outputs, matrix.inputs]
-    if list(weight.shape) != expected:
-        raise InvalidInputError(
-            f"plan: {matrix.projection} of unit {unit.id!r} is {expected}, the model's is "
-            f"{list(weight.shape)}; the plan was made for another model"
-        )
-
-
-def _forwards(
-    model: nn.Module, plan: Plan, settings: Crossbar, programmings: Programmings
-) -> list[tuple[nn.Module, Callable[..., torch.Tensor]]]:
+def _forwards(model: nn.Module, applied: Applied) -> list[tuple[nn.Module, Forward]]:
     """The modules that compute something else while the plan is applied.
 
     Raises:
         InvalidInputError: An analog unit, or a matrix of one, that the model doesn't have.
     """
-    analog = {unit.id: unit for unit in plan.units if unit.target == "analog"}
+    units = {unit.id: unit for unit in applied.plan.units}
+    analog = {unit_id: unit for unit_id, unit in units.items() if unit.target == "analog"}
     left = {(unit.id, matrix.projection): matrix for unit in analog.values() for matrix in unit.matrices}
-    forwards: list[tuple[nn.Module, Callable[..., torch.Tensor]]] = []
+    forwards: list[tuple[nn.Module, Forward]] = []
     for name, module in model.named_modules():
         role = unit_of_weight(f"{name}.weight") if isinstance(module, (nn.Linear, Conv1D)) else None
         matrix = left.pop((role.unit_id, role.projection), None) if role else None
         if role and matrix:
-            forwards.append(
-                (module, _linear_forward(module, plan, analog[role.unit_id], matrix, settings, programmings))
-            )
-    units = {unit.id: unit for unit in plan.units}
+            forwards.append((module, _linear_forward(module, applied, analog[role.unit_id], matrix)))
     for path, module in experts_modules(model):
         ids = [f"{layer_name(path)}.experts.{index}" for index in range(module.num_experts)]
         if not any(unit_id in analog for unit_id in ids):
@@ -188,12 +142,7 @@ def _forwards(
         for unit_id in ids:
             for matrix in analog[unit_id].matrices if unit_id in analog else ():
                 left.pop((unit_id, matrix.projection))
-        forwards.append(
-            (
-                module,
-                _experts_forward(module, plan, [units[unit_id] for unit_id in ids], settings, programmings),
-            )
-        )
+        forwards.append((module, _experts_forward(module, applied, [units[unit_id] for unit_id in ids])))
     for unit_id, projection in left:
         raise InvalidInputError(
             f"plan: {projection} of unit {unit_id!r} is analog, and the model has neither a linear layer nor "
@@ -202,69 +151,19 @@ def _forwards(
     return forwards
 
 
-def _linear_forward(
-    module: Any,
-    plan: Plan,
-    unit: PlannedUnit,
-    matrix: Matrix,
-    settings: Crossbar,
-    programmings: Programmings,
-) -> Callable[[torch.Tensor], torch.Tensor]:
-    weight = module.weight.T if isinstance(module, Conv1D) else module.weight
-    _check_shape(weight, unit, matrix)
-    if kernels_run(weight.device, settings) and isinstance(module, nn.Linear):
+def _linear_forward(module: Any, applied: Applied, unit: PlannedUnit, matrix: Matrix) -> Forward:
+    check_shape(linear_weight(module), unit, matrix)
+    if kernels_run(module.weight.device, applied.settings) and isinstance(module, nn.Linear):
         from hetc.huggingface.live.kernel_linear import KernelLinear
 
-        return KernelLinear(module, plan, unit, matrix, settings, programmings)
-    site = _Site(plan, unit, settings, programmings, matrix.weight, [weight], [matrix])
-    return partial(_linear, module, site)
+        return KernelLinear(module, applied, unit, matrix)
+    return PlainLinear(module, applied, unit, matrix)
 
 
-def _experts_forward(
-    module: Any,
-    plan: Plan,
-    units: Sequence[PlannedUnit],
-    settings: Crossbar,
-    programmings: Programmings,
-) -> Callable[..., torch.Tensor]:
-    sites = [
-        _expert_sites(module, index, plan, unit, settings, programmings) if unit.target == "analog" else None
-        for index, unit in enumerate(units)
-    ]
-    if kernels_run(module.down_proj.device, settings):
+def _experts_forward(module: Any, applied: Applied, units: Sequence[PlannedUnit]) -> Forward:
+    plain = PlainExperts(module, applied, units)  # knows which shapes are wrong
+    if kernels_run(module.down_proj.device, applied.settings):
         from hetc.huggingface.live.kernel_experts import KernelExperts
 
-        return KernelExperts(module, plan, units, settings, programmings)
-    return partial(run_experts, module, sites)
-
-
-def _linear(module: Any, product: Product, x: torch.Tensor) -> torch.Tensor:
-    y = product(x)
-    return (y if module.bias is None else y + module.bias).to(x.dtype)
-
-
-def _expert_sites(
-    module: Any,
-    index: int,
-    plan: Plan,
-    unit: PlannedUnit,
-    settings: Crossbar,
-    programmings: Programmings,
-) -> tuple[_Site, _Site]:
-    weights = expert_weights(module, index)
-    first = [matrix for matrix in unit.matrices if matrix.projection != "down_proj"]
-    second = [matrix for matrix in unit.matrices if matrix.projection == "down_proj"]
-    return (
-        _Site(
-            plan, unit, settings, programmings, "in", [weights[matrix.projection] for matrix in first], first
-        ),
-        _Site(
-            plan,
-            unit,
-            settings,
-            programmings,
-            "mid",
-            [weights[matrix.projection] for matrix in second],
-            second,
-        ),
-    )
+        return KernelExperts(module, applied, units)
+    return plain

@@ -11,7 +11,7 @@ from torch import nn
 
 from hetc.huggingface.experts import STACKED, split_stack
 
-__all__ = ["Product", "expert_weights", "run_experts"]
+__all__ = ["Product", "clean_products", "expert_weights", "run_experts"]
 
 Product = Callable[[torch.Tensor], torch.Tensor]
 """Takes `[T, K]`, gives `[T, N]`: one matrix, or several side by side."""
@@ -20,6 +20,13 @@ Product = Callable[[torch.Tensor], torch.Tensor]
 def expert_weights(module: Any, index: int) -> dict[str, torch.Tensor]:
     """Weights `[N, K]` of one expert by projection, gate before up: views of the module's stacks."""
     return _expert_parts(module, index, "")
+
+
+def clean_products(module: Any, index: int) -> tuple[Product, Product]:
+    """Gate and up side by side, and down, of one expert's clean weights."""
+    weights = expert_weights(module, index)
+    second = partial(_side_by_side, [weights.pop("down_proj")])
+    return partial(_side_by_side, [*weights.values()]), second
 
 
 def run_experts(
@@ -75,14 +82,7 @@ def _expert(
     """One expert; between the products of an analog one everything is float32."""
     biases = _expert_parts(module, index, "_bias")
     down_bias = biases.pop("down_proj", None)
-    first: Product
-    second: Product
-    if products:
-        first, second = products
-    else:
-        weights = expert_weights(module, index)
-        second = partial(_side_by_side, [weights.pop("down_proj")])
-        first = partial(_side_by_side, [*weights.values()])
+    first, second = products or clean_products(module, index)
     h = first(x)
     if biases:
         h = h + torch.cat([*biases.values()])

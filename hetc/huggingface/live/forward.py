@@ -70,8 +70,9 @@ class ModelPredict:
     def _run(self, windows: np.ndarray, shared: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Losses and hits of windows that are run together; None where memory ran out."""
         try:
-            tokens = torch.from_numpy(windows.astype(np.int64)).to(self.model.device)
-            loss, hit = _measure(_end_logits(self.model, tokens, shared), tokens[:, shared:])
+            tokens = torch.from_numpy(windows.astype(np.int64)).to(_input_device(self.model))
+            logits = _end_logits(self.model, tokens, shared)
+            loss, hit = _measure(logits, tokens[:, shared:].to(logits.device))
             return loss.double().cpu().numpy(), hit.cpu().numpy()
         except torch.OutOfMemoryError:
             return None
@@ -92,6 +93,12 @@ def _end_logits(model: PreTrainedModel, tokens: torch.Tensor, shared: int) -> to
     cache.reorder_cache(rows)
     logits = model(tokens[:, shared:], **past).logits
     return logits
+
+
+def _input_device(model: PreTrainedModel) -> torch.device:
+    """Where tokens go; accelerate takes them further where it keeps the embedding elsewhere."""
+    device: torch.device = model.device
+    return torch.device("cpu") if device.type == "meta" else device
 
 
 def _measure(logits: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -130,7 +137,7 @@ def model_generate(
                 f"{len(tokens)} tokens in a row are more than the {longest} that {CONFIG} gives as the "
                 "model's context; take a shorter prompt"
             )
-        ids = torch.tensor([tokens], device=model.device)
+        ids = torch.tensor([tokens], device=_input_device(model))
         past = {cache_argument(model): empty_cache(model.config)}
         for _ in range(most):
             with torch.inference_mode():

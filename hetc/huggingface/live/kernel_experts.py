@@ -21,16 +21,15 @@ from transformers.activations import SiLUActivation
 from transformers.integrations.moe import _default_apply_gate
 
 from hetc.huggingface.experts import STACKED
+from hetc.huggingface.live.applied import Applied
 from hetc.huggingface.live.kernel_linear import bound_unit_of
 from hetc.huggingface.live.kernel_neurons import DigitalNeurons, digital_mask, take_neurons
-from hetc.huggingface.live.programmings import Programmings
 from hetc.plan.plan import Plan, PlannedUnit
 from hetc.plan.targets import as_compiled
-from hetc.runtimes.reference.settings import Crossbar
 from hetc.runtimes.torch.kernels.dac import convert
 from hetc.runtimes.torch.kernels.products import Addend, Weights, analog_product, block_rows, digital_product
 from hetc.runtimes.torch.kernels.rows import Rows, combine, sort_rows
-from hetc.runtimes.torch.kernels.stack import Part, ProgrammedStack, Stack, program_stack
+from hetc.runtimes.torch.kernels.stack import Part, ProgrammedStack, Stack, program_stack, programmed_bytes
 
 __all__ = ["KernelExperts"]
 
@@ -44,17 +43,13 @@ class KernelExperts:
 
     Attributes:
         module: Behind transformers' experts interface.
-        plan: The plan.
+        applied: What is applied.
         units: Each expert's unit.
-        settings: Mode, noise, converters.
-        programmings: Where its crossbars are kept.
     """
 
     module: Any
-    plan: Plan
+    applied: Applied
     units: Sequence[PlannedUnit]
-    settings: Crossbar
-    programmings: Programmings
 
     def __post_init__(self) -> None:
         """Groups are numbered analog experts first."""
@@ -74,7 +69,7 @@ class KernelExperts:
     @cached_property
     def masks(self) -> NDArray[np.bool_] | None:
         """`[E, I]`: the digital neurons of each expert; None where the analog experts have none."""
-        return self._masks_of(self.plan)
+        return self._masks_of(self.applied.plan)
 
     def _masks_of(self, plan: Plan) -> NDArray[np.bool_] | None:
         found = [
@@ -137,26 +132,32 @@ class KernelExperts:
         """The crossbars behind one input.
 
         All experts of a layer are programmed, as another plan places others, unless they are too large to be
-        kept: then the analog ones alone. Other digital neurons are another programming.
+        kept, or memory is short: then the analog ones alone. Other digital neurons are another programming.
         """
+        plan, settings, programmings = self.applied.plan, self.applied.settings, self.applied.programmings
         stacks = self._stacks(names)
         analog = [self.units[index] for index in self.analog]
-        unit = bound_unit_of(self.plan, analog, site)
-        masks = self.masks, self._masks_of(as_compiled(self.plan)) if unit else None
+        unit = bound_unit_of(plan, analog, site)
+        masks = self.masks, self._masks_of(as_compiled(plan)) if unit else None
         key = (
-            *(values.data_ptr() for _, values, _ in stacks),
-            self.settings,
+            self.module,
+            site,
+            *(matrix.stream for one in self.units for matrix in one.matrices),
+            settings,
             unit,
             *(None if one is None else one.tobytes() for one in masks),
         )
-        kept = (
-            sum(values.numel() * values.element_size() for _, values, _ in stacks) <= self.programmings.limit
+        size = sum(
+            len(values) * programmed_bytes(values.shape[2], values.shape[1], settings, values.dtype)
+            for _, values, _ in stacks
         )
+        spared = self.applied.host is not None and bool(self.digital)
+        kept = not spared and size <= programmings.limit_on(stacks[0][1].device)
 
         def program() -> ProgrammedStack:
-            return program_stack(self._parts(stacks, masks, all_of_them=kept), self.settings, bound_unit=unit)
+            return program_stack(self._parts(stacks, masks, all_of_them=kept), settings, bound_unit=unit)
 
-        programmed = self.programmings.get(key, program) if kept else program()
+        programmed = programmings.get(key, program) if kept else program()
         return programmed.stack(
             [one.input_ranges.get(site) for one in analog],
             [one.adc_bounds.get(site) for one in analog],
@@ -223,14 +224,16 @@ class KernelExperts:
         self, hidden: torch.Tensor, top_k_index: torch.Tensor, top_k_weights: torch.Tensor
     ) -> torch.Tensor:
         """`[T, H]`, `[T, K]` and `[T, K]` -> `[T, H]`."""
-        chosen = self.group_of[top_k_index]
-        rows = sort_rows(chosen, len(self.units), block_rows(chosen.numel(), len(self.units)))
-        y = torch.empty(rows.count, hidden.shape[-1], dtype=hidden.dtype, device=hidden.device)
-        hidden = hidden.contiguous()
-        self._run_analog(hidden, rows, y)
-        if self.digital:
-            self._run_digital(hidden, rows, y)
-        return combine(y, top_k_weights)
+        with torch.cuda.device_of(hidden):  # where Triton launches
+            digital = self._digital_weights
+            chosen = self.group_of[top_k_index]
+            rows = sort_rows(chosen, len(self.units), block_rows(chosen.numel(), len(self.units)))
+            y = torch.empty(rows.count, hidden.shape[-1], dtype=hidden.dtype, device=hidden.device)
+            hidden = hidden.contiguous()
+            self._run_analog(hidden, rows, y)
+            if self.digital:
+                self._run_digital(hidden, rows, y, digital)
+            return combine(y, top_k_weights)
 
     def _run_analog(self, hidden: torch.Tensor, rows: Rows, y: torch.Tensor) -> None:
         """Everything between the products of an analog expert is float32."""
@@ -254,22 +257,37 @@ class KernelExperts:
         out = torch.empty(rows.count, hidden.shape[-1], device=hidden.device)
         return Addend(digital_product(h, neurons.second, rows, out=out))
 
-    def _run_digital(self, hidden: torch.Tensor, rows: Rows, y: torch.Tensor) -> None:
+    @cached_property
+    def _digital_weights(self) -> dict[str, Weights]:
+        """Of the digital experts, by stacked parameter.
+
+        What else the clean weights are needed for is made before: they may leave the device here.
+        """
+        made = self.first, self.second, self._biases, self.neurons, self.group_of
+        names = [name for name, _, _ in self._stacks([*STACKED])]
+        if made and self.applied.host and self.applied.host.take(self.module, names, self.digital):
+            return {
+                name: Weights(values, bias=None if bias is None else bias[self.digital])
+                for name, values, bias in self._stacks(names)
+            }
+        return {name: Weights(values, self.members, bias) for name, values, bias in self._stacks(names)}
+
+    def _run_digital(
+        self, hidden: torch.Tensor, rows: Rows, y: torch.Tensor, weights: dict[str, Weights]
+    ) -> None:
         """The others compute in the model's type."""
-        stacks = self._stacks(FIRST)
-        columns = sum(values.shape[1] for _, values, _ in stacks)
+        firsts = [weights[name] for name in FIRST if name in weights]
+        columns = sum(one.values.shape[1] for one in firsts)
         width = columns // 2 if self.fused else columns
         h = torch.empty(rows.count, width, dtype=hidden.dtype, device=hidden.device)
         start, first = 0, len(self.analog)
-        for _, values, bias in stacks:
-            part = h if self.fused else h[:, start : start + values.shape[1]]
-            weights = Weights(values, self.members, bias)
-            digital_product(hidden, weights, rows, out=part, first_group=first, gather=True, fused=self.fused)
-            start += values.shape[1]
-        [(_, values, bias)] = self._stacks(["down_proj"])
+        for one in firsts:
+            end = start + one.values.shape[1]
+            part = h if self.fused else h[:, start:end]
+            digital_product(hidden, one, rows, out=part, first_group=first, gather=True, fused=self.fused)
+            start = end
         h = h if self.fused else self._activate(h).contiguous()
-        weights = Weights(values, self.members, bias)
-        digital_product(h, weights, rows, out=y, first_group=first, scatter=True)
+        digital_product(h, weights["down_proj"], rows, out=y, first_group=first, scatter=True)
 
     def _activate(self, h: torch.Tensor) -> torch.Tensor:
         """The module's own activation of gate and up."""

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from hetc.huggingface.live.applied import Applied
 from hetc.huggingface.live.kernel_neurons import Mask, digital_mask
-from hetc.huggingface.live.programmings import Programmings
 from hetc.plan.calibration import parse_bound_rule
 from hetc.plan.plan import Plan, PlannedUnit
 from hetc.plan.targets import as_compiled
 from hetc.plan.units import Matrix
-from hetc.runtimes.reference.settings import Crossbar
 from hetc.runtimes.torch.kernels.dac import convert
 from hetc.runtimes.torch.kernels.products import Addend, Weights, analog_product, digital_product
 from hetc.runtimes.torch.kernels.stack import BoundUnit, Part, Stack, program_stack
@@ -74,58 +73,66 @@ class KernelLinear:
 
     Attributes:
         module: The layer.
-        plan, unit, matrix: What the plan says of it.
-        settings: Mode, noise, converters.
-        programmings: Where its crossbars are kept.
+        applied: What is applied.
+        unit, matrix: What the plan says of it.
     """
 
     module: Any
-    plan: Plan
+    applied: Applied
     unit: PlannedUnit
     matrix: Matrix
-    settings: Crossbar
-    programmings: Programmings
 
     @cached_property
     def stack(self) -> Stack:
         """Its crossbars, programmed at first use."""
         weight, site = self.module.weight, self.matrix.weight
-        unit = bound_unit_of(self.plan, [self.unit], site)
-        bound = as_compiled(self.plan) if unit else self.plan
+        plan, settings = self.applied.plan, self.applied.settings
+        unit = bound_unit_of(plan, [self.unit], site)
+        bound = as_compiled(plan) if unit else plan
         masks = *self._masks, *digital_mask(bound, self.unit, self.matrix)
         digital = (None if one is None else torch.from_numpy(one).to(weight.device)[None] for one in masks)
         part = Part(weight[None], slice(0, len(weight)), [self.matrix.stream], *digital)
-        programmed = self.programmings.get(
+        programmed = self.applied.programmings.get(
             (
-                weight.data_ptr(),
+                self.module,
                 self.matrix.stream,
-                self.settings,
+                settings,
                 unit,
                 *(None if one is None else one.tobytes() for one in masks),
             ),
-            lambda: program_stack([part], self.settings, bound_unit=unit),
+            lambda: program_stack([part], settings, bound_unit=unit),
         )
         return programmed.stack([self.unit.input_ranges.get(site)], [self.unit.adc_bounds.get(site)])
 
     @cached_property
     def _masks(self) -> tuple[Mask | None, Mask | None]:
-        return digital_mask(self.plan, self.unit, self.matrix)
+        return digital_mask(self.applied.plan, self.unit, self.matrix)
 
     @cached_property
     def lines(self) -> DigitalLines | None:
         """Its digital inputs or outputs."""
         return DigitalLines.of(self.module.weight, *self._masks)
 
+    @cached_property
+    def _programmed(self) -> tuple[Stack, DigitalLines | None]:
+        """All that its weight is needed for."""
+        made = self.stack, self.lines
+        if self.applied.host:
+            self.applied.host.take(self.module, ["weight"])
+        return made
+
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """`[..., K]` -> `[..., N]`."""
         flat = x.reshape(-1, x.shape[-1])
         bias = self.module.bias
         out = torch.empty(len(flat), self.matrix.outputs, dtype=x.dtype, device=x.device)
-        analog_product(
-            convert(flat, self.stack),
-            self.stack,
-            out=out,
-            bias=None if bias is None else bias[None],
-            plus=self.lines(flat) if self.lines else None,
-        )
+        with torch.cuda.device_of(x):  # where Triton launches
+            stack, lines = self._programmed
+            analog_product(
+                convert(flat, stack),
+                stack,
+                out=out,
+                bias=None if bias is None else bias[None],
+                plus=lines(flat) if lines else None,
+            )
         return out.reshape(*x.shape[:-1], -1)

@@ -17,7 +17,7 @@ from hetc.runtimes.reference.settings import Crossbar
 from hetc.runtimes.torch.crossbar import EXACT_CODES, levels
 from hetc.runtimes.torch.kernels.programming import program
 
-__all__ = ["BoundUnit", "Part", "ProgrammedStack", "Stack", "program_stack"]
+__all__ = ["BoundUnit", "Part", "ProgrammedStack", "Stack", "program_stack", "programmed_bytes"]
 
 BoundUnit = Literal["scale", "norm"]
 """What ADC bounds count: a column's weight scale, or its Euclidean norm."""
@@ -88,6 +88,11 @@ class ProgrammedStack:
     digital_inputs: torch.Tensor | None
     inputs: int
     settings: Crossbar
+
+    @property
+    def device(self) -> torch.device:
+        """Where it lies."""
+        return self.conductances.device
 
     @property
     def bytes(self) -> int:
@@ -194,19 +199,15 @@ def program_stack(
     """
     first_part = parts[0]
     groups, _, inputs = first_part.weights.shape
-    slices = split(inputs, settings.tile_rows)
     outputs = sum(part.weights.shape[1] for part in parts)
-    kind, device = _type(settings, first_part.weights.dtype), first_part.weights.device
-    padding = BYTES // kind.itemsize
-    padded = -(-slices[0].stop // padding) * padding
-    conductances = torch.empty(groups, outputs, len(slices) * padded, dtype=kind, device=device)
+    slices, padded, kind = _form(inputs, settings, first_part.weights.dtype)
+    conductances = first_part.weights.new_empty(groups, outputs, len(slices) * padded, dtype=kind)
     scale, worth, compensation, unit = (
-        torch.ones(groups, len(slices), outputs, device=device) for _ in range(4)
+        torch.ones(groups, len(slices), outputs, device=conductances.device) for _ in range(4)
     )
     compensates = settings.programs and settings.drifts and settings.drift_compensation != "none"
     for part in parts:
-        columns = part.columns
-        weights = part.analog()
+        columns, weights = part.columns, part.analog()
         largest = _scale(part, weights, settings, slices, part.digital_outputs)
         scale[..., columns] = largest
         if bound_unit == "norm":
@@ -233,6 +234,19 @@ def program_stack(
         inputs,
         settings,
     )
+
+
+def programmed_bytes(inputs: int, outputs: int, settings: Crossbar, weights: torch.dtype) -> int:
+    """What a matrix of a `ProgrammedStack` takes, without ADC bounds of a plan and compensation of drift."""
+    slices, padded, kind = _form(inputs, settings, weights)
+    return outputs * len(slices) * (padded * kind.itemsize + 2 * torch.float32.itemsize)
+
+
+def _form(inputs: int, settings: Crossbar, weights: torch.dtype) -> tuple[Sequence[slice], int, torch.dtype]:
+    """Slices of K, places R of each, and what conductances are kept as."""
+    slices, kind = split(inputs, settings.tile_rows), _type(settings, weights)
+    padding = BYTES // kind.itemsize
+    return slices, -(-slices[0].stop // padding) * padding, kind
 
 
 def _type(settings: Crossbar, weights: torch.dtype) -> torch.dtype:

@@ -19,7 +19,7 @@ from hetc.hardware.profile import Profile  # noqa: E402
 from hetc.runtimes.reference import Crossbar, program, split  # noqa: E402
 from hetc.runtimes.reference.settings import crossbar_of  # noqa: E402
 from hetc.runtimes.torch.crossbar import levels  # noqa: E402
-from hetc.runtimes.torch.kernels.stack import Part, Stack, program_stack  # noqa: E402
+from hetc.runtimes.torch.kernels.stack import Part, Stack, program_stack, programmed_bytes  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 PROFILE = Profile(tile_rows=50, tile_columns=20)
@@ -105,3 +105,11 @@ def test_weights_that_are_not_finite_are_refused() -> None:
     w[1, 2, 2] = np.nan
     with pytest.raises(InvalidInputError, match="stream 4 hold NaN"):
         stacked(w, [3, 4], crossbar_of(PROFILE, "noisy"))
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("choices", [{"store": "bfloat16"}, {"store": "int8"}, {"mode": "converters"}])
+def test_bytes_are_known_before(choices: dict[str, Any], kind: Any) -> None:
+    crossbar = crossbar_of(PROFILE, **{"mode": "noisy", **choices})
+    part = Part(torch.ones(2, 7, 120, dtype=kind, device=DEVICE), slice(0, 7), [1, 2])
+    assert program_stack([part], crossbar).bytes == 2 * programmed_bytes(120, 7, crossbar, kind)
