@@ -224,7 +224,7 @@ class KernelExperts:
         self, hidden: torch.Tensor, top_k_index: torch.Tensor, top_k_weights: torch.Tensor
     ) -> torch.Tensor:
         """`[T, H]`, `[T, K]` and `[T, K]` -> `[T, H]`."""
-        with torch.cuda.device_of(hidden):  # where Triton launches
+        with torch.cuda.device_of(hidden):  # type: ignore[no-untyped-call] # where Triton launches
             digital = self._digital_weights
             chosen = self.group_of[top_k_index]
             rows = sort_rows(chosen, len(self.units), block_rows(chosen.numel(), len(self.units)))

@@ -126,7 +126,7 @@ class KernelLinear:
         flat = x.reshape(-1, x.shape[-1])
         bias = self.module.bias
         out = torch.empty(len(flat), self.matrix.outputs, dtype=x.dtype, device=x.device)
-        with torch.cuda.device_of(x):  # where Triton launches
+        with torch.cuda.device_of(x):  # type: ignore[no-untyped-call] # where Triton launches
             stack, lines = self._programmed
             analog_product(
                 convert(flat, stack),

@@ -46,7 +46,7 @@ def test_choices_count(bundle: Path) -> None:
     on = (bundle / "plan.json", *PROMPT, "--checkpoint", SAMPLES / "tiny_moe")
     loud = (*on, "--noise-scale", 12)
     first = said(*loud, "--seed", 1)
-    assert said(*loud, "--seed", 1) == first
+    assert said(*loud, "--seed", 1, "--low-memory") == first
     assert said(*loud, "--seed", 2) != first
     exact = said(*on, "--mode", "exact")
     assert first != exact
