@@ -20,7 +20,7 @@ MODEL = "hetc-model"
 """The resource, in Dask's sense, of which each worker has one and each job on a checkpoint takes one."""
 
 
-class OneModel(WorkerPlugin):  # type: ignore[misc]  # Dask has no types
+class OneModel(WorkerPlugin):
     """Gives every worker, also one that comes later, one model to run jobs on.
 
     A worker with many threads would run several at once, and a job's plan changes what the model computes.
@@ -67,7 +67,7 @@ def kinds_on(scheduler: str, device: str) -> dict[str, str]:
 @contextmanager
 def _connected(scheduler: str) -> Iterator[Any]:
     try:
-        client = Client(scheduler, timeout=PATIENCE)
+        client = Client(scheduler, timeout=PATIENCE)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         raise UsageError(f"scheduler {scheduler}: {error}; start one with `dask scheduler`") from error
     with client:

@@ -69,9 +69,9 @@ def estimate_sweep(
     jobs = share.of(prepared.jobs)
     plans = len({placed.folder(job) for job in jobs for placed in prepared.work.placements})
     megabytes = plans * sum(file.st_size for file in files if file.st_nlink == 1) / len(different[:2]) / 1e6
-    at_once = min(workers.count(sweep), len(jobs))
+    at_once = max(1, min(workers.count(sweep), len(jobs)))
     setting_up = loading + plans * times.compiling + times.starting
-    rounds = math.ceil(len(jobs) / at_once) if jobs else 0
+    rounds = math.ceil(len(jobs) / at_once)
     seconds = setting_up + rounds * (times.programming + len(different) * times.measuring)
     windows = prepared.work.windows
     what = " and ".join([*([] if windows is None else [f"{windows.size:,} tokens"]), *sweep.tasks])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Generator, Hashable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -153,7 +153,7 @@ def measure_job(work: Work, job: Job, folder: Path) -> list[Row]:
     return [row for rows in measurements(work, job, folder) for row in rows]
 
 
-def measurements(work: Work, job: Job, folder: Path) -> Iterator[list[Row]]:
+def measurements(work: Work, job: Job, folder: Path) -> Generator[list[Row], None, None]:
     """The rows of `measure_job` one placement and fraction after the other, each when it is measured."""
     sweep = work.sweep
     measured: dict[Hashable, list[Row]] = {}

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# The paper's tables and figures on a Slurm cluster: samples/paper/slurm.sh olmoe 16 [OPTIONS of sbatch]
+# The paper's tables and figures on a Slurm cluster: samples/paper/slurm.sh olmoe 21 [OPTIONS of sbatch]
 #
 # Submits three jobs, each after the one before: one that makes what is missing and estimates the sweep, an
-# array of 16 that do a shard each on a GPU of their own, and one that merges them and writes the page. All
-# run in the folder of this repository, which they must share, with the `hetc` that is found now. Submit again
-# after a failure: finished jobs are kept. OPTIONS, such as --partition or --time, go to all of them.
+# array of 21 that do a shard each on a GPU of their own, and one that merges them and writes the page. The
+# sweep programs weights 21 times: more shards gain nothing, and 11 take twice as long. All run in the folder of
+# this repository, which they must share, with the `hetc` that is found now. Submit again after a failure:
+# finished jobs are kept. OPTIONS, such as --partition or --time, go to all of them.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 name=${1:?olmoe or deepseekmoe}
