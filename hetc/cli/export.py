@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from hetc.base.extras import needs
+from hetc.base.quantity import quantity
 
 __all__ = ["export_command"]
 
@@ -23,6 +24,11 @@ def export_command(source: str, output: Path, link: bool, force: bool) -> None:
     """
     with needs("export", "hetc export"):
         from hetc.huggingface.export.export import export
+        from hetc.huggingface.export.tensor_files import CONVERTED_FILE
     path = export(source, output, link=link, force=force)
     click.echo(f"wrote {path}", err=True)
+    converted = path.with_name(CONVERTED_FILE)
+    if converted.is_file():
+        size = quantity(converted.stat().st_size, "B")
+        click.echo(f"{size} of its weights are converted, in {converted.name}", err=True)
     click.echo(f"next: hetc compile {path}", err=True)

@@ -36,14 +36,13 @@ def _pack(settings: Settings, name: str, stored: Stored) -> PackedTensor:
 
 def _unpack(parts: Parts) -> torch.Tensor:
     numbers, zeros, scales = _outputs(parts[".qweight"]), _outputs(parts[".qzeros"]), parts[".scales"]
-    size = len(numbers) // len(scales)
-    grouped = numbers.unflatten(0, (len(scales), size))
+    grouped = numbers.reshape(len(scales), -1, numbers.shape[1])
     weight = (grouped - zeros.unsqueeze(1)) * scales.unsqueeze(1)
     return weight.flatten(0, 1).T.bfloat16().contiguous()
 
 
 def _outputs(words: torch.Tensor) -> torch.Tensor:
-    return unpack_words(words, BITS).unflatten(-1, (-1, len(ORDER)))[..., ORDER].flatten(-2)
+    return unpack_words(words, BITS).reshape(len(words), -1, len(ORDER))[..., ORDER].flatten(-2)
 
 
 AWQ = Format(

@@ -57,7 +57,7 @@ def _unpack(parts: Parts, state: Mapping[str, Any], shape: tuple[int, ...]) -> t
 def _scaled(values: torch.Tensor, largest: torch.Tensor, block: int) -> torch.Tensor:
     """Each block of values times its number; the last block may be shorter."""
     whole = len(values) // block * block
-    values[:whole].unflatten(0, (-1, block)).mul_(largest[: whole // block].unsqueeze(-1))
+    values[:whole].view(-1, block).mul_(largest[: whole // block].unsqueeze(-1))
     if whole < len(values):
         values[whole:] *= largest[whole // block]
     return values

@@ -109,7 +109,8 @@ def _with_halves(tensor: PackedTensor, heads: int) -> PackedTensor:
 
     def unpack(parts: Parts) -> torch.Tensor:
         rows = tensor.unpack(parts)
-        return rows.unflatten(0, (heads, -1, 2)).transpose(1, 2).flatten(0, 2).contiguous()
+        pairs = rows.reshape(heads, rows.shape[0] // heads // 2, 2, *rows.shape[1:])
+        return pairs.transpose(1, 2).reshape(rows.shape)
 
     return PackedTensor(tensor.name, tensor.shape, tensor.stored, unpack)
 
