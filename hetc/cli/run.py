@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -75,7 +75,7 @@ def run_command(
         opened = open_plan(target)
         source = folder = resolve_source(checkpoint)
     tokenizer = load_tokenizer(folder)
-    choices = {
+    choices: dict[str, Any] = {
         "mode": mode,
         "seed": seed,
         "noise_scale": noise_scale,

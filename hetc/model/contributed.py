@@ -18,6 +18,9 @@ from onnx.shape_inference import InferenceContext
 __all__ = ["register_contributed"]
 
 DOMAINS = ("", "com.microsoft")
+# onnx's stubs don't know that these take numbers.
+_ATTRIBUTE: Any = OpSchema.AttrType
+_OPTION: Any = OpSchema.FormalParameterOption
 SHAPE_OF_FIRST = frozenset(
     [
         "BiasGelu",
@@ -72,7 +75,7 @@ def _for_onnx(schema: Any) -> OpSchema:
             (one.type_param_str, list(one.allowed_type_strs), "") for one in schema.type_constraints
         ],
         attributes=[
-            OpSchema.Attribute(name, OpSchema.AttrType(int(one.type)), required=one.required)
+            OpSchema.Attribute(name, _ATTRIBUTE(int(one.type)), required=one.required)
             for name, one in schema.attributes.items()
         ],
     )
@@ -88,7 +91,7 @@ def _parameter(parameter: Any) -> OpSchema.FormalParameter:
     return OpSchema.FormalParameter(
         parameter.name,
         parameter.typeStr,
-        param_option=OpSchema.FormalParameterOption(int(parameter.option)),
+        param_option=_OPTION(int(parameter.option)),
         is_homogeneous=parameter.isHomogeneous,
     )
 

@@ -125,8 +125,9 @@ def _in_order(proto: onnx.ModelProto) -> onnx.ModelProto:
         return proto
     model = ir.from_proto(proto)
     try:
-        for part in (model.graph, *model.functions.values()):
-            part.sort()
+        model.graph.sort()
+        for function in model.functions.values():
+            function.sort()
     except ValueError:
         return proto  # the checker says what is wrong with it
     return ir.to_proto(model)

@@ -174,10 +174,10 @@ def _digital_parts(matrices: Sequence[Placed]) -> Iterator[Digital]:
     for start, matrix in zip(starts[:-1], matrices, strict=True):
         if matrix.digital_outputs is not None:
             outputs[start : start + len(matrix.weight)] |= matrix.digital_outputs
-    for rows, columns in ((inputs, np.ones_like(outputs)), (~inputs, outputs)):
-        if rows.any() and columns.any():
-            at = [torch.from_numpy(np.flatnonzero(lines)).to(device) for lines in (rows, columns)]
-            yield Digital(*at, whole[at[0]][:, at[1]].float())
+    for taken, made in ((inputs, np.ones_like(outputs)), (~inputs, outputs)):
+        if taken.any() and made.any():
+            rows, columns = (torch.from_numpy(np.flatnonzero(lines)).to(device) for lines in (taken, made))
+            yield Digital(rows, columns, whole[rows][:, columns].float())
 
 
 def _exact(settings: Crossbar) -> bool:

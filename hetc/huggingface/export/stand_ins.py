@@ -96,10 +96,11 @@ def _lightning_attention(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """MiniMax's linear attention; the family's code has its loop over blocks, or tokens, inside."""
     mixed = layer.act_fn(layer.qkv_proj(hidden_states))
-    mixed = modeling_minimax.apply_mask_to_padding_states(mixed, attention_mask)
-    heads = mixed.unflatten(-1, (layer.num_attention_heads, 3 * layer.head_dim))
+    mask: Any = modeling_minimax.apply_mask_to_padding_states
+    heads = mask(mixed, attention_mask).unflatten(-1, (layer.num_attention_heads, 3 * layer.head_dim))
     decay, state = torch.exp(-layer.slope_rate), cache.get_linear_cache(layer.layer_idx)
-    output, state = lightning_attention(*heads.split(layer.head_dim, dim=-1), decay, state)
+    query, key, value = heads.split(layer.head_dim, dim=-1)
+    output, state = lightning_attention(query, key, value, decay, state)
     cache.set_linear_cache(layer.layer_idx, state)
     gated = torch.sigmoid(layer.output_gate(hidden_states)) * layer.norm(output.flatten(-2))
     return layer.out_proj(gated), state

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from transformers import PreTrainedModel
 
@@ -20,8 +22,9 @@ def fitting_tokens(model: PreTrainedModel) -> int:
     """Tokens to begin with at a time: half of the free memory, as the crossbars are yet to be programmed."""
     if model.device.type != "cuda":
         return CPU_TOKENS
-    config = model.config.get_text_config()
+    config: Any = model.config.get_text_config()
     size = model.dtype.itemsize
     logits, cache = 2 * config.vocab_size * size, 4 * config.num_hidden_layers * config.hidden_size * size
     free, _ = torch.cuda.mem_get_info(model.device)
-    return max(1, min(GPU_TOKENS, free // 2 // (logits + cache + 4 * VECTORS * config.hidden_size)))
+    token: int = logits + cache + 4 * VECTORS * config.hidden_size
+    return max(1, min(GPU_TOKENS, free // 2 // token))

@@ -84,7 +84,7 @@ def _end_logits(model: PreTrainedModel, tokens: torch.Tensor, shared: int) -> to
     if not shared:
         logits = model(tokens, use_cache=False).logits
         return logits
-    beginnings, rows = tokens[:, :shared].unique(dim=0, return_inverse=True)
+    beginnings, rows = torch.unique(tokens[:, :shared], dim=0, return_inverse=True)
     cache = empty_cache(model.config)
     past = {cache_argument(model): cache, "use_cache": True}
     # Of the beginnings no logits are asked; one row of them is the least that the head computes.
