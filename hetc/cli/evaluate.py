@@ -38,6 +38,7 @@ class BatchType(click.IntRange):
 @click.option("--noise-scale", type=float, metavar="C", help="Factor on the programming noise.")
 @click.option("--drift-time", type=float, metavar="SECONDS", help="Since programming.")
 @click.option("--digital-frac", metavar="F", help="Raise the digital fraction.")
+@click.option("--low-memory", is_flag=True, help="Keep no weights twice, such as those that are programmed.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Table of results: .parquet or .csv.")
 @click.option("--force", is_flag=True, help="Replace an existing table.")
 @json_option
@@ -54,6 +55,7 @@ def evaluate_command(
     noise_scale: float | None,
     drift_time: float | None,
     digital_frac: str | None,
+    low_memory: bool,
     output: Path | None,
     force: bool,
     as_json: bool,
@@ -75,6 +77,7 @@ def evaluate_command(
         noise_scale=noise_scale,
         drift_time=drift_time,
         digital_frac=digital_frac,
+        low_memory=low_memory,
         include_path=include_path,
         limit=limit,
         force=force,

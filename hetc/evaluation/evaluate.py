@@ -42,6 +42,7 @@ def evaluate(
     noise_scale: float | None = None,
     drift_time: float | None = None,
     digital_frac: FractionLike | None = None,
+    low_memory: bool = False,
     include_path: Path | None = None,
     limit: int | None = None,
     force: bool = False,
@@ -67,6 +68,7 @@ def evaluate(
         noise_scale: Factor c on the programming noise; None for the profile's.
         drift_time: Seconds since programming; None for the profile's.
         digital_frac: A larger digital fraction.
+        low_memory: Keep no weights twice, as for `Bundle.session` and a plan on a live model.
         include_path: Folder with task files of your own.
         limit: The first so many questions of each task; None for all.
         force: Replace an existing table.
@@ -102,7 +104,7 @@ def evaluate(
                 "drift_time": drift_time,
                 "digital_frac": digital_frac,
             }
-            with running(opened, folder, device, batch=batch, **choices) as model:
+            with running(opened, folder, device, batch=batch, low_memory=low_memory, **choices) as model:
                 asked = LanguageModel(model.predict, model.generate, model.folder)
                 found = run_tasks(asked, names, include=include, limit=limit)
             for row in found:

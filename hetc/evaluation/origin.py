@@ -101,6 +101,9 @@ def device_kind(name: str) -> str:
     """
     import torch
 
+    if name == "auto":
+        cards = {torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())}
+        return f"auto ({', '.join(sorted(cards)) or 'cpu'})"
     try:
         device = torch.device(name)
         if device.type == "cuda":  # asked without a context, which would take its memory from who computes

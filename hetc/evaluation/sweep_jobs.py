@@ -169,6 +169,7 @@ def measurements(work: Work, job: Job, folder: Path) -> Generator[list[Row], Non
                     "seed": job.seed,
                     "noise_scale": job.profile.noise_scale,
                     "digital_frac": fraction,
+                    "low_memory": sweep.low_memory,
                 }
                 with running(target, sweep.checkpoint, sweep.device, threads=1, **choices) as model:
                     measured[analog] = [*_predictions(work, model), *_answers(work, model)]

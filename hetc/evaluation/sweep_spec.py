@@ -23,7 +23,8 @@
 | noise_scales | factors c instead of the profile's; one seed where nothing is drawn | the profile's |
 | seeds | how many programming seeds, from 0 on | 8 |
 | checkpoint | folder that the model was exported from, to measure in torch instead of ONNX Runtime | |
-| device | where torch computes a checkpoint | cpu |
+| device | where torch computes a checkpoint; `auto` spreads it over the GPUs that there are | cpu |
+| low_memory | whether weights are not kept twice, as for `hetc run` | false |
 
 Paths are relative to the file. Values are checked against `sweep.schema.json`; what only the model can say
 (which kinds, scores, units it has), before anything is measured. Score `random` takes another order with
@@ -76,6 +77,7 @@ class Sweep:
     seeds: int = 8
     checkpoint: Path | None = None
     device: str = "cpu"
+    low_memory: bool = False
     tokenizer: Path | None = None
 
     def __post_init__(self) -> None:

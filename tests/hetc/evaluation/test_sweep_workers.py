@@ -113,7 +113,11 @@ def test_devices_measure_what_one_does(tmp_path: Path, monkeypatch: pytest.Monke
     spec = load_sweep(written(tmp_path, CHECKPOINT))
     assert sweep(spec, tmp_path / "two.csv", devices=["cpu", "cpu"]) == 6
     assert sweep(spec, tmp_path / "one.csv", devices=["cpu"]) == 6
-    assert (tmp_path / "two.csv").read_bytes() == (tmp_path / "one.csv").read_bytes()
+    lean = load_sweep(written(tmp_path, CHECKPOINT.replace("seeds", "low_memory = true\nseeds")))
+    assert sweep(lean, tmp_path / "lean.csv", devices=["cpu"]) == 6
+    expected = (tmp_path / "one.csv").read_bytes()
+    assert (tmp_path / "two.csv").read_bytes() == expected
+    assert (tmp_path / "lean.csv").read_bytes() == expected
 
 
 def test_a_dask_worker_takes_one_job_on_a_model_at_a_time(tmp_path: Path) -> None:
