@@ -30,6 +30,7 @@ from hetc.evaluation.sweep import sweep as run_sweep
 from hetc.evaluation.sweep_estimate import duration, estimate_sweep
 from hetc.evaluation.sweep_jobs import Job, jobs_of
 from hetc.evaluation.sweep_spec import load_sweep
+from hetc.evaluation.sweep_workers import Workers
 from hetc.hardware.profile import Profile, load_profile
 from hetc.model.load import sha256
 
@@ -212,7 +213,7 @@ def test_nothing_is_made_beside_the_model(tmp_path: Path) -> None:
     shutil.copytree(SAMPLE, model)
     before = model.stat().st_mtime_ns
     sweep = load_sweep(written(tmp_path, SMALLEST.replace(str(SAMPLE), str(model))))
-    estimate_sweep(sweep, workers=1)
+    estimate_sweep(sweep, workers=Workers(1))
     run_sweep(sweep, tmp_path / "results.csv", workers=1)
     assert model.stat().st_mtime_ns == before
 
