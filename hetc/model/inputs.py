@@ -41,7 +41,7 @@ TYPES = {
     "tensor(bool)": np.bool_,
 }
 ALL_LOGITS = ("num_logits_to_keep", "logits_to_keep")
-CACHES = ("past_key_values.", "past.")
+CACHES = ("past.", "past_key_values.")
 
 
 def prompt_shape(session: onnxruntime.InferenceSession, batch: int, sequence: int) -> tuple[int, int]:
@@ -119,10 +119,10 @@ def next_step(
     more = tokens.shape[1]
     picked: Any = slice(None) if rows is None else rows
     step = {}
-    for name in feeds:
-        present = next((name.replace(cache, "present.", 1) for cache in CACHES if name.startswith(cache)), "")
-        if present in outputs:
-            step[name] = outputs[present][picked]
+    for name, value in outputs.items():
+        if name.startswith("present."):
+            state, cached = (name.replace("present.", cache, 1) for cache in CACHES)
+            step[state if state in feeds else cached] = value[picked]
     for name, value in feeds.items():
         if name == "input_ids":
             step[name] = tokens.reshape(-1) if value.ndim == 1 else tokens

@@ -247,8 +247,11 @@ def _raise(graph: ir.Graph, anchor: ir.Node, found: FoundLayer, taken: set[int],
     result = built.output
     if not flat:
         result = tape.op("y", "Reshape", [result, tape.op("y_shape", "Shape", [found.x])])
-    if found.x.dtype != ir.DataType.FLOAT:
+    kind = found.output.dtype
+    if kind is None and found.x.dtype != ir.DataType.FLOAT:
         result = tape.op("y_type", "CastLike", [result, found.x])
+    elif kind not in (None, ir.DataType.FLOAT):
+        result = tape.op("y_type", "Cast", [result], to=kind.value)
 
     for number, expert in enumerate(found.experts):
         _register(graph, expert, f"{layer}.experts.{number}", names)

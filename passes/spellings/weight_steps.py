@@ -31,8 +31,11 @@ def chooses_while_running(node: ir.Node) -> bool:
 
 
 def widens(node: ir.Node) -> bool:
-    """Whether a node is a Cast that keeps every number as it is."""
-    return node.op_type == "Cast" and node.attributes["to"].as_int() == ir.DataType.FLOAT.value
+    """Whether a node is a Cast that keeps every number as it is: to float32, or to the type that it has."""
+    if node.op_type != "Cast" or node.inputs[0] is None:
+        return False
+    to = ir.DataType(node.attributes["to"].as_int())
+    return to in (ir.DataType.FLOAT, node.inputs[0].dtype)
 
 
 def turns_chosen(node: ir.Node) -> bool:

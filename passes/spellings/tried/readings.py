@@ -24,6 +24,8 @@ TOLERANCE = 1e-4
 """Largest error relative to the mean term: float32 sums of a few thousand random numbers."""
 MOST_NUMBERS = 8
 """How many constants may be alpha, beta and limit of a clamped swish: all arrangements of them are tried."""
+FLOATING = ("float32", "float16", "bfloat16")
+"""Types that such constants may have."""
 HARDER = 3
 """How many parts of a layer have matched that fails harder runs only, or on its true weights."""
 
@@ -136,7 +138,7 @@ def _numbers(trial: Trial) -> set[float]:
     for value in trial.outputs:
         for source in value.producer().inputs:  # type: ignore[union-attr]
             number = small_constant(source)
-            if number is not None and number.size == 1 and number.dtype == np.float32:
+            if number is not None and number.size == 1 and number.dtype.name in FLOATING:
                 found[abs(float(number.item()))] += 1
     return {number for number, _ in found.most_common(MOST_NUMBERS)}
 

@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from hetc.model.weights import FLOATS
 from hetc.passes.spellings.products import Product
 from hetc.passes.spellings.spelling import MismatchError
 from hetc.passes.spellings.tried.routed import Routed
@@ -19,6 +20,12 @@ from hetc.passes.spellings.tried.trial_model import StandIn, trial_function
 __all__ = ["Runner"]
 
 Float32 = NDArray[np.float32]
+
+LOST = (
+    "; exporters that trace keep only the experts that some token of the example chose: export with "
+    "`hetc export`, or with torch.onnx.export(dynamo=True) and experts_implementation='batched_mm'"
+)
+"""Why experts may be missing."""
 
 
 class Runner:
@@ -55,8 +62,8 @@ class Runner:
     ) -> None:
         router, region, self._random = found.router, found.region, random
         tokens, scores = region.sources
-        if tokens.dtype not in (None, ir.DataType.FLOAT):
-            raise MismatchError(f"its tokens {tokens.name!r} are {tokens.dtype}, not float32", router)
+        if tokens.dtype is not None and tokens.dtype not in FLOATS:
+            raise MismatchError(f"its tokens {tokens.name!r} are {tokens.dtype}, no real numbers", router)
         width = hidden if tokens.shape is None else tokens.shape[-1]
         if isinstance(width, int) and width != hidden:
             raise MismatchError(f"its tokens are {width} wide, its experts {hidden}", router)
@@ -67,7 +74,7 @@ class Runner:
         self._score_shape = score(self._tokens(1))[0].shape
         if self._score_shape[-1] != experts:
             reason = f"the router chooses among {self._score_shape[-1]}, but there are {experts} experts"
-            raise MismatchError(reason, router)
+            raise MismatchError(reason + (LOST if experts < self._score_shape[-1] else ""), router)
         # The router may take the lowest scores.
         self._lowest = not router.attributes.get_int("largest", 1)
         self._layer = trial_function(region, [router.outputs[-1], *values], stand_ins, sizes, router)

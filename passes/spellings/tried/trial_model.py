@@ -4,6 +4,11 @@
 
 A stand-in of rank one is told apart from every other, from its transpose and from any part of another, and
 costs no memory: what a layer computes can be found out by running it, without reading one weight.
+
+    Cast(x, float16)  ->  Cast(x, float32)        float16 and bfloat16 constants  ->  float32
+
+What a layer computes is to be told apart from how it rounds: everything of 16 bits is run in float32, as
+experts of 16-bit weights will be. ONNX Runtime couldn't run most of bfloat16 on a CPU either.
 """
 
 from __future__ import annotations
@@ -104,6 +109,21 @@ def _ort_value(tensor: ir.TensorProtocol) -> onnxruntime.OrtValue:
     return onnxruntime.OrtValue.ortvalue_from_numpy(array)
 
 
+def _widened(kind: ir.DataType) -> ir.DataType:
+    return ir.DataType.FLOAT if kind in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16) else kind
+
+
+def _widened_attribute(node: ir.Node, attribute: ir.Attr) -> ir.Attr:
+    """An attribute that names or has a type of 16 bits, with float32 instead."""
+    if attribute.name in ("to", "dtype") and attribute.type == ir.AttributeType.INT:
+        return ir.AttrInt64(attribute.name, _widened(ir.DataType(attribute.as_int())).value)
+    if node.op_type == "ConstantOfShape" and attribute.name == "value":
+        numbers = attribute.as_tensor().numpy()
+        if numbers.dtype.name in ("float16", "bfloat16"):
+            return ir.AttrTensor("value", ir.tensor(numbers.astype(np.float32)))
+    return attribute
+
+
 class _Extraction:
     """Writes nodes after those that they depend on, each value under a new name."""
 
@@ -126,7 +146,7 @@ class _Extraction:
         inputs = []
         for index, value in enumerate(self.region.sources):
             self.names[value] = f"source{index}"
-            kind = (value.dtype or ir.DataType.FLOAT).value
+            kind = _widened(value.dtype or ir.DataType.FLOAT).value
             inputs.append(onnx.helper.make_tensor_value_info(f"source{index}", kind, None))
         for index, value in enumerate(outputs):
             self.add("Identity", [self.name(value)], f"output{index}")
@@ -158,8 +178,17 @@ class _Extraction:
         self.fresh += 1
         return f"v{self.fresh}"
 
+    def widen(self, name: str) -> str:
+        """A value as float32, for whatever reads it."""
+        output = self.add("Cast", [name])
+        cast = self.written[self.region.graph][-1]
+        cast.attribute.append(onnx.helper.make_attribute("to", onnx.TensorProto.FLOAT))
+        return output
+
     def constant(self, numbers: NDArray[Any]) -> str:
         name = self.new_name()
+        if numbers.dtype.name in ("float16", "bfloat16"):
+            numbers = numbers.astype(np.float32)
         self.constants.append(ir.to_proto(ir.tensor(np.asarray(numbers, order="C"), name=name)))
         return name
 
@@ -172,8 +201,9 @@ class _Extraction:
         node = value.producer()
         tensor = constant_tensor(value)
         if tensor is not None and self.takes_weights and tensor.dtype in FLOATS and len(tensor.shape) > 1:
-            self.names[value] = self.new_name()
-            self.weights[self.names[value]] = tensor
+            name = self.new_name()
+            self.weights[name] = tensor
+            self.names[value] = name if tensor.dtype == ir.DataType.FLOAT else self.widen(name)
         elif tensor is not None:
             if tensor.nbytes > LARGEST_CONSTANT:
                 reader = value.consumers()[0]
@@ -213,7 +243,7 @@ class _Extraction:
                 body = self.write_graph(attribute.as_graph())
                 proto.attribute.append(onnx.helper.make_attribute(attribute.name, body))
             else:
-                proto.attribute.append(ir.to_proto(attribute))
+                proto.attribute.append(ir.to_proto(_widened_attribute(node, attribute)))
         outputs = [self.new_name() for _ in node.outputs]
         proto.output.extend(outputs)
         if rename is None:

@@ -79,6 +79,14 @@ def test_several_tokens_after_rows_of_the_step_before() -> None:
     assert step["past.0.key"].tolist() == [1, 0, 1]
 
 
+def test_the_state_of_a_convolution_begins_with_zeros() -> None:
+    session = Session(Input("past.0.conv", ["batch", 4, 2], "tensor(float)"))
+    feeds = first_step(session, TOKENS)
+    assert feeds["past.0.conv"].tolist() == np.zeros((2, 4, 2)).tolist()
+    step = next_step(feeds, {"present.0.conv": np.ones((2, 4, 2))}, TOKENS[:, :1])
+    assert step["past.0.conv"].sum() == 16
+
+
 @pytest.mark.parametrize(
     ("unknown", "message"),
     [

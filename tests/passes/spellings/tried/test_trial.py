@@ -189,3 +189,4 @@ def test_declines_a_missing_expert() -> None:
     raising = RaiseExperts()
     assert not raising(model).modified
     assert "chooses among 4, but there are 3 experts" in raising.findings[0].reason
+    assert "batched_mm" in raising.findings[0].reason
