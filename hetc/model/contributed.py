@@ -18,9 +18,6 @@ from onnx.shape_inference import InferenceContext
 __all__ = ["register_contributed"]
 
 DOMAINS = ("", "com.microsoft")
-# onnx's stubs don't know that these take numbers.
-_ATTRIBUTE: Any = OpSchema.AttrType
-_OPTION: Any = OpSchema.FormalParameterOption
 SHAPE_OF_FIRST = frozenset(
     [
         "BiasGelu",
@@ -75,7 +72,7 @@ def _for_onnx(schema: Any) -> OpSchema:
             (one.type_param_str, list(one.allowed_type_strs), "") for one in schema.type_constraints
         ],
         attributes=[
-            OpSchema.Attribute(name, _ATTRIBUTE(int(one.type)), required=one.required)
+            OpSchema.Attribute(name, getattr(OpSchema.AttrType, one.type.name), required=one.required)
             for name, one in schema.attributes.items()
         ],
     )
@@ -91,7 +88,7 @@ def _parameter(parameter: Any) -> OpSchema.FormalParameter:
     return OpSchema.FormalParameter(
         parameter.name,
         parameter.typeStr,
-        param_option=_OPTION(int(parameter.option)),
+        param_option=getattr(OpSchema.FormalParameterOption, parameter.option.name),
         is_homogeneous=parameter.isHomogeneous,
     )
 
