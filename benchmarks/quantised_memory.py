@@ -3,7 +3,8 @@
     python benchmarks/quantised_memory.py fp8 [--layers 16]
 
 The checkpoint's files are holes, which read as zeros and take no disk; the export writes its weights in full
-(14 GB, removed again). What counts is the memory that is the process's own; pages of files are the system's to drop.
+(14 GB, removed again). What counts is the memory that is the process's own; pages of files are the system's
+to drop.
 """
 
 from __future__ import annotations
