@@ -26,7 +26,37 @@ from transformers.models.minimax.modeling_minimax import MiniMaxCache
 
 __all__ = ["CachedTensor", "cache_argument", "empty_cache", "fill_cache", "find_cache", "read_cache"]
 
+
+class CompressedLayer(DynamicLayer):
+    """A layer of DeepSeek-V4's: its values are its keys, and it keeps what keys of whole windows are made of.
+
+    Attributes:
+        tokens: By the module that compresses, `[batch, tokens, width]`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.tokens: dict[str, torch.Tensor] = {}
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor | None, *arguments: Any, **options: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append keys; all of them, twice."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, key_states)
+            self.values: Any = None
+        keys: torch.Tensor = torch.cat((self.keys, key_states), dim=-2)
+        self.keys: Any = keys
+        return keys, keys
+
+    def update_tokens(self, name: str, new: torch.Tensor) -> torch.Tensor:
+        """Append to what a module keeps; all of it."""
+        self.tokens[name] = torch.cat((self.tokens[name], new), dim=1) if name in self.tokens else new
+        return self.tokens[name]
+
+
 KNOWN_LAYERS = (
+    CompressedLayer,
     DummyLayer,
     DynamicIndexedLayer,
     DynamicLayer,
@@ -35,13 +65,18 @@ KNOWN_LAYERS = (
 )
 
 
+TOKENS_AXIS = {"key": 2, "value": 2, "index": 1, "compressor": 1, "indexer": 1}
+"""Parts of the cache that grow -> the axis that counts tokens."""
+
+
 @dataclass(frozen=True)
 class CachedTensor:
     """One tensor of the cache.
 
     Attributes:
         layer: Index of the layer that keeps it.
-        part: `key`, `value`, `index`, or `conv.N` and `recurrent.N`, the layer's state N.
+        part: `key`, `value`, `index`, `compressor` and `indexer` of compressed attention, or `conv.N` and
+            `recurrent.N`, the layer's state N.
         shape: Without the batch, which comes first; None is the number of tokens seen.
     """
 
@@ -78,7 +113,9 @@ def empty_cache(config: PretrainedConfig) -> DynamicCache:
     cache = LightningCache(config) if config.model_type == "minimax" else DynamicCache(config=config)
     whole: Any = DynamicLayer
     for index, layer in enumerate(cache.layers):
-        if type(layer) is DynamicSlidingWindowLayer:
+        if config.model_type == "deepseek_v4":
+            cache.layers[index] = CompressedLayer()
+        elif type(layer) is DynamicSlidingWindowLayer:
             cache.layers[index] = whole()
         elif isinstance(layer, LinearAttentionAndSlidingWindowAttentionLayer):
             cache.layers[index] = LinearAttentionAndFullAttentionLayer(layer.number_of_states)
@@ -108,7 +145,7 @@ def find_cache(model: PreTrainedModel) -> list[CachedTensor]:
             )
     found = []
     for index, part, tensor in _parts(cache):
-        axis = {"key": 2, "value": 2, "index": 1}.get(part)
+        axis = TOKENS_AXIS.get(part)
         shape = tuple(None if at == axis else size for at, size in enumerate(tensor.shape))
         found.append(CachedTensor(index, part, shape[1:]))
     return found
@@ -126,9 +163,11 @@ def fill_cache(cache: DynamicCache, cached: Sequence[CachedTensor], tensors: Seq
         layer: Any = cache.layers[index]
         kind, _, number = part.partition(".")
         if kind == "key":
-            layer.update(tensor, given[index, "value"])
+            layer.update(tensor, given.get((index, "value")))
         elif kind == "index":
             layer.update_indexer(tensor)
+        elif isinstance(layer, CompressedLayer) and kind != "value":
+            layer.update_tokens(kind, tensor)
         elif kind in ("conv", "recurrent"):
             # Models update states in place, and a graph's inputs are not theirs to change.
             getattr(layer, f"{kind}_states")[int(number)] = tensor.clone()
@@ -144,9 +183,13 @@ def _parts(cache: DynamicCache) -> Iterator[tuple[int, str, torch.Tensor]]:
     for index, layer in enumerate(layers):
         if getattr(layer, "keys", None) is not None:
             yield index, "key", layer.keys
-            yield index, "value", layer.values
+            if layer.values is not None:
+                yield index, "value", layer.values
         if isinstance(layer, DynamicIndexedLayer) and layer.indexer_keys is not None:
             yield index, "index", layer.indexer_keys
+        if isinstance(layer, CompressedLayer):
+            for name, tokens in layer.tokens.items():
+                yield index, name, tokens
         for kind in ("conv", "recurrent"):
             for number, state in getattr(layer, f"{kind}_states", {}).items():
                 if state is not None:

@@ -101,6 +101,8 @@ def save_random_model(
     model = auto_class.from_config(config).eval()
     for name, tensor in model.state_dict().items():
         # MiniMax's decays follow from one another.
+        if name.endswith("tid2eid"):  # the experts that DeepSeek-V4 gives to each token of the vocabulary
+            tensor.random_(EXPERTS)
         if not tensor.is_floating_point() or name.endswith(("_decay", "slope_rate")):
             continue
         if tensor.dim() > 1:

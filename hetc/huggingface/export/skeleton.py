@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 import hetc.huggingface.deepseek  # noqa: F401 - registers the family
 from hetc.base.errors import InvalidInputError
+from hetc.huggingface.export.compressed_attention import prepare_compressors
 from hetc.huggingface.export.own_experts import OWN_EXPERTS
 from hetc.huggingface.export.placeholder import prepare_experts
 from hetc.huggingface.export.rotary import prepare_rotary
@@ -61,6 +62,7 @@ def build_skeleton(folder: Path) -> PreTrainedModel:
         )
     prepare_experts(model, config.model_type)
     prepare_rotary(model)
+    prepare_compressors(model)
     model.train(False)
     return model
 

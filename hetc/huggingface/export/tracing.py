@@ -98,7 +98,11 @@ class _Decoder(nn.Module):
     ) -> list[torch.Tensor]:
         if self.keys is not None:
             check: Any = torch._check
-            check(attention_mask.shape[1] == past[self.keys].shape[2] + input_ids.shape[1])
+            tokens = past[self.keys].shape[2]
+            check(attention_mask.shape[1] == tokens + input_ids.shape[1])
+            for one, tensor in zip(self.cache, past, strict=True):
+                if one.part in ("compressor", "indexer"):
+                    check(tensor.shape[1] == tokens)
         cache = empty_cache(self.model.config)
         fill_cache(cache, self.cache, past)
         output = self.model(

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from families import VOCABULARY, save_random_model  # noqa: E402
-from model_types import RECURRENT, REFUSED, UNTESTED, causal_model_types, tiny_config  # noqa: E402
+from model_types import RECURRENT, REFUSED, causal_model_types, tiny_config  # noqa: E402
 from test_export import TOLERANCE, assert_same_logits, reference, run  # noqa: E402
 
 from hetc.base.errors import InvalidInputError  # noqa: E402
@@ -44,8 +44,6 @@ def check_model_type(model_type: str, folder: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("model_type", sorted(causal_model_types()))
 def test_model_type(model_type: str, tmp_path: Path) -> None:
-    if model_type in UNTESTED:
-        pytest.skip(UNTESTED[model_type])
     reason = check_model_type(model_type, tmp_path)
     expected = REFUSED.get(model_type)
     assert reason == "" if expected is None else re.search(expected, reason), reason
