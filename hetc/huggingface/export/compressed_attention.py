@@ -110,4 +110,5 @@ def _shift(series: torch.Tensor, first: float) -> torch.Tensor:
 def _closed(module: Any, keys: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
     """Which windows ended with a token or before it, `[batch, sequence, windows]`."""
     closed = (position_ids + 1) // module.compress_rate
-    return torch.arange(keys.shape[1], device=keys.device) < closed.unsqueeze(-1)
+    seen: torch.Tensor = torch.arange(keys.shape[1], device=keys.device) < closed.unsqueeze(-1)
+    return seen

@@ -95,9 +95,9 @@ def _lightning_attention(
     layer: Any, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, cache: Any, **options: Any
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """MiniMax's linear attention; the family's code has its loop over blocks, or tokens, inside."""
-    mixed = layer.act_fn(layer.qkv_proj(hidden_states))
     mask: Any = modeling_minimax.apply_mask_to_padding_states
-    heads = mask(mixed, attention_mask).unflatten(-1, (layer.num_attention_heads, 3 * layer.head_dim))
+    mixed = mask(layer.act_fn(layer.qkv_proj(hidden_states)), attention_mask)
+    heads = mixed.unflatten(-1, (layer.num_attention_heads, 3 * layer.head_dim))
     decay, state = torch.exp(-layer.slope_rate), cache.get_linear_cache(layer.layer_idx)
     query, key, value = heads.split(layer.head_dim, dim=-1)
     output, state = lightning_attention(query, key, value, decay, state)
