@@ -83,7 +83,7 @@ bench-large: $(VENV)/test-installed
 	$(BIN)/python benchmarks/large.py build/large --growth
 
 models-table: $(VENV)/test-installed
-	PYTHONPATH=tests/helpers $(BIN)/python benchmarks/model_table.py
+	PYTHONPATH=tests/helpers:tests/hetc/huggingface/export $(BIN)/python benchmarks/model_table.py
 
 # The tables of docs/results.md, "Evidence" and "Neurons": hours on 2 cores.
 evidence: $(VENV)/test-installed

@@ -1,6 +1,6 @@
 """Writes docs/models.md: what `hetc export` does with each model type that transformers has experts for.
 
-Run as `PYTHONPATH=tests:tests/hetc/huggingface python benchmarks/model_table.py`; takes about half an hour.
+Run as `make models-table`; takes about half an hour.
 Each model type is checked as tests/hetc/huggingface/test_model_types.py checks it, in a process of its own,
 whose memory ends with it.
 """
@@ -19,7 +19,7 @@ from model_types import OWN_EXPERTS, causal_model_types
 from test_model_types import TOLERANCE, check_model_type
 
 OUTPUT = Path(__file__).parent.parent / "docs" / "models.md"
-TIME = 300
+TIME = 600
 """Seconds that a model type may take."""
 
 TEXT = """# Model types
