@@ -1,7 +1,7 @@
 """Writes docs/models.md: what `hetc export` does with each model type that transformers has experts for.
 
 Run as `make models-table`; takes about half an hour.
-Each model type is checked as tests/hetc/huggingface/test_model_types.py checks it, in a process of its own,
+Each model type is checked as tests/hetc/huggingface/export/test_model_types.py checks it, in a process of its own,
 whose memory ends with it.
 """
 
