@@ -1,8 +1,8 @@
 """Writes docs/models.md: what `hetc export` does with each model type that transformers has experts for.
 
 Run as `make models-table`; takes about half an hour.
-Each model type is checked as tests/hetc/huggingface/export/test_model_types.py checks it, in a process of its own,
-whose memory ends with it.
+Each model type is checked as tests/hetc/huggingface/export/test_model_types.py checks it, in a process of
+its own, whose memory ends with it.
 """
 
 from __future__ import annotations
