@@ -25,7 +25,7 @@ def _check(settings: Settings) -> None:
         import compressed_tensors.compressors  # noqa: F401
     for key in ("sparsity_config", "transform_config"):
         value = settings.values.get(key) or {}
-        if value and value.get("format") != "dense":
+        if value and not (isinstance(value, dict) and value.get("format") == "dense"):
             settings.refuse(key, value, "weights that are only quantised")
     if not _groups(settings):
         settings.refuse("config_groups", settings.values.get("config_groups"), "at least one group")
@@ -36,7 +36,9 @@ def _check(settings: Settings) -> None:
 
 def _groups(settings: Settings) -> Mapping[str, Any]:
     groups = settings.values.get("config_groups")
-    return groups if isinstance(groups, dict) else {}
+    if not isinstance(groups, dict) or not all(isinstance(group, dict) for group in groups.values()):
+        return {}
+    return groups
 
 
 def _format(settings: Settings, group: Mapping[str, Any]) -> Any:

@@ -24,9 +24,12 @@ def _check(settings: Settings) -> None:
     settings.number("bits", BITS)
     if settings.number("group_size", ()) < 1:
         settings.number("group_size", (-1,))
-    if _format(settings) not in FIRST_ZERO:
+    if _format(settings) not in tuple(FIRST_ZERO):
         settings.refuse("checkpoint_format", _format(settings), " or ".join(FIRST_ZERO))
-    for pattern in settings.values.get("dynamic") or {}:
+    dynamic = settings.values.get("dynamic") or {}
+    if not isinstance(dynamic, dict):
+        settings.refuse("dynamic", dynamic, "an object of patterns")
+    for pattern in dynamic:
         # A pattern that begins with a minus names modules that are not quantised.
         if not pattern.startswith("-:"):
             settings.refuse("dynamic", pattern, "the same bits and groups for all modules")
@@ -49,8 +52,12 @@ def _pack(settings: Settings, name: str, stored: Stored) -> PackedTensor:
         scales = parts[".scales"].T
         if ".g_idx" in parts:
             groups = parts[".g_idx"].long()
+            if len(groups) and int(groups.min()) < 0:
+                raise ValueError("g_idx has numbers below 0")
         else:
             groups = torch.arange(inputs) // (inputs if group_size < 0 else group_size)
+            if int(groups[-1]) + 1 != scales.shape[1]:
+                raise ValueError(f"{scales.shape[1]} groups, where group_size {group_size} makes others")
         return ((numbers - zeros[:, groups]) * scales[:, groups]).bfloat16()
 
     return PackedTensor(f"{name}.weight", (outputs, inputs), stored, unpack)

@@ -13,13 +13,16 @@ import torch
 from hetc.base.errors import InvalidInputError
 from hetc.huggingface.checkpoint import StoredTensor
 
-__all__ = ["PackedTensor", "Parts", "Stored", "load", "plain"]
+__all__ = ["UNFIT", "PackedTensor", "Parts", "Stored", "load", "plain"]
 
 Stored = Mapping[str, StoredTensor]
 """Where the parts of a tensor are, by the ending of their names: `_blocks`, `.scales`, ..."""
 
 Parts = Mapping[str, torch.Tensor]
 """The parts of a tensor in memory."""
+
+UNFIT = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, AssertionError, RuntimeError)
+"""What torch and the formats' libraries raise where parts or settings are not what they expect."""
 
 TORCH_TYPES = {
     "F64": torch.float64,
@@ -85,7 +88,7 @@ class PackedTensor:
             values = self.unpack(parts)
             if values.shape != shape:
                 raise ValueError(f"they make {list(values.shape)}, not {list(shape)}")
-        except (ValueError, RuntimeError, IndexError) as error:
+        except UNFIT as error:
             sizes = ", ".join(f"{part.name} {list(part.shape)}" for part in self.stored.values())
             raise InvalidInputError(
                 f"{self.file}: the parts of {self.name} don't fit each other ({sizes}): {error}; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from hetc.huggingface.quantised.gguf_file import GgufFile
 from hetc.huggingface.quantised.gguf_tensors import gguf_tensors
 from hetc.huggingface.quantised.gptq import GPTQ
 from hetc.huggingface.quantised.mxfp4 import MXFP4
-from hetc.huggingface.quantised.packed_tensor import PackedTensor, plain
+from hetc.huggingface.quantised.packed_tensor import UNFIT, PackedTensor, plain
 from hetc.huggingface.quantised.scheme import Format, Settings
 from hetc.model.generation_config import CONFIG, read_config
 
@@ -52,7 +53,7 @@ def quantisation(folder: Path) -> Settings | None:
         if not isinstance(values, dict):
             raise InvalidInputError(f"{file}: quantization_config is {type(values).__name__}, no JSON object")
         settings = Settings(file, values)
-        if values.get("quant_method") not in FORMATS:
+        if values.get("quant_method") not in tuple(FORMATS):  # it may be a list, which no key is
             settings.refuse("quant_method", values.get("quant_method"), ", ".join(FORMATS))
         return settings
     return None
@@ -117,7 +118,7 @@ def unpacked(
             raise InvalidInputError(f"{file}: {missing[0]!r} is missing, a part of the quantised {base}")
         try:
             tensor = form.pack(settings, base, group)
-        except (ValueError, KeyError, TypeError) as error:
+        except (*UNFIT, re.error) as error:
             raise InvalidInputError(f"{next(iter(group.values())).file}: {base}: {error}") from error
         found[tensor.name] = tensor
     return found
