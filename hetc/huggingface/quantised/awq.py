@@ -31,6 +31,13 @@ def _check(settings: Settings) -> None:
 
 def _pack(settings: Settings, name: str, stored: Stored) -> PackedTensor:
     inputs, words = stored[".qweight"].shape
+    size = int(settings.values["group_size"])
+    groups = 1 if size < 0 else inputs // size
+    for part in (".qzeros", ".scales"):
+        if stored[part].shape[0] != groups:
+            raise ValueError(
+                f"{part} has {stored[part].shape[0]} groups, where group_size {size} makes {groups}"
+            )
     return PackedTensor(f"{name}.weight", (words * WORD // BITS, inputs), stored, _unpack)
 
 

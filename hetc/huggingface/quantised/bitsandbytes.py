@@ -21,6 +21,8 @@ from hetc.huggingface.quantised.scheme import Format, Settings
 __all__ = ["BITSANDBYTES"]
 
 STATES = (".quant_state.bitsandbytes__nf4", ".quant_state.bitsandbytes__fp4")
+NESTED = (".nested_absmax", ".nested_quant_map")
+"""What `.absmax` is quantised with, where it is."""
 TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 """Types that values are rounded to, before they become bfloat16."""
 
@@ -38,6 +40,11 @@ def _pack(settings: Settings, name: str, stored: Stored) -> PackedTensor:
     shape = tuple(int(size) for size in state["shape"])
     if state["dtype"] not in TYPES:
         raise ValueError(f"dtype is {state['dtype']!r}, not one of {', '.join(TYPES)}")
+    nested = [ending for ending in NESTED if ending in stored]
+    if nested != (list(NESTED) if stored[".absmax"].dtype == "U8" else []):
+        raise ValueError(
+            f".absmax is {stored['.absmax'].dtype} beside {' and '.join(nested) or 'no nested parts'}"
+        )
     parts = {ending: part for ending, part in stored.items() if ending not in STATES}
     return PackedTensor(name, shape, parts, lambda parts: _unpack(parts, state, shape))
 
@@ -64,7 +71,7 @@ def _scaled(values: torch.Tensor, largest: torch.Tensor, block: int) -> torch.Te
 
 
 BITSANDBYTES = Format(
-    endings=("", ".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map", *STATES),
+    endings=("", ".absmax", ".quant_map", *NESTED, *STATES),
     needed=("", ".absmax", ".quant_map"),
     pack=_pack,
     check=_check,

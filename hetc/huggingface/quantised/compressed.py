@@ -10,6 +10,7 @@ import torch
 from hetc.base.extras import needs
 from hetc.huggingface.quantised.packed_tensor import PackedTensor, Parts, Stored, load
 from hetc.huggingface.quantised.scheme import Format, Settings
+from hetc.huggingface.quantised.words import WORD
 
 __all__ = ["COMPRESSED"]
 
@@ -75,6 +76,9 @@ def _pack(settings: Settings, name: str, stored: Stored) -> PackedTensor:
     shape = stored[ending].shape
     if form in INTEGERS:
         shape = tuple(load(stored[".weight_shape"]).tolist())
+        in_word, words = WORD // scheme.weights.num_bits, stored[ending].shape[-1]
+        if words != -(-shape[-1] // in_word):
+            raise ValueError(f"{shape[-1]} inputs in {words} words of {in_word}; num_bits is another")
     parts = {ending: part for ending, part in stored.items() if ending != ".weight_shape"}
 
     def unpack(parts: Parts) -> torch.Tensor:
