@@ -73,6 +73,10 @@ gpu-bench: build/gpu
 	  then $(PYTHON) -m hetc sweep ../../samples/sweeps/$(GPU_SWEEP).toml --force -o ../gpu_sweep.csv && \
 	    cut -d, -f1-11 ../gpu_sweep.csv | tee -a ../gpu.md; \
 	  else echo "skipped: the sweep on a live model needs joblib (pip install joblib)"; fi
+	cd build/gpu && export PYTHONPATH=$(CURDIR)/build/gpu:$(CURDIR)/tests/helpers:$$PYTHONPATH && \
+	  if $(PYTHON) -c "import aihwkit_lightning" 2> /dev/null; \
+	  then $(PYTHON) ../../benchmarks/against_lightning.py --device cuda --rows 32 512 4096 | tee -a ../gpu.md; \
+	  else echo "skipped: the comparison needs aihwkit-lightning (pip install --no-deps aihwkit-lightning)"; fi
 
 # The package as it is installed, with passes and runtimes nested in it.
 build/gpu: hetc passes runtimes

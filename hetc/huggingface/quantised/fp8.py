@@ -16,6 +16,7 @@ __all__ = ["FP8", "times_scale"]
 
 FLOAT8 = ("F8_E4M3", "F8_E5M2")
 SCALES = ("_scale_inv", "_scale")
+SCALE_TYPES = ("F32", "BF16", "F16", "U8", "F8_E8M0")
 
 
 def _check(settings: Settings) -> None:
@@ -29,6 +30,9 @@ def _pack(settings: Settings, name: str, stored: Stored) -> PackedTensor:
     weight = stored[""]
     if weight.dtype not in FLOAT8:
         raise ValueError(f"{weight.name} is {weight.dtype}, not one of {', '.join(FLOAT8)}")
+    for scale in (stored[ending] for ending in SCALES if ending in stored):
+        if scale.dtype not in SCALE_TYPES:
+            raise ValueError(f"{scale.name} is {scale.dtype}, not one of {', '.join(SCALE_TYPES)}")
     blocks = settings.values.get("weight_block_size")
 
     def unpack(parts: Parts) -> torch.Tensor:
@@ -60,7 +64,7 @@ def times_scale(weight: torch.Tensor, scale: torch.Tensor, blocks: list[int] | N
             continue
         if blocks and -(-size // blocks[axis]) == count:
             length = blocks[axis]
-        elif size % count:
+        elif blocks or size % count:
             raise ValueError(f"{count} scales for {size} values, in blocks of {blocks}")
         scale = scale.repeat_interleave(length, axis).narrow(axis, 0, size)
     return weight.mul_(scale)

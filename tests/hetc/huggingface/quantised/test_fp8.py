@@ -98,6 +98,19 @@ def test_unknown_settings_are_refused(settings: dict[str, Any], message: str, tm
         read_packed(folder, NAME)
 
 
+def test_a_grid_of_other_blocks_is_refused(tmp_path: Path) -> None:
+    """Four rows of scales divide 32 rows, but into blocks of 8."""
+    folder = folder_of(tmp_path, random_float8(32, 48), random_scale(4, 3), weight_block_size=[16, 16])
+    with pytest.raises(InvalidInputError, match=r"4 scales for 32 values, in blocks of \[16, 16\]"):
+        read_packed(folder, NAME)
+
+
+def test_scales_that_are_whole_numbers_are_refused(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, random_float8(32, 48), torch.ones(2, 3, dtype=torch.int32))
+    with pytest.raises(InvalidInputError, match="is I32, not one of F32"):
+        read_packed(folder, NAME)
+
+
 def test_other_weights_are_refused(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, torch.zeros(32, 48, dtype=torch.int8), random_scale(2, 3))
     with pytest.raises(InvalidInputError, match="is I8, not one of F8_E4M3"):
