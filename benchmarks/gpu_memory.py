@@ -14,6 +14,7 @@ from collections.abc import Collection
 
 import torch
 from live_plans import live_plan
+from random_checkpoint import Deepseek
 from torch import nn
 from transformers import AutoModelForCausalLM
 
@@ -35,19 +36,7 @@ STORES: tuple[Store, ...] = ("bfloat16", "int8")
 
 def deepseek_moe() -> nn.Module:
     """DeepSeekMoE-16B without data."""
-    config = DeepseekConfig(
-        vocab_size=102400,
-        hidden_size=2048,
-        intermediate_size=10944,
-        moe_intermediate_size=1408,
-        num_hidden_layers=28,
-        num_attention_heads=16,
-        num_key_value_heads=16,
-        n_routed_experts=64,
-        n_shared_experts=2,
-        num_experts_per_tok=6,
-        first_k_dense_replace=1,
-    )
+    config = DeepseekConfig(**Deepseek().config)
     with torch.device("meta"):
         model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     return model

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from large import memory
 from random_checkpoint import Olmoe
 
 GROUP, BLOCK = 128, 128
@@ -85,17 +86,11 @@ def write(method: str, shape: Olmoe, folder: Path) -> None:
             file.write(content)
 
 
-def own_memory() -> int:
-    """Bytes of this process that no file backs."""
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(next(line for line in status.splitlines() if line.startswith("RssAnon")).split()[1])
-
-
 class Peak(threading.Thread):
-    """The most that `own_memory` says while a block runs, looked at every 5 ms."""
+    """The most memory that no file backs, while a block runs, looked at every 5 ms."""
 
     def __enter__(self) -> Peak:
-        self.most, self.running = own_memory(), True
+        self.most, self.running = memory("RssAnon"), True
         self.start()
         return self
 
@@ -105,7 +100,7 @@ class Peak(threading.Thread):
 
     def run(self) -> None:
         while self.running:
-            self.most = max(self.most, own_memory())
+            self.most = max(self.most, memory("RssAnon"))
             time.sleep(0.005)
 
 
@@ -120,7 +115,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name) / "checkpoint"
         write(arguments.method, Olmoe(layers=arguments.layers), folder)
-        before, start = own_memory(), time.monotonic()
+        before, start = memory("RssAnon"), time.monotonic()
         with Peak() as peak:
             path = export(folder, Path(name) / "exported")
         written = path.with_name("converted.data").stat().st_size

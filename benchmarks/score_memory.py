@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from random_checkpoint import Deepseek
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM
@@ -72,19 +73,7 @@ class LiveBytes(TorchDispatchMode):
 
 def random_model(layers: int, experts: int, vocabulary: int, device: str) -> Any:
     """DeepSeekMoE in bfloat16, the first of its layers dense."""
-    config = DeepseekConfig(
-        hidden_size=2048,
-        num_hidden_layers=layers,
-        num_attention_heads=16,
-        num_key_value_heads=16,
-        intermediate_size=10944,
-        moe_intermediate_size=1408,
-        n_routed_experts=experts,
-        n_shared_experts=2,
-        num_experts_per_tok=6,
-        first_k_dense_replace=1,
-        vocab_size=vocabulary,
-    )
+    config = DeepseekConfig(**Deepseek(layers=layers, experts=experts, vocabulary=vocabulary).config)
     load: Any = AutoModelForCausalLM.from_config
     with torch.device(device):
         model = load(config, dtype=torch.bfloat16).eval()

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from hetc.base.errors import UsageError
 from hetc.base.progress import progress
 from hetc.base.version import __version__
 from hetc.model.load import sha256
@@ -101,17 +100,16 @@ def device_kind(name: str) -> str:
     """
     import torch
 
+    from hetc.runtimes.torch.support import device_errors
+
     if name == "auto":
         cards = {torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())}
         return f"auto ({', '.join(sorted(cards)) or 'cpu'})"
-    try:
+    with device_errors(name):
         device = torch.device(name)
         if device.type == "cuda":  # asked without a context, which would take its memory from who computes
             return f"cuda ({torch.cuda.get_device_name(device)})"
         torch.zeros(1, device=device).item()
-    except Exception as error:  # torch asserts, and raises errors of other libraries
-        reason = str(error).partition("\n")[0]
-        raise UsageError(f"device {name!r} can't be used here: {reason}") from error
     return device.type
 
 

@@ -1,14 +1,27 @@
-"""Where the kernels in Triton can run."""
+"""Which devices there are, and where the kernels in Triton can run."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 import torch
 
+from hetc.base.errors import UsageError
 from hetc.runtimes.reference.settings import Crossbar
 
-__all__ = ["kernels_run"]
+__all__ = ["device_errors", "kernels_run"]
+
+
+@contextmanager
+def device_errors(name: str) -> Iterator[None]:
+    """Turns whatever torch raises about a device that a user named into `UsageError`."""
+    try:
+        yield
+    except Exception as error:  # torch asserts, and raises errors of other libraries
+        reason = str(error).partition("\n")[0]
+        raise UsageError(f"device {name!r} can't be used here: {reason}") from error
 
 
 def kernels_run(device: torch.device, settings: Crossbar) -> bool:

@@ -27,8 +27,8 @@ __all__ = ["prepare_compressors"]
 def prepare_compressors(model: nn.Module) -> None:
     """Replace the forward functions of DeepSeek-V4's compressors; they need the caches of `empty_cache`."""
     forwards = {
-        DeepseekV4HCACompressor: _heavily_compressed,
-        DeepseekV4CSACompressor: _compressed_sparse,
+        DeepseekV4HCACompressor: _compressed,
+        DeepseekV4CSACompressor: _compressed,
         DeepseekV4Indexer: _indexed,
     }
     for module in model.modules():
@@ -36,7 +36,7 @@ def prepare_compressors(model: nn.Module) -> None:
             module.forward = functools.partial(forward, module)
 
 
-def _heavily_compressed(
+def _compressed(
     module: Any,
     hidden_states: torch.Tensor,
     q_residual: torch.Tensor,
@@ -44,24 +44,16 @@ def _heavily_compressed(
     cache: Any,
     layer_idx: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The keys of all windows `[batch, 1, windows, D]`, and which of them a token sees, as a mask to add."""
+    """The keys of all windows `[batch, 1, windows, D]`, and which of them a token sees, as a mask to add.
+
+    Those are the windows that are closed, or with an indexer the ones of them that it chose.
+    """
     keys = _compress(module, "compressor", hidden_states, cache.layers[layer_idx])
-    seen = _closed(module, keys, position_ids)
+    if isinstance(module, DeepseekV4CSACompressor):
+        seen = module.indexer(hidden_states, q_residual, position_ids, cache, layer_idx)
+    else:
+        seen = _closed(module, keys, position_ids)
     return keys.unsqueeze(1), torch.where(seen, 0.0, -torch.inf).unsqueeze(1)
-
-
-def _compressed_sparse(
-    module: Any,
-    hidden_states: torch.Tensor,
-    q_residual: torch.Tensor,
-    position_ids: torch.Tensor,
-    cache: Any,
-    layer_idx: int,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `_heavily_compressed`, but a token sees only the windows that the indexer chose."""
-    keys = _compress(module, "compressor", hidden_states, cache.layers[layer_idx])
-    chosen = module.indexer(hidden_states, q_residual, position_ids, cache, layer_idx)
-    return keys.unsqueeze(1), torch.where(chosen, 0.0, -torch.inf).unsqueeze(1)
 
 
 def _indexed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import nn
 
 from hetc.huggingface.experts import STACKED, split_stack
 
-__all__ = ["Product", "clean_products", "expert_weights", "run_experts"]
+__all__ = ["Product", "clean_products", "expert_products", "expert_weights", "run_experts"]
 
 Product = Callable[[torch.Tensor], torch.Tensor]
 """Takes `[T, K]`, gives `[T, N]`: one matrix, or several side by side."""
@@ -24,9 +24,13 @@ def expert_weights(module: Any, index: int) -> dict[str, torch.Tensor]:
 
 def clean_products(module: Any, index: int) -> tuple[Product, Product]:
     """Gate and up side by side, and down, of one expert's clean weights."""
-    weights = expert_weights(module, index)
-    second = partial(_side_by_side, [weights.pop("down_proj")])
-    return partial(_side_by_side, [*weights.values()]), second
+    return expert_products(expert_weights(module, index))
+
+
+def expert_products(weights: Mapping[str, torch.Tensor]) -> tuple[Product, Product]:
+    """Gate and up side by side, and down, of one expert's weights by projection, gate before up."""
+    first = [weight for projection, weight in weights.items() if projection != "down_proj"]
+    return partial(_side_by_side, first), partial(_side_by_side, [weights["down_proj"]])
 
 
 def run_experts(

@@ -10,11 +10,12 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 import hetc.huggingface.deepseek  # noqa: F401 - registers the family
-from hetc.base.errors import InvalidInputError, RuntimeMissingError, UsageError
+from hetc.base.errors import InvalidInputError, RuntimeMissingError
 from hetc.huggingface.checkpoint import resolve_source
 from hetc.huggingface.checkpoint_kind import require_checkpoint
 from hetc.huggingface.experts import require_known_experts
 from hetc.huggingface.quantised.reading import quantisation
+from hetc.runtimes.torch.support import device_errors
 
 __all__ = ["open_model"]
 
@@ -65,10 +66,7 @@ def open_model(
 
 def _device(name: str) -> torch.device:
     """The device of that name, on which a number has been put once."""
-    try:
+    with device_errors(name):
         device = torch.device(name)
         torch.zeros(1, device=device).item()
-    except Exception as error:  # torch asserts, and raises errors of other libraries
-        reason = str(error).partition("\n")[0]
-        raise UsageError(f"device {name!r} can't be used here: {reason}") from error
     return device

@@ -7,13 +7,12 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
 from hetc.base.progress import progress
 from hetc.hardware.profile import Profile
 from hetc.huggingface.experts import experts_modules
-from hetc.huggingface.live.expert_forward import Product, expert_weights, run_experts
+from hetc.huggingface.live.expert_forward import Product, expert_products, expert_weights, run_experts
 from hetc.huggingface.live.weight_noise import draw_weights
 from hetc.plan.weight_roles import layer_name
 from hetc.runtimes.reference.philox import philox
@@ -90,7 +89,7 @@ def _gain(
 
     def outputs(weights: dict[str, torch.Tensor]) -> torch.Tensor:
         products: list[tuple[Product, Product] | None] = [None] * module.num_experts
-        products[index] = _products(weights)
+        products[index] = expert_products(weights)
         return run_experts(module, products, *rows)
 
     weights = {projection: weight.float() for projection, weight in expert_weights(module, index).items()}
@@ -100,11 +99,3 @@ def _gain(
         noisy = {name: draw_weights(weight, profile, generator) for name, weight in weights.items()}
         total += float((outputs(noisy) - expected).square().sum(dtype=torch.float64))
     return total
-
-
-def _products(weights: dict[str, torch.Tensor]) -> tuple[Product, Product]:
-    def side_by_side(names: list[str], x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([nn.functional.linear(x, weights[name]) for name in names], -1)
-
-    first = [name for name in weights if name != "down_proj"]
-    return partial(side_by_side, first), partial(side_by_side, ["down_proj"])

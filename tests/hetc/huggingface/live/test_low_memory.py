@@ -10,6 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
+from live_models import DEVICE, FAMILIES, tiny_model  # noqa: E402
 from live_plans import live_plan  # noqa: E402
 
 from hetc.hardware.profile import Profile  # noqa: E402
@@ -18,31 +19,7 @@ from hetc.huggingface.live import apply  # noqa: E402
 from hetc.huggingface.live.apply import apply_plan  # noqa: E402
 from hetc.huggingface.live.programmings import Programmings  # noqa: E402
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TOKENS = torch.from_numpy(np.random.default_rng(0).integers(0, 53, (2, 8))).to(DEVICE)
-FAMILIES = {"olmoe": {"num_experts": 4}, "gpt_oss": {"num_local_experts": 4, "head_dim": 8}}
-
-
-def tiny_model(family: str, **changes: Any) -> Any:
-    config = transformers.AutoConfig.for_model(
-        family,
-        vocab_size=53,
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        num_experts_per_tok=2,
-        pad_token_id=0,
-        eos_token_id=2,
-        **FAMILIES[family],
-        **changes,
-    )
-    torch.manual_seed(0)
-    model = transformers.AutoModelForCausalLM.from_config(config).eval().to(DEVICE)
-    for parameter in model.parameters():
-        parameter.data.normal_(mean=float(parameter.dim() == 1), std=0.15)
-    return model
 
 
 def logits(model: Any) -> np.ndarray:

@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("triton")
 
+from live_models import DEVICE, tiny_model  # noqa: E402
 from live_plans import live_plan  # noqa: E402
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 
@@ -24,7 +25,6 @@ from hetc.huggingface.live.apply import apply_plan  # noqa: E402
 from hetc.runtimes.torch.kernels import dac, products, rows  # noqa: E402
 
 KERNELS = (dac, "_convert"), (products, "product"), (rows, "_schedule"), (rows, "_combine")
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 ROWS = 3
 
 
@@ -44,18 +44,7 @@ class Launches:
 
 @pytest.fixture
 def model() -> Any:
-    config = transformers.OlmoeConfig(
-        vocab_size=53,
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        num_experts=4,
-        num_experts_per_tok=2,
-    )
-    torch.manual_seed(0)
-    return transformers.AutoModelForCausalLM.from_config(config).eval().to(DEVICE)
+    return tiny_model("olmoe")
 
 
 def step(model: Any) -> None:
