@@ -22,6 +22,7 @@ from safetensors.torch import load_file  # noqa: E402
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors  # noqa: E402
 
 import hetc  # noqa: E402
+from hetc.huggingface.live.live_model import open_model  # noqa: E402
 
 one_trace = pytest.fixture(scope="module", autouse=True)(traced_once)
 
@@ -135,3 +136,6 @@ def test_gpt_oss(tmp_path: Path) -> None:
                 assert_same_bits(found[f"{prefix}.gate_proj.weight"], matrix[:, ::2].contiguous())
                 assert_same_bits(found[f"{prefix}.up_proj.weight"], matrix[:, 1::2].contiguous())
     compile_and_verify(path)
+    live = dict(open_model(tmp_path / "checkpoint", dtype="auto").named_parameters())
+    for name, stack in stacks.items():
+        assert_same_bits(live[name], stack)
