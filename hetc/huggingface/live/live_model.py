@@ -68,8 +68,9 @@ def _load(folder: Path, **options: Any) -> Any:
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     for part in (config, config.get_text_config()):
         vars(part).pop("quantization_config", None)
+    build: Any = AutoModelForCausalLM.from_config
     with torch.device("meta"):
-        family: Any = type(AutoModelForCausalLM.from_config(config))
+        family = type(build(config))
     found = checkpoint_tensors(folder).items()
     tensors = {name: _Slice(tensor) for name, tensor in found if isinstance(tensor, PackedTensor)}
     return family.from_pretrained(None, config=config, state_dict=tensors, **options)
