@@ -31,7 +31,7 @@ COMMANDS = {
     "inspect": "Show a model, plan or bundle.",
     "mitigate": "Rewrite a model so that noise and converters hurt it less.",
     "partition": "Cut a bundle into one model per partition and target.",
-    "profiles": "List, show and convert hardware profiles.",
+    "profiles": "List, show, check, start and fit hardware profiles.",
     "report": "Write one offline HTML page on a plan, its costs and results.",
     "run": "Generate text with a bundle, or with a plan on its checkpoint.",
     "score": "Measure what each unit's noise costs, on text.",

@@ -51,7 +51,7 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def new_console() -> Console:
+def new_console(*, stderr: bool = False) -> Console:
     """A console that prints all strings as text; plain and wide when not a terminal."""
     from rich.console import Console
     from rich.text import Text
@@ -62,7 +62,7 @@ def new_console() -> Console:
         def render_str(self, text: str, **options: Any) -> Text:
             return super().render_str(as_text(text), **options)
 
-    console = TextConsole(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console = TextConsole(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = 200
     return console

@@ -16,6 +16,7 @@ from hetc.base.errors import InvalidInputError
 from hetc.base.plugins import load_plugins
 
 __all__ = [
+    "CURVES",
     "NOISE_FORMS",
     "NOISE_MODELS",
     "PIECE_LENGTH",
@@ -35,6 +36,7 @@ PIECE_LENGTH = len(PIECE_KEYS) + 4
 """Numbers of one piece of a curve: these, and a cubic polynomial."""
 
 CURVES = ("drift_mean", "drift_deviation", "flicker_deviation")
+"""Fields of a model that are curves of r."""
 
 
 def piece(
@@ -139,25 +141,35 @@ class NoiseModel:
             fields[key] = tuple(map(float, fields.get(key, ())))
         return cls(**{"name": name, "source": "", **fields})
 
-    def to_table(self) -> dict[str, Any]:
-        """What a profile's TOML says of the model: its name alone where that is known."""
-        if known_noise_models().get(self.name) == self:
+    def to_table(self, *, in_full: bool = False) -> dict[str, Any]:
+        """What a profile's TOML says of the model: its name alone where that is known, unless `in_full`."""
+        if not in_full and known_noise_models().get(self.name) == self:
             return {"model": self.name}
         fields = {
             key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()
         }
         for key in CURVES:
             numbers = fields[key]
-            pieces = [numbers[start : start + PIECE_LENGTH] for start in range(0, len(numbers), PIECE_LENGTH)]
             fields[key] = [
-                {**dict(zip(PIECE_KEYS, each, strict=False)), "polynomial": each[len(PIECE_KEYS) :]}
-                for each in pieces
+                _piece_table(numbers[start : start + PIECE_LENGTH])
+                for start in range(0, len(numbers), PIECE_LENGTH)
             ]
         return {"model": fields.pop("name"), **fields}
 
     def has_time(self, seconds: float) -> bool:
         """Whether the model says what the weights are like so long after programming."""
         return seconds == 0 or bool(self.drift_mean) or seconds in self.times
+
+
+def _piece_table(numbers: Sequence[float]) -> dict[str, Any]:
+    """The arguments of `piece` that give these numbers, without those that are as by default."""
+    default = dict(zip(PIECE_KEYS, piece(), strict=False))
+    given = dict(zip(PIECE_KEYS, numbers, strict=False))
+    polynomial = list(numbers[len(PIECE_KEYS) :])
+    while polynomial and polynomial[-1] == 0:
+        polynomial.pop()
+    table: dict[str, Any] = {key: value for key, value in given.items() if value != default[key]}
+    return {**table, "polynomial": polynomial} if polynomial else table
 
 
 def _ascends(numbers: Sequence[float]) -> bool:

@@ -132,12 +132,12 @@ class Profile:
         """Sha256 of all that the profile says, in hexadecimal."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
-    def to_table(self) -> dict[str, Any]:
-        """The profile as its TOML file says it."""
+    def to_table(self, *, in_full: bool = False) -> dict[str, Any]:
+        """The profile as its TOML file says it; `in_full` with the numbers of a known noise model, too."""
         table: dict[str, Any] = {"name": self.name}
         for section, keys in SECTIONS.items():
             table[section] = {key: getattr(self, attribute) for key, attribute in keys.items()}
-        table["noise"] = {**self.noise.to_table(), **table["noise"]}
+        table["noise"] = {**self.noise.to_table(in_full=in_full), **table["noise"]}
         return table
 
     def to_dict(self) -> dict[str, Any]:

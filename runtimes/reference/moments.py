@@ -20,7 +20,7 @@ from hetc.runtimes.reference.arrays import library
 from hetc.runtimes.reference.noise import sigma
 from hetc.runtimes.reference.settings import Crossbar
 
-__all__ = ["Moments", "moments"]
+__all__ = ["Moments", "moments", "moments_at"]
 
 CELLS = 1 << 14
 """Cells of a table over r in [0, 1]."""
@@ -69,10 +69,15 @@ class Moments:
 @cache
 def moments(crossbar: Crossbar) -> Moments:
     """The tables of a crossbar's devices, for its noise scale, drift time and 1/f noise."""
-    r = np.linspace(0, 1, CELLS + 1)
+    found = moments_at(np.linspace(0, 1, CELLS + 1), crossbar)
+    return Moments(*(values.astype(np.float32) for values in found))
+
+
+def moments_at(r: Float64, crossbar: Crossbar) -> tuple[Float64, Float64, Float64, Float64]:
+    """The fields of `Moments` for single targets r, each within 0..1."""
     zero = np.zeros_like(r)
     if not crossbar.programs:
-        return _tables(zero, zero, r, r)
+        return zero, zero, r, r
     if crossbar.noise_form == "gaussian":
         bias, variance = zero, (crossbar.noise_scale * _deviation(r, crossbar)) ** 2
         before = now = _folded(r, np.sqrt(variance))
@@ -85,13 +90,12 @@ def moments(crossbar: Crossbar) -> Moments:
         bias = aged[0][0] - aged[1][0] - r
         variance = aged[0][1] + aged[1][1]
     off = r < crossbar.noise_floor
-    return _tables(
-        np.where(off, -r, bias), np.where(off, 0, variance), np.where(off, 0, before), np.where(off, 0, now)
+    return (
+        np.where(off, -r, bias),
+        np.where(off, 0, variance),
+        np.where(off, 0, before),
+        np.where(off, 0, now),
     )
-
-
-def _tables(*values: Float64) -> Moments:
-    return Moments(*(value.astype(np.float32) for value in values))
 
 
 def _deviation(r: Float64, crossbar: Crossbar) -> Float64:
