@@ -5,12 +5,12 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := hetc passes runtimes tests samples benchmarks
+SOURCES := hetc passes runtimes tests samples benchmarks docs
 CSRC := runtimes/onnxruntime/csrc
 NATIVE := CMakeLists.txt $(shell find $(CSRC) -type f)
 FORMATTED := $(shell find $(CSRC) samples/embed_c -name '*.cc' -o -name '*.[ch]' -o -name '*.inc')
 
-.PHONY: demo test test-all lint lint-cpp bench bench-table bench-large evidence evidence-smollm2 middle \
+.PHONY: demo test test-all docs lint lint-cpp bench bench-table bench-large evidence evidence-smollm2 middle \
   models-table gpu gpu-test gpu-bench build/gpu clean
 
 demo: $(VENV)/installed
@@ -25,6 +25,11 @@ test: $(VENV)/test-installed lint
 
 test-all: $(VENV)/test-installed lint
 	$(BIN)/python -m pytest -n 2 -rs
+
+# The documentation site, with its notebooks run and its links checked: build/site/index.html.
+docs: $(VENV)/test-installed
+	$(BIN)/pip install -q --no-build-isolation -e '.[docs]'
+	OMP_NUM_THREADS=1 $(BIN)/mkdocs build --strict
 
 lint: $(VENV)/test-installed lint-cpp
 	$(BIN)/ruff check $(SOURCES)

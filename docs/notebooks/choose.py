@@ -8,8 +8,8 @@
 # %% [markdown]
 # # Choose what to keep digital
 #
-# Analog crossbars add noise to every product. Which experts must stay digital, and how many? Everything here
-# runs on a CPU in a minute, on the small trained mixture in `samples/tiny_moe`.
+# Analog crossbars add noise to every product. Which experts must stay digital, and how many?
+# Everything here runs on a CPU in a minute, on the small trained mixture in `samples/tiny_moe`.
 
 # %%
 import tempfile
@@ -28,9 +28,9 @@ work = Path(tempfile.mkdtemp())
 # %% [markdown]
 # ## The paper's rule
 #
-# `compile` ranks the experts of each layer by MaxNNScore, the largest norm of an expert's neurons, which needs
-# nothing but the weights. A quarter of them stays digital, and so does everything that every token passes
-# through: attention and the LM head.
+# `compile` ranks the experts of each layer by MaxNNScore, the largest norm of an expert's neurons,
+# which needs nothing but the weights. A quarter of them stays digital, and so does everything that
+# every token passes through: attention and the LM head.
 
 # %%
 bundle = hetc.compile(sample, work / "quarter.hetc", digital_frac=0.25)
@@ -46,9 +46,9 @@ unit.target, unit.rule, unit.reason
 # %% [markdown]
 # ## What it buys
 #
-# A sweep measures the loss over digital fractions and scores. Each point is the mean over programmed chips:
-# `seeds` draws of the noise. At a noise of 8 times that of the default device this small model breaks, so that
-# there is something to win back.
+# A sweep measures the loss over digital fractions and scores. Each point is the mean over
+# programmed chips: `seeds` draws of the noise. At a noise of 8 times that of the default device
+# this small model breaks, so that there is something to win back.
 
 # %%
 spec = Sweep(
@@ -72,13 +72,12 @@ for score, group in losses.groupby("score"):
     points = group.groupby("fraction").value.agg(["mean", "sem"])
     axes.errorbar(points.index, points["mean"], yerr=1.96 * points["sem"], marker="o", capsize=3, label=score)
 axes.set(xlabel="digital fraction of the experts", ylabel="loss (nats per token)")
-axes.legend(title="score");
-
+axes.legend(title="score")
 # %% [markdown]
 # ## Neurons instead of experts
 #
-# An expert is a sum over its intermediate neurons, so each of them can be digital by itself. With the
-# checkpoint and some text, `score` measures what the noise of each neuron costs in loss.
+# An expert is a sum over its intermediate neurons, so each of them can be digital by itself. With
+# the checkpoint and some text, `score` measures what the noise of each neuron costs in loss.
 
 # %%
 hetc.score(sample, sample / "calibration.npz", work / "scores.safetensors", windows=4, profile="pcm-512")
@@ -98,5 +97,6 @@ by_neuron = pd.read_csv(work / "neurons.csv")
 by_neuron[by_neuron.metric == "loss"].groupby("fraction").value.mean()
 
 # %% [markdown]
-# An eighth of the neurons, chosen so, brings back more than an eighth of the experts. The same plan as a bundle:
-# `hetc compile samples/tiny_moe --granularity neuron --digital-frac 0.125 --score device-loss --scores FILE`.
+# An eighth of the neurons, chosen so, brings back more than an eighth of the experts. The same plan
+# as a bundle: `hetc compile samples/tiny_moe --granularity neuron --digital-frac 0.125 --score
+# device-loss --scores FILE`.

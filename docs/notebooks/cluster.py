@@ -9,8 +9,9 @@
 # %% [markdown]
 # # Sweeps on a cluster
 #
-# A sweep is a file that says what to measure. It is cut into jobs, and whoever is there does them: cores, GPUs,
-# machines that share a file system, a Dask cluster. Here all of that happens on one machine, in small.
+# A sweep is a file that says what to measure. It is cut into jobs, and whoever is there does them:
+# cores, GPUs, machines that share a file system, a Dask cluster. Here all of that happens on one
+# machine, in small.
 
 # %%
 import tempfile
@@ -39,8 +40,8 @@ seeds = 3
 # %% [markdown]
 # ## On machines that share a file system
 #
-# Each does a share, `hetc sweep sweep.toml -o results.csv --shard 1/2`, and one of them writes the table with
-# `--merge`. A shard that is killed goes on where it was.
+# Each does a share, `hetc sweep sweep.toml -o results.csv --shard 1/2`, and one of them writes the
+# table with `--merge`. A shard that is killed goes on where it was.
 
 # %%
 for share in ("1/2", "2/2"):
@@ -49,8 +50,8 @@ for share in ("1/2", "2/2"):
 hetc.sweep(spec, work / "shards.csv", merge=True)
 
 # %% [markdown]
-# On Slurm, `samples/paper/slurm.sh` submits such shards as an array. On several GPUs of one machine,
-# `--devices cuda:0,cuda:1` is enough.
+# On Slurm, `samples/paper/slurm.sh` submits such shards as an array. On several GPUs of one
+# machine, `--devices cuda:0,cuda:1` is enough.
 #
 # ## On a Dask cluster
 
@@ -63,6 +64,8 @@ with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_
 
 # %%
 columns = ["fraction", "noise_scale", "seed", "metric", "value"]
-shards, dask = (pd.read_csv(work / name)[columns].sort_values(columns[:4]) for name in ("shards.csv", "dask.csv"))
+shards, dask = (
+    pd.read_csv(work / name)[columns].sort_values(columns[:4]) for name in ("shards.csv", "dask.csv")
+)
 assert (shards.value.to_numpy() == dask.value.to_numpy()).all()
 shards[shards.metric == "loss"].groupby(["noise_scale", "fraction"]).value.agg(["mean", "std"])

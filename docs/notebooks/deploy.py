@@ -29,7 +29,8 @@ bundle = hetc.compile(root / "samples/tiny_moe", work / "tiny_moe.hetc", digital
 sorted(file.name for file in bundle.path.iterdir())
 
 # %% [markdown]
-# Before anything else: does the bundle do what its plan says? In exact mode it must equal the source model.
+# Before anything else: does the bundle do what its plan says? In exact mode it must equal the
+# source model.
 
 # %%
 for check in hetc.verify(bundle, source=root / "samples/tiny_moe/model.onnx"):
@@ -79,8 +80,8 @@ np.abs(logits - noisy[0, -1]).max()
 # %% [markdown]
 # ## Without the library
 #
-# `bake` writes one chip's noise into the weights of a portable model: converters are left out, programming noise
-# and drift stay.
+# `bake` writes one chip's noise into the weights of a portable model: converters are left out,
+# programming noise and drift stay.
 
 # %%
 baked = hetc.bake_bundle(bundle, work / "baked.hetc", seed=2, approximate=True)
@@ -90,7 +91,8 @@ np.abs(portable.run(["logits"], feeds)[0] - exact).max()
 # %% [markdown]
 # ## A device's toolchain
 #
-# `partition` cuts the bundle where data change sides, and writes the target conductances of each matrix.
+# `partition` cuts the bundle where data change sides, and writes the target conductances of each
+# matrix.
 
 # %%
 parts = hetc.partition_bundle(bundle, work / "parts", conductances=True)

@@ -9,9 +9,9 @@
 # %% [markdown]
 # # Accuracy against energy
 #
-# The figure of a paper: what a digital share costs in energy, and what it brings in loss. Losses are measured on
-# the sample model; time and energy are calculated from published constants of a system, here the digital and
-# analog parts of the profile `a100+pcm-3d`.
+# The figure of a paper: what a digital share costs in energy, and what it brings in loss. Losses
+# are measured on the sample model; time and energy are calculated from published constants of a
+# system, here the digital and analog parts of the profile `a100+pcm-3d`.
 
 # %%
 import tempfile
@@ -42,8 +42,9 @@ losses = results[results.metric == "loss"].groupby("fraction").value.agg(["mean"
 # %% [markdown]
 # ## Energy, calculated
 #
-# Each constant of a cost profile has its unit and its source: `hetc cost --help` names the profiles. The sample is
-# far too small for crossbars to pay; the same lines on a plan of a real model give a real figure.
+# Each constant of a cost profile has its unit and its source: `hetc cost --help` names the
+# profiles. The sample is far too small for crossbars to pay; the same lines on a plan of a real
+# model give a real figure.
 
 # %%
 bundle = hetc.compile(sample, work / "all_analog.hetc", digital_frac=0)
@@ -67,15 +68,17 @@ pd.DataFrame(
 figure, axes = plt.subplots(figsize=(85 / 25.4, 2.4), layout="constrained")
 axes.errorbar(losses["mJ per token"], losses["mean"], yerr=1.96 * losses["sem"], marker="o", capsize=3)
 for fraction, row in losses.iterrows():
-    axes.annotate(f"{fraction:g}", (row["mJ per token"], row["mean"]), textcoords="offset points", xytext=(4, 4))
+    axes.annotate(
+        f"{fraction:g}", (row["mJ per token"], row["mean"]), textcoords="offset points", xytext=(4, 4)
+    )
 axes.set(xlabel="energy per token (mJ)", ylabel="loss (nats per token)")
 figure.savefig(work / "pareto.pdf")
 
 # %% [markdown]
 # ## The other way round
 #
-# A budget says how much may be digital, and `compile` fills it with what helps most; `energy:2mJ` and
-# `latency:80us` are budgets, too.
+# A budget says how much may be digital, and `compile` fills it with what helps most; `energy:2mJ`
+# and `latency:80us` are budgets, too.
 
 # %%
 hetc.compile(sample, work / "budget.hetc", budget="parameters:20%").plan.shares

@@ -16,11 +16,14 @@ class SchemaKey:
     """One key of a file.
 
     Attributes:
-        path: Its name with those of the tables around it: `tile.rows`, `noise.drift_mean[].start`.
+        path: Its name with those of the tables around it: `tile.rows`, `noise.drift_mean[].start`; a `*`
+            stands for any name.
         kind: `number`, `integer`, `string`, `array`, `object`, ...; empty where the schema leaves it open.
         unit: What it counts in; empty for none.
         allowed: What values are allowed, in words.
         meaning: What it means, in words; empty where the schema doesn't say.
+        required: Whether its table must have it.
+        default: What it is taken for where it is left out; None where the schema doesn't say.
     """
 
     path: str
@@ -28,6 +31,8 @@ class SchemaKey:
     unit: str
     allowed: str
     meaning: str
+    required: bool = False
+    default: Any = None
 
     @property
     def comment(self) -> str:
@@ -51,26 +56,38 @@ def schema_keys(name: str) -> dict[str, SchemaKey]:
 
 
 def _keys(schema: Mapping[str, Any], table: Mapping[str, Any], path: str) -> Iterator[SchemaKey]:
+    required = table.get("required", ())
     for name, given in table.get("properties", {}).items():
         rules = _resolved(schema, given)
         where = f"{path}{name}"
         yield SchemaKey(
-            where, _kind(rules), rules.get("unit", ""), _allowed(schema, rules), rules.get("title", "")
+            where,
+            _kind(rules),
+            rules.get("unit", ""),
+            _allowed(schema, rules),
+            rules.get("title", ""),
+            name in required,
+            rules.get("default"),
         )
         yield from _keys(schema, rules, f"{where}.")
         yield from _keys(schema, _resolved(schema, rules.get("items", {})), f"{where}[].")
+        if isinstance(rules.get("additionalProperties"), dict):
+            yield from _keys(schema, _resolved(schema, rules["additionalProperties"]), f"{where}.*.")
 
 
 def _resolved(schema: Mapping[str, Any], rules: Mapping[str, Any]) -> dict[str, Any]:
     """The rules of a key, with those that it takes from the schema's definitions."""
     if "$ref" not in rules:
         return dict(rules)
-    definition = schema["$defs"][rules["$ref"].rsplit("/", 1)[-1]]
-    return {**_resolved(schema, definition), **rules}
+    definition = _resolved(schema, schema["$defs"][rules["$ref"].rsplit("/", 1)[-1]])
+    inner, own = definition.get("properties", {}), rules.get("properties", {})
+    merged = {name: {**inner.get(name, {}), **own.get(name, {})} for name in (*inner, *own)}
+    return {**definition, **rules, **({"properties": merged} if merged else {})}
 
 
 def _kind(rules: Mapping[str, Any]) -> str:
-    kind = rules.get("type", "string" if "enum" in rules else "")
+    words = rules.get("enum") or [rules["const"]] if "enum" in rules or "const" in rules else ()
+    kind = rules.get("type", "string" if words and isinstance(words[0], str) else "integer" if words else "")
     if not kind and "anyOf" in rules:
         kind = next((one["type"] for one in rules["anyOf"] if "type" in one), "")
     return " or ".join(kind) if isinstance(kind, list) else str(kind)

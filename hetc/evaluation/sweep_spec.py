@@ -1,34 +1,7 @@
 """What a sweep measures, read from a TOML file.
 
-| key | what | default |
-|---|---|---|
-| model | the ONNX model | required |
-| data | tokens: .npz, .npy, .parquet, or text (docs/formats.md) | required, unless there are tasks |
-| tokenizer | for text: folder with a tokenizer.json | |
-| window, windows | tokens in a row, and how many rows at most | 256, 32 |
-| tasks | tasks of lm-eval; `paper` for those of arXiv 2603.02633 | [] |
-| include_path | folder with task files of your own | |
-| limit | questions of each task at most; 0 for all | 0 |
-| scores | what ranks the experts | ["maxnn"] |
-| scores_files | files of `hetc score` and `hetc calibrate` for scores that were measured | [] |
-| rankings | `layer`, `model` | ["layer"] |
-| granularities | what is placed: `expert`, `neuron`, `neuron:16` | ["expert"] |
-| fractions | share of the experts, or of the neurons, that is digital | [0, 0.125, 0.25, 0.5, 1] |
-| kinds | unit kinds that are analog alone, each by itself; `none` for none, `all` for all together | [] |
-| analog, digital | patterns of units that are pinned | [] |
-| profile | hardware: a TOML file, else the name of a built-in profile | pcm-512 |
-| calibration | a file of `hetc calibrate`, for static input ranges | |
-| range, adc_bound | how it becomes ranges and ADC bounds, as for `hetc compile` | quantile:0.99995, none |
-| noises | programming-noise models: the profile's own by its name, or built-in ones | the profile's |
-| noise_scales | factors c instead of the profile's; one seed where nothing is drawn | the profile's |
-| seeds | how many programming seeds, from 0 on | 8 |
-| checkpoint | folder that the model was exported from, to measure in torch instead of ONNX Runtime | |
-| device | where torch computes a checkpoint; `auto` spreads it over the GPUs that there are | cpu |
-| low_memory | whether weights are not kept twice, as for `hetc run` | false |
-
-Paths are relative to the file. Values are checked against `sweep.schema.json`; what only the model can say
-(which kinds, scores, units it has), before anything is measured. Score `random` takes another order with
-every seed.
+Its keys, with their defaults, are in `sweep.schema.json`, against which values are checked; what only the
+model can say (which kinds, scores, units it has) is checked before anything is measured.
 """
 
 from __future__ import annotations

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 
 from hetc.base.schema import SCHEMAS
 from hetc.base.schema_keys import SchemaKey, schema_keys
+from hetc.evaluation.sweep_spec import Sweep
+from hetc.hardware.profile import DEFAULT_PROFILE
 
 
-def test_every_key_of_a_profile_has_meaning_kind_and_range() -> None:
-    for key in schema_keys("profile").values():
-        assert key.meaning and key.kind and key.allowed, key
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_every_key_says_what_it_means(name: str) -> None:
+    assert schema_keys(name)
+    for key in schema_keys(name).values():
+        assert key.meaning and key.kind, key
 
 
 def test_what_a_key_says() -> None:
@@ -29,6 +35,17 @@ def test_what_a_key_says() -> None:
     assert keys["drift.time"].comment == "Time between programming and use [s]. Seconds from 0 to 1e12."
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
-def test_all_schemas_can_be_listed(name: str) -> None:
-    assert all(key.path for key in schema_keys(name).values())
+def test_names_that_users_choose_and_definitions_that_are_narrowed() -> None:
+    assert schema_keys("manifest")["files.*.size"].unit == "B"
+    assert schema_keys("costs")["digital.power.unit"].allowed == "W"
+    assert schema_keys("costs")["digital.power.value"].required
+
+
+def test_defaults_of_a_sweep_are_those_that_it_takes() -> None:
+    defaults = {each.name: each.default for each in fields(Sweep)}
+    said = {path: key.default for path, key in schema_keys("sweep").items() if key.default is not None}
+    assert {"seeds", "fractions", "device"} <= said.keys()
+    for name, default in said.items():
+        if name != "profile":
+            assert (list(defaults[name]) if isinstance(default, list) else defaults[name]) == default, name
+    assert said["profile"] == DEFAULT_PROFILE
