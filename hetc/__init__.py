@@ -17,19 +17,25 @@ if TYPE_CHECKING:
     from hetc.base.errors import HetcError
     from hetc.bundle.bake import bake_bundle
     from hetc.bundle.bundle import Bundle, load_bundle
+    from hetc.bundle.doctor import doctor
     from hetc.bundle.partition import partition_bundle
     from hetc.bundle.verify import verify
     from hetc.compiler.compile import compile
     from hetc.compiler.costs import cost
+    from hetc.compiler.explanation import explain
+    from hetc.compiler.inspection import inspect
     from hetc.compiler.mitigation import mitigate
     from hetc.compiler.placement import Placement
     from hetc.compiler.recording import calibrate
+    from hetc.costing.profile import built_in_costs, load_costs
     from hetc.evaluation.evaluate import evaluate
+    from hetc.evaluation.run import run
     from hetc.evaluation.sweep import sweep
-    from hetc.hardware.profile import Profile, load_profile
+    from hetc.hardware.aihwkit_profile import from_aihwkit
+    from hetc.hardware.profile import Profile, built_in_profiles, load_profile
     from hetc.huggingface.export.export import export
     from hetc.huggingface.live.sensitivity import score
-    from hetc.model.token_files import read_tokens
+    from hetc.model.token_files import read_tokens, tokens
     from hetc.plan.plan import Plan
     from hetc.reporting.write import report
     from hetc.tuning.adaptive_session import open_adaptive
@@ -42,20 +48,29 @@ _HOMES = {
     "Plan": "hetc.plan.plan",
     "Profile": "hetc.hardware.profile",
     "bake_bundle": "hetc.bundle.bake",
+    "built_in_costs": "hetc.costing.profile",
+    "built_in_profiles": "hetc.hardware.profile",
     "calibrate": "hetc.compiler.recording",
     "compile": "hetc.compiler.compile",
     "cost": "hetc.compiler.costs",
+    "doctor": "hetc.bundle.doctor",
     "evaluate": "hetc.evaluation.evaluate",
+    "explain": "hetc.compiler.explanation",
     "export": "hetc.huggingface.export.export",
+    "from_aihwkit": "hetc.hardware.aihwkit_profile",
+    "inspect": "hetc.compiler.inspection",
     "load_bundle": "hetc.bundle.bundle",
+    "load_costs": "hetc.costing.profile",
     "load_profile": "hetc.hardware.profile",
     "mitigate": "hetc.compiler.mitigation",
     "open_adaptive": "hetc.tuning.adaptive_session",
     "partition_bundle": "hetc.bundle.partition",
     "read_tokens": "hetc.model.token_files",
     "report": "hetc.reporting.write",
+    "run": "hetc.evaluation.run",
     "score": "hetc.huggingface.live.sensitivity",
     "sweep": "hetc.evaluation.sweep",
+    "tokens": "hetc.model.token_files",
     "tune": "hetc.tuning.tune",
     "verify": "hetc.bundle.verify",
 }
@@ -68,20 +83,29 @@ __all__ = [
     "Profile",
     "__version__",
     "bake_bundle",
+    "built_in_costs",
+    "built_in_profiles",
     "calibrate",
     "compile",
     "cost",
+    "doctor",
     "evaluate",
+    "explain",
     "export",
+    "from_aihwkit",
+    "inspect",
     "load_bundle",
+    "load_costs",
     "load_profile",
     "mitigate",
     "open_adaptive",
     "partition_bundle",
     "read_tokens",
     "report",
+    "run",
     "score",
     "sweep",
+    "tokens",
     "tune",
     "verify",
 ]

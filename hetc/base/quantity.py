@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal, InvalidOperation
 
 from hetc.base.errors import UsageError
 
-__all__ = ["parse_quantity", "quantity"]
+__all__ = ["parse_quantity", "parse_share", "quantity"]
 
 PREFIXES = {-12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T"}
 
@@ -32,3 +33,18 @@ def parse_quantity(text: str, unit: str) -> float:
     if match is None:
         raise UsageError(f"{text!r} is not a quantity such as {f'2.5m{unit}' if unit else '350M'}")
     return float(f"{match[1]}e{powers[match[2]]}")
+
+
+def parse_share(text: str) -> float:
+    """A share as a number or in percent: `parse_share("12.5%")` and `parse_share("0.125")` are 0.125.
+
+    Raises:
+        UsageError: Neither; other numbers than 0..1 are left to the caller.
+    """
+    number, percent, rest = text.strip().partition("%")
+    try:
+        if not rest:
+            return float(Decimal(number.strip()) / (100 if percent else 1))
+    except InvalidOperation:
+        pass
+    raise UsageError(f"{text!r} is not a share such as 0.125 or 12.5%")

@@ -9,8 +9,16 @@ __all__ = ["Check"]
 
 @dataclass(frozen=True)
 class Check:
-    """Attributes: its name, `status` (`ok`, `failed` or `not run`), and what was seen."""
+    """What was found.
+
+    Attributes:
+        name: What was looked at.
+        status: `ok`, `failed` or `not run`.
+        detail: What was seen.
+        mend: The command that mends it; empty where there is nothing to mend.
+    """
 
     name: str
     status: str
     detail: str
+    mend: str = ""

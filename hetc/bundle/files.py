@@ -10,6 +10,7 @@ __all__ = [
     "PARTITIONS",
     "PLAN",
     "PORTABLE_MODEL",
+    "README",
     "TUNING",
     "WEIGHTS",
     "describe",
@@ -23,6 +24,8 @@ PARTITIONS = "partitions.json"
 MANIFEST = "manifest.json"
 TUNING = "tune.json"
 """What `hetc tune` adds: no part of what was compiled, so that the manifest says nothing of it."""
+README = "README.md"
+"""How to run the bundle: for people, who may write more into it, so that the manifest doesn't have it."""
 WEIGHTS = "weights"
 
 IN_A_BUNDLE = {

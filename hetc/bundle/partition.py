@@ -21,6 +21,7 @@ from onnx_ir.passes.common import RemoveUnusedFunctionsPass, ShapeInferencePass
 
 from hetc.base.errors import InvalidInputError
 from hetc.base.output import whole_folder
+from hetc.base.progress import progress
 from hetc.base.version import __version__
 from hetc.bundle.bundle import BundleLike, opened_bundle
 from hetc.bundle.conductances import write_conductances
@@ -96,10 +97,13 @@ def partition_bundle(
         parts = describe_partitions(members, unit_of)
         guarded = bundle.plan.noisy and bundle.baked is None
         files = []
-        for part, nodes in zip(parts, members, strict=True):
-            extracted = _extract(model, nodes, part)
-            files.append(_write_part(extracted, part, folder, guard=guarded and part.target == "analog"))
-            require_opens(folder / str(files[-1]["model"]), f"bundle {bundle.path}, partition {part.index}")
+        with progress("writing partitions", len(parts)) as advance:
+            for part, nodes in zip(parts, members, strict=True):
+                extracted = _extract(model, nodes, part)
+                files.append(_write_part(extracted, part, folder, guard=guarded and part.target == "analog"))
+                where = f"bundle {bundle.path}, partition {part.index}"
+                require_opens(folder / str(files[-1]["model"]), where)
+                advance(1)
         manifest = {
             "hetc": {"version": __version__},
             "source": bundle.plan.source,

@@ -60,8 +60,10 @@ def verify(bundle: BundleLike, source: str | Path | None = None, *, seeds: int =
         raise UsageError(f"source {source}: no such file")
     if bundle.baked is not None:
         return [_check_files(bundle), *_check_baked(bundle, source)]
-    exact = _Outputs(bundle, mode="exact")
-    checks = [_check_files(bundle), _check_source(bundle, source, exact), *_check_raised(bundle)]
+    checks = [_check_files(bundle)]
+    with progress("comparing with the source"):
+        exact = _Outputs(bundle, mode="exact")
+        checks += [_check_source(bundle, source, exact), *_check_raised(bundle)]
     checks.append(_check_kernels(bundle))
     if bundle.plan.noisy:
         return [*checks, *_check_noise(bundle, exact, seeds)]
@@ -190,8 +192,12 @@ def _check_kernels(bundle: Bundle) -> Check:
 
 def _check_noise(bundle: Bundle, exact: _Outputs, seeds: int) -> list[Check]:
     first = bundle.plan.seed
-    runs = [_Outputs(bundle, mode="noisy", seed=(first + i) % SEEDS).values for i in range(seeds)]
-    again = _Outputs(bundle, mode="noisy", seed=first).values
+    runs = []
+    with progress("programming", seeds + 1) as advance:
+        for seed in (*range(first, first + seeds), first):
+            runs.append(_Outputs(bundle, mode="noisy", seed=seed % SEEDS).values)
+            advance(1)
+    *runs, again = runs
     same = np.array_equal(again, runs[0])
     different = all(not np.array_equal(run, runs[0]) for run in runs[1:])
     clean = exact.values

@@ -17,7 +17,8 @@ from hetc.base.bring_files import bring_files
 from hetc.base.errors import InvalidInputError
 from hetc.base.reading import read_json
 from hetc.bundle.bundle import Bundle, file_identity, load_bundle
-from hetc.bundle.files import MANIFEST, MODEL, PLAN, PORTABLE_MODEL, WEIGHTS
+from hetc.bundle.files import MANIFEST, MODEL, PLAN, PORTABLE_MODEL, README, WEIGHTS
+from hetc.bundle.readme import bundle_readme
 from hetc.model.external_tensors import data_file, external_tensors, tensor_at
 from hetc.model.load import sha256
 from hetc.model.text_files import copy_text_files, lies_in
@@ -90,7 +91,7 @@ def finish_bundle(
     linked: bool = False,
     baked: Mapping[str, Any] | None = None,
 ) -> Bundle:
-    """Adds the text files and the manifest to a folder that holds everything else, and opens the bundle.
+    """Adds text files, manifest and README to a folder that holds everything else, and opens the bundle.
 
     Args:
         folder: The bundle in the making.
@@ -117,10 +118,13 @@ def finish_bundle(
     record = {"files": files} if baked is None else {"files": files, "baked": baked}
     (folder / MANIFEST).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
     try:
-        return load_bundle(folder)
+        bundle = load_bundle(folder)
     except InvalidInputError as error:
         said = str(error).replace(f"{folder.absolute()}/", "")
         raise InvalidInputError(f"the bundle can't be opened, so nothing was written: {said}") from error
+    text = bundle_readme(bundle.plan, library=library, genai=(folder / GENAI_CONFIG).is_file())
+    (folder / README).write_text(text, "utf-8")
+    return bundle
 
 
 def _place_weights(model: ir.Model, folder: Path, *, link: bool) -> dict[Path, str]:

@@ -6,17 +6,19 @@ from pathlib import Path
 
 import click
 
-from hetc.cli.output import as_text
+from hetc.cli.command import command
+from hetc.cli.hardware_options import noise_scale_option
+from hetc.cli.output import as_text, print_json, say
 from hetc.operators.words import STORES, Store
 
 __all__ = ["bake_command"]
 
 
-@click.command("bake")
+@command("bake")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Baked bundle to write.")
 @click.option("--seed", type=int, metavar="N", help="Programming seed.  [default: the plan's]")
-@click.option("--noise-scale", type=float, metavar="C", help="Factor on the programming noise.")
+@noise_scale_option
 @click.option("--drift-time", type=float, metavar="S", help="Seconds since programming.")
 @click.option(
     "--store",
@@ -38,6 +40,7 @@ def bake_command(
     approximate: bool,
     threads: int | None,
     force: bool,
+    as_json: bool,
 ) -> None:
     """Write the noise of one seed into the weights of BUNDLE, so that any ONNX runtime computes it."""
     from hetc.bundle.bake import bake_bundle
@@ -55,5 +58,7 @@ def bake_command(
     )
     assert baked.baked is not None
     noise = "seed {seed}, c = {noise_scale}, t = {drift_time}".format_map(baked.baked)
-    click.echo(f"wrote {as_text(output)}: {noise}", err=True)
-    click.echo(f"next: run {as_text(output / 'model.onnx')} with any ONNX runtime", err=True)
+    say(f"wrote {as_text(output)}: {noise}")
+    say(f"next: run {as_text(output / 'model.onnx')} with any ONNX runtime")
+    if as_json:
+        print_json({"bundle": output, "baked": dict(baked.baked)})

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hetc.cli.command import command
 from hetc.cli.data_options import data_options
+from hetc.cli.hardware_options import profile_option
+from hetc.cli.output import print_json, say
 
 if TYPE_CHECKING:
     from hetc.model.tokens import TokensLike
@@ -15,14 +18,14 @@ if TYPE_CHECKING:
 __all__ = ["calibrate_command"]
 
 
-@click.command("calibrate")
+@command("calibrate")
 @click.argument("model", type=click.Path(path_type=Path))
 @data_options(required=False)
 @click.option("--window", type=click.IntRange(min=1), default=256, show_default=True, help="Tokens per run.")
 @click.option(
     "--merge", multiple=True, type=click.Path(path_type=Path), help="Add this calibration; repeatable."
 )
-@click.option("--profile", help="Hardware profile: a name or a TOML file.  [default: pcm-512]")
+@profile_option
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="File to write.")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 def calibrate_command(
@@ -33,6 +36,7 @@ def calibrate_command(
     profile: str | None,
     output: Path,
     force: bool,
+    as_json: bool,
 ) -> None:
     """Record MODEL on text, for static input ranges and scores that need data."""
     from hetc.compiler.recording import calibrate
@@ -49,5 +53,8 @@ def calibrate_command(
     )
     used = sum(use.tokens > 0 for use in recorded.routing.values())
     chosen = f"; {used} of {len(recorded.routing)} experts were chosen" if recorded.routing else ""
-    click.echo(f"{recorded.tokens:,} tokens{chosen}", err=True)
-    click.echo(f"next: hetc compile {model} --calibration {output}", err=True)
+    say(f"{recorded.tokens:,} tokens{chosen}")
+    say(f"next: hetc compile {model} --calibration {output}")
+    if as_json:
+        routing = {unit: use.tokens for unit, use in recorded.routing.items()}
+        print_json({"file": output, "tokens": recorded.tokens, "tokens_by_expert": routing})

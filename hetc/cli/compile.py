@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hetc.cli.command import command
+from hetc.cli.completion import scores as known_scores
 from hetc.cli.cost_options import cost_basis, cost_options
-from hetc.cli.output import json_option, print_json
+from hetc.cli.hardware_options import noise_option, noise_scale_option, profile_option
+from hetc.cli.output import print_json
 
 if TYPE_CHECKING:
     from hetc.costing.work import Accounting
@@ -16,10 +19,12 @@ if TYPE_CHECKING:
 __all__ = ["compile_command"]
 
 
-@click.command("compile")
+@command("compile")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
-    "--digital-frac", metavar="F", help="Fraction of experts to keep digital, 0..1.  [default: 0.25]"
+    "--digital-frac",
+    metavar="F",
+    help="Fraction of experts to keep digital: 0.25, 25%, 1/4.  [default: 0.25]",
 )
 @click.option(
     "--budget",
@@ -30,6 +35,7 @@ __all__ = ["compile_command"]
 @click.option("--plan", type=click.Path(path_type=Path), help="Follow this plan instead of deciding.")
 @click.option(
     "--score",
+    shell_complete=known_scores,
     help="What ranks experts: maxnn, maxnn-down-inputs, router-norm, random, or one of --scores.  "
     "[default: maxnn]",
 )
@@ -43,9 +49,9 @@ __all__ = ["compile_command"]
 )
 @click.option("--digital", multiple=True, metavar="GLOB", help="Pin matching units digital; repeatable.")
 @click.option("--analog", multiple=True, metavar="GLOB", help="Pin matching units analog; repeatable.")
-@click.option("--profile", help="Hardware profile: a name or a TOML file.  [default: pcm-512]")
-@click.option("--noise", help="Programming noise model, instead of the profile's.")
-@click.option("--noise-scale", type=float, metavar="C", help="Factor on the programming noise.")
+@profile_option
+@noise_option
+@noise_scale_option
 @click.option("--calibration", type=click.Path(path_type=Path), help="Static ranges from this calibration.")
 @click.option(
     "--range", "range_rule", metavar="RULE", help="max, std:KAPPA or quantile:SHARE of a calibration."
@@ -59,7 +65,6 @@ __all__ = ["compile_command"]
 @click.option("--force", is_flag=True, help="Replace an existing bundle.")
 @click.option("--allow-partial", is_flag=True, help="Leave MoE layers of an unknown spelling digital.")
 @click.option("--dry-run", is_flag=True, help="Show the placement and write nothing.")
-@json_option
 def compile_command(
     model: Path,
     digital_frac: str | None,
@@ -128,6 +133,6 @@ def compile_command(
         # As it was typed, or its name in the current folder.
         placed, where = bundle.plan, output or Path(bundle.path.name)
     if as_json:
-        print_json(placed.to_dict())
+        print_json(placed.to_dict() if where is None else {**placed.to_dict(), "bundle": where})
     else:
         print_plan(placed, bundle=where)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hetc.cli.command import command
 from hetc.cli.cost_options import cost_options
-from hetc.cli.output import json_option, print_json
+from hetc.cli.output import print_json
 
 if TYPE_CHECKING:
     from hetc.costing.work import Accounting
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["cost_command"]
 
 
-@click.command("cost")
+@command("cost")
 @click.argument("path", metavar="X", type=click.Path(path_type=Path))
 @cost_options
 @click.option("--digital-frac", metavar="F", help="Another fraction of experts to keep digital.")
@@ -25,7 +26,6 @@ __all__ = ["cost_command"]
     type=click.Path(path_type=Path),
     help="Expert loads from this recording, not top-k over E.",
 )
-@json_option
 def cost_command(
     path: Path,
     costs: str | None,
@@ -56,7 +56,8 @@ def cost_command(
         digital_frac=digital_frac,
         calibration=calibration,
     )
-    fraction = str(plan.digital_frac if digital_frac is None else DigitalFraction(digital_frac))
+    workload = f"batch {batch}, context {context:,}"
+    fraction = plan.digital_frac if digital_frac is None else DigitalFraction(digital_frac)
     if as_json:
         print_json(
             {
@@ -72,5 +73,10 @@ def cost_command(
     else:
         source = "top-k over E" if calibration is None else f"recorded in {calibration}"
         print_costs(
-            plan, system, accounting, found, f"batch {batch}, context {context:,}, load {source}", fraction
+            plan,
+            system,
+            accounting,
+            found,
+            f"{workload}, load {source}",
+            str(fraction),
         )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from hetc.cli.completion import costs
+
 if TYPE_CHECKING:
     from hetc.costing.cost import CostBasis
     from hetc.costing.work import Accounting
@@ -16,7 +18,9 @@ __all__ = ["cost_basis", "cost_options"]
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 OPTIONS = (
-    click.option("--costs", help="Cost profile: a name or a TOML file.  [default: a100+pcm-3d]"),
+    click.option(
+        "--costs", shell_complete=costs, help="Cost profile: a name or a TOML file.  [default: a100+pcm-3d]"
+    ),
     click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True, help="Sequences."),
     click.option(
         "--context",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,12 @@ import click
 
 __all__ = ["data_options"]
 
-FILES = "Tokens: .npz with an array `tokens`, .npy, .parquet; or text."
+FILES = (
+    "Text, or token ids: .npz with an array `tokens` (hetc tokens writes them), .npy, .parquet with a column "
+    "`tokens` or `input_ids`."
+)
+MODELS = ("model", "bundle", "checkpoint")
+"""What commands call the argument whose folder may hold the tokenizer."""
 
 Command = Callable[..., Any]
 
@@ -22,10 +27,14 @@ def data_options(*, required: bool = True) -> Callable[[Command], Command]:
     def add(command: Command) -> Command:
         @click.option("--data", required=required, type=click.Path(path_type=Path), help=FILES)
         @click.option(
-            "--tokenizer", type=click.Path(path_type=Path), help="For text: folder of its tokenizer."
+            "--tokenizer",
+            type=click.Path(path_type=Path),
+            help="For text: folder of its tokenizer.  [default: the model's]",
         )
         @wraps(command)
         def with_tokens(*arguments: Any, data: Path | None, tokenizer: Path | None, **options: Any) -> Any:
+            if data is not None:
+                tokenizer = tokenizer or _tokenizer_of_model(data, options)
             if data is None or tokenizer is None:
                 return command(*arguments, data=data, **options)
             from hetc.model.token_files import read_tokens
@@ -35,3 +44,14 @@ def data_options(*, required: bool = True) -> Callable[[Command], Command]:
         return with_tokens
 
     return add
+
+
+def _tokenizer_of_model(data: Path, options: Mapping[str, Any]) -> Path | None:
+    """The tokenizer beside the model that a text is for, if it is one and there is one."""
+    from hetc.model.token_files import is_text
+
+    if not is_text(data):
+        return None
+    model = Path(next(options[name] for name in MODELS if name in options))
+    file = (model if model.is_dir() else model.parent) / "tokenizer.json"
+    return file if file.is_file() else None

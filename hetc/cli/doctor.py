@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-import click
-
-from hetc.cli.output import json_option, print_json
+from hetc.cli.command import command
+from hetc.cli.output import print_json
 
 __all__ = ["doctor_command"]
 
 
-@click.command("doctor")
-@json_option
+@command("doctor")
 def doctor_command(as_json: bool) -> None:
-    """Show versions, the operator library, and whether a noisy product runs."""
+    """Show the packages of every extra, the library, devices and cache, and what mends what is missing."""
     from hetc.base.errors import RuntimeMissingError
-    from hetc.bundle.doctor import examine
+    from hetc.bundle.doctor import doctor
     from hetc.cli.summary import print_checks
 
-    checks = examine()
+    checks = doctor()
     if as_json:
-        print_json([asdict(check) for check in checks])
+        print_json({"checks": [asdict(check) for check in checks]})
     else:
         print_checks(checks)
     failed = [check for check in checks if check.status == "failed"]
     if failed:
-        raise RuntimeMissingError(f"{failed[0].name}: {failed[0].detail}")
+        mend = f"; {failed[0].mend}" if failed[0].mend else ""
+        raise RuntimeMissingError(f"{failed[0].name}: {failed[0].detail}{mend}")

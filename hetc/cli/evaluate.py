@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from hetc.base.extras import needs
-from hetc.cli.extras import quieten_lm_eval
-from hetc.cli.output import json_option, print_json
+from hetc.base.progress import progress
+from hetc.cli.command import command
+from hetc.cli.output import print_json, say
 from hetc.model.batch_limit import BatchSize
 from hetc.operators.words import MODES, Mode
 
@@ -25,7 +26,7 @@ class BatchType(click.IntRange):
         return value if value == "auto" else super().convert(value, param, ctx)
 
 
-@click.command("evaluate")
+@command("evaluate")
 @click.argument("target", metavar="X", type=click.Path(path_type=Path))
 @click.option("--tasks", required=True, help="Names that lm-eval knows, by commas; `paper` for the paper's.")
 @click.option("--include-path", type=click.Path(path_type=Path), help="Folder with task files of your own.")
@@ -41,7 +42,6 @@ class BatchType(click.IntRange):
 @click.option("--low-memory", is_flag=True, help="Keep no weights twice, such as those that are programmed.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Table of results: .parquet or .csv.")
 @click.option("--force", is_flag=True, help="Replace an existing table.")
-@json_option
 def evaluate_command(
     target: Path,
     tasks: str,
@@ -61,8 +61,7 @@ def evaluate_command(
     as_json: bool,
 ) -> None:
     """Ask X, a bundle, or a plan.json with its --checkpoint, the questions of lm-eval's tasks."""
-    quieten_lm_eval()
-    with needs("evaluate", "hetc evaluate"):
+    with needs("evaluate", "hetc evaluate"), progress("loading lm-eval"):
         from hetc.evaluation.evaluate import evaluate
 
     rows = evaluate(
@@ -83,9 +82,9 @@ def evaluate_command(
         force=force,
     )
     if output is not None:
-        click.echo(f"wrote {len(rows):,} results to {output}", err=True)
+        say(f"wrote {len(rows):,} results to {output}")
     if as_json:
-        print_json(rows)
+        print_json({"results": rows})
     else:
         _print(rows)
 

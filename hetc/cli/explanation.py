@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 from rich.console import Console
 
-from hetc.base.errors import UsageError
 from hetc.cli.output import counted, new_console
+from hetc.compiler.explanation import explain_neuron
 from hetc.plan.finding import Finding
 from hetc.plan.neurons import NeuronRanks
 from hetc.plan.plan import Plan, PlannedUnit
-from hetc.plan.targets import rank_fraction
 
-__all__ = ["neuron_to_dict", "print_neuron", "print_unit"]
+__all__ = ["print_neuron", "print_unit"]
 
 NEURONS_SHOWN = 16
 
@@ -70,40 +68,10 @@ def _print_neurons(console: Console, plan: Plan, order: NeuronRanks, unit: Plann
         )
 
 
-def neuron_to_dict(plan: Plan, unit: PlannedUnit, neuron: int) -> dict[str, Any]:
-    """What the plan knows of one neuron.
-
-    Raises:
-        UsageError: The plan places whole units, or the unit has no such neuron.
-    """
-    name = f"{unit.id}.neurons.{neuron}"
-    if plan.neuron_ranks is None:
-        raise UsageError(
-            f"{name}: this plan places whole units; compile with --granularity neuron to place neurons"
-        )
-    if neuron >= unit.neurons:
-        raise UsageError(f"{name}: {unit.id} has {counted(unit.neurons, 'neuron')}, numbered from 0")
-    known: dict[str, Any] = {"id": name, "unit": unit.id, "neuron": neuron, "target": unit.target}
-    if unit.id not in plan.neuron_ranks.ranks:
-        return {**known, "rule": unit.rule, "reason": unit.reason, "rank": None, "digital_from": None}
-    rank = int(plan.neuron_ranks.ranks[unit.id][neuron])
-    count = plan.digital_frac.count(unit.group_size)
-    if not unit.pinned:
-        known["target"] = "digital" if rank < count else "analog"
-    return {
-        **known,
-        "rule": unit.rule,
-        "score": {plan.score: float(plan.neuron_ranks.scores[unit.id][neuron])},
-        "rank": rank,
-        "group_size": unit.group_size,
-        "digital_from": str(rank_fraction(rank, unit.group_size)) if unit.follows_fraction else None,
-    }
-
-
 def print_neuron(plan: Plan, unit: PlannedUnit, neuron: int) -> None:
-    """The same in sentences; errors as `neuron_to_dict`."""
+    """The same in sentences; errors as `explain_neuron`."""
     console = new_console()
-    known = neuron_to_dict(plan, unit, neuron)
+    known = explain_neuron(plan, unit, neuron)
     if known["rank"] is None or unit.pinned:
         console.print(f"{known['id']} is {known['target']} with its unit: {unit.reason} (rule {unit.rule})")
         return
@@ -114,6 +82,4 @@ def print_neuron(plan: Plan, unit: PlannedUnit, neuron: int) -> None:
         f"{known['rank'] + 1} of {unit.group_size} {what}; the first {first} are digital (rule {unit.rule})"
     )
     if known["digital_from"] is not None:
-        console.print(
-            f"digital from --digital-frac {float(Fraction(known['digital_from'])):g} on, analog below"
-        )
+        console.print(f"digital from --digital-frac {float(known['digital_from']):g} on, analog below")

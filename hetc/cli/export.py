@@ -7,28 +7,34 @@ from pathlib import Path
 import click
 
 from hetc.base.extras import needs
+from hetc.base.progress import progress
 from hetc.base.quantity import quantity
+from hetc.cli.command import command
+from hetc.cli.output import print_json, say
 
 __all__ = ["export_command"]
 
 
-@click.command("export")
+@command("export")
 @click.argument("source", metavar="ID-or-PATH")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @click.option("--link", is_flag=True, help="Hard-link the checkpoint's weight files instead of copying them.")
 @click.option("--force", is_flag=True, help="Replace files of an existing folder.")
-def export_command(source: str, output: Path, link: bool, force: bool) -> None:
+def export_command(source: str, output: Path, link: bool, force: bool, as_json: bool) -> None:
     """Turn a Hugging Face language model, with or without experts, into ONNX, weights as they are on disk.
 
     Quantised checkpoints, and GGUF files, become the bfloat16 values that they mean.
     """
-    with needs("export", "hetc export"):
+    with needs("export", "hetc export"), progress("loading torch"):
         from hetc.huggingface.export.export import export
         from hetc.huggingface.export.tensor_files import CONVERTED_FILE
     path = export(source, output, link=link, force=force)
-    click.echo(f"wrote {path}", err=True)
+    say(f"wrote {path}")
     converted = path.with_name(CONVERTED_FILE)
     if converted.is_file():
         size = quantity(converted.stat().st_size, "B")
-        click.echo(f"{size} of its weights are converted, in {converted.name}", err=True)
-    click.echo(f"next: hetc compile {path}", err=True)
+        say(f"{size} of its weights are converted, in {converted.name}")
+    say(f"next: hetc compile {path}")
+    if as_json:
+        size = converted.stat().st_size if converted.is_file() else 0
+        print_json({"model": path, "converted_bytes": size})

@@ -5,10 +5,19 @@ from __future__ import annotations
 import logging
 import os
 
-__all__ = ["quieten_lm_eval"]
+__all__ = ["quieten_extras"]
+
+SILENT = {
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "TQDM_DISABLE": "1",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+"""Read when the packages are imported; who sets one of these has the say."""
 
 
-def quieten_lm_eval() -> None:
-    """Before lm-eval is imported: what it would narrate is in our progress line and in the errors."""
-    os.environ.setdefault("TQDM_DISABLE", "1")
+def quieten_extras() -> None:
+    """Before they are imported: what they would narrate is in our progress line and in the errors."""
+    for name, value in SILENT.items():
+        os.environ.setdefault(name, value)
     logging.getLogger("lm_eval").setLevel(logging.ERROR)

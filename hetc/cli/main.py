@@ -13,6 +13,7 @@ import click
 
 from hetc.base.errors import HetcError, OutputError
 from hetc.base.version import __version__
+from hetc.cli.command import Group
 from hetc.cli.output import as_lines
 
 __all__ = ["main"]
@@ -42,14 +43,7 @@ COMMANDS = {
 }
 
 
-class TextFormatter(logging.Formatter):
-    """Spells out what is no text in names that are logged."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return as_lines(super().format(record))
-
-
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """A group whose commands live in `hetc.cli.NAME`, imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -69,19 +63,12 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
-@click.option("-v", "--verbose", is_flag=True, help="Log what every pass does, to stderr.")
-def hetc(verbose: bool) -> None:
+def hetc() -> None:
     """Compile Mixture-of-Experts models for heterogeneous analog/digital hardware.
 
     \b
         hetc compile model.onnx --digital-frac 0.25
     """
-    from hetc.base.progress import show_progress
-
-    show_progress()
-    handler = logging.StreamHandler()
-    handler.setFormatter(TextFormatter("%(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
 
 
 def main() -> None:

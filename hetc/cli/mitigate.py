@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hetc.cli.command import command
 from hetc.cli.data_options import data_options
+from hetc.cli.output import print_json, say
+from hetc.cli.share import Share
 
 if TYPE_CHECKING:
     from hetc.model.tokens import TokensLike
@@ -15,16 +18,16 @@ if TYPE_CHECKING:
 __all__ = ["mitigate_command"]
 
 
-@click.command("mitigate")
+@command("mitigate")
 @click.argument("model", type=click.Path(path_type=Path))
 @data_options()
 @click.option("--window", type=click.IntRange(min=1), default=256, show_default=True, help="Tokens per run.")
 @click.option("--windows", type=click.IntRange(min=1), default=32, show_default=True, help="Runs, at most.")
 @click.option(
     "--smooth",
-    type=float,
+    type=Share(),
     metavar="STRENGTH",
-    help="Spread of inputs to move into weights: 0 to 1.",
+    help="Spread of inputs to move into weights: 0 to 1, or in percent.",
 )
 @click.option(
     "--replace", type=click.IntRange(min=0), default=0, help="Least used experts of a layer that give way."
@@ -40,6 +43,7 @@ def mitigate_command(
     replace: int,
     output: Path,
     force: bool,
+    as_json: bool,
 ) -> None:
     """Rewrite MODEL, without retraining, before it is compiled.
 
@@ -52,5 +56,7 @@ def mitigate_command(
     done = mitigate(
         model, data, output, smooth=smooth, replace=replace, window=window, windows=windows, force=force
     )
-    click.echo(f"{' and '.join(done)} in {output}", err=True)
-    click.echo(f"next: hetc compile {output / 'model.onnx'}", err=True)
+    say(f"{' and '.join(done)} in {output}")
+    say(f"next: hetc compile {output / 'model.onnx'}")
+    if as_json:
+        print_json({"model": output / "model.onnx", "done": list(done)})

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,17 +18,36 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["as_lines", "as_text", "counted", "json_option", "new_console", "print_json"]
+__all__ = ["VOLUME", "as_lines", "as_text", "counted", "new_console", "print_json", "say"]
+
+SCHEMA_VERSION = 1
+"""Of what --json prints: docs/command-line.md lists the keys. Keys may be added, none changes its meaning."""
+
+VOLUME = "hetc.cli.volume"
+"""Where click's context keeps `verbose` or `quiet`."""
 
 LONGEST = 1000
 """Characters of a name that a message shows."""
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+def print_json(data: Mapping[str, Any]) -> None:
+    """Writes a command's result to stdout, with the version of its keys; a plan has a version of its own."""
+    click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **data}, indent=2, default=_plain))
 
 
-def print_json(data: Any) -> None:
-    """Writes plain data to stdout."""
-    click.echo(json.dumps(data, indent=2))
+def _plain(value: object) -> object:
+    if isinstance(value, Fraction):
+        return float(value)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+def say(text: str) -> None:
+    """Tells people on stderr what was done and what to type next; nobody under -q."""
+    context = click.get_current_context(silent=True)
+    if context is None or context.meta.get(VOLUME) != "quiet":
+        click.echo(text, err=True)
 
 
 def as_text(name: object) -> str:

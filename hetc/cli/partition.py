@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from hetc.cli.output import as_text, counted
+from hetc.cli.command import command
+from hetc.cli.output import as_text, counted, print_json, say
 
 __all__ = ["partition_command"]
 
 
-@click.command("partition")
+@command("partition")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @click.option("--per-expert", is_flag=True, help="Make every analog expert a model of its own.")
@@ -24,7 +26,13 @@ __all__ = ["partition_command"]
 )
 @click.option("--force", is_flag=True, help="Replace an existing folder of partitions.")
 def partition_command(
-    bundle: Path, output: Path, per_expert: bool, conductances: bool, g_max: float | None, force: bool
+    bundle: Path,
+    output: Path,
+    per_expert: bool,
+    conductances: bool,
+    g_max: float | None,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Cut BUNDLE into the models that run one after the other on their targets."""
     from hetc.bundle.partition import partition_bundle
@@ -34,4 +42,6 @@ def partition_command(
     parts = partition_bundle(
         bundle, output, per_expert=per_expert, conductances=conductances, g_max=g_max, force=force
     )
-    click.echo(f"wrote {as_text(output)}: {counted(len(parts), 'model')}", err=True)
+    say(f"wrote {as_text(output)}: {counted(len(parts), 'model')}")
+    if as_json:
+        print_json({"folder": output, "partitions": [asdict(part) for part in parts]})

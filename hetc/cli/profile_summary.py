@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from hetc.hardware.device_fit import DeviceFit
 from hetc.hardware.profile import Profile
 from hetc.reporting.device_curves import DeviceCurves, device_curves, duration
 
-__all__ = ["curves_to_dict", "polynomial", "print_fit", "print_profile"]
+__all__ = ["curves_to_dict", "fit_to_dict", "polynomial", "print_fit", "print_profile"]
 
 TARGETS = np.array([0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1])
 """Where sigma and drift are shown, of g_max."""
@@ -84,6 +85,18 @@ def curves_to_dict(curves: DeviceCurves) -> dict[str, Any]:
         "times": list(curves.times),
         "mean": curves.mean.tolist(),
         "deviation": curves.deviation.tolist(),
+    }
+
+
+def fit_to_dict(fit: DeviceFit) -> dict[str, Any]:
+    """How well the model says what was measured, as plain data."""
+    return {
+        "points": fit.points,
+        "covariance": fit.covariance.tolist(),
+        "r_squared": fit.r_squared,
+        "levels": [asdict(level) for level in fit.levels],
+        "drift": [asdict(level) for level in fit.drift],
+        "warnings": list(fit.warnings),
     }
 
 

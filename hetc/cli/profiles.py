@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from hetc.cli.output import as_lines, as_text, json_option, print_json
+from hetc.cli.command import Group
+from hetc.cli.completion import all_profiles, profiles
+from hetc.cli.output import as_lines, as_text, print_json, say
 
 if TYPE_CHECKING:
     from hetc.hardware.measurements import Unit
@@ -17,13 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["profiles_command"]
 
 
-@click.group("profiles")
+@click.group("profiles", cls=Group)
 def profiles_command() -> None:
     """Say what hardware is like: list, show, check, start, fit and convert profiles."""
 
 
 @profiles_command.command("list")
-@json_option
 def list_profiles(as_json: bool) -> None:
     """List hardware for `compile --profile`, noise models for `--noise`, and systems for `cost --costs`."""
     from hetc.costing.profile import built_in_costs, load_costs
@@ -36,7 +38,8 @@ def list_profiles(as_json: bool) -> None:
     if as_json:
         hardware = {name: profile.to_dict() for name, profile in profiles.items()}
         noise = {name: model.to_table(in_full=True) for name, model in models.items()}
-        print_json({**noise, **hardware, **{name: system.to_dict() for name, system in systems.items()}})
+        costs = {name: system.to_dict() for name, system in systems.items()}
+        print_json({"hardware": hardware, "noise": noise, "costs": costs})
         return
     for name, profile in profiles.items():
         tile = f"{profile.tile_rows} x {profile.tile_columns}"
@@ -50,8 +53,7 @@ def list_profiles(as_json: bool) -> None:
 
 
 @profiles_command.command("show")
-@click.argument("profile", metavar="NAME-OR-FILE")
-@json_option
+@click.argument("profile", metavar="NAME-OR-FILE", shell_complete=all_profiles)
 def show_profile(profile: str, as_json: bool) -> None:
     """Show a hardware profile, noise model or cost profile in full, as TOML."""
     from hetc.costing.profile import cost_file_text, is_cost_profile, load_costs
@@ -74,12 +76,18 @@ def show_profile(profile: str, as_json: bool) -> None:
 
 @profiles_command.command("new")
 @click.argument("name")
-@click.option("--like", default="pcm-512", show_default=True, help="Profile to start from: a name or a file.")
+@click.option(
+    "--like",
+    shell_complete=profiles,
+    default="pcm-512",
+    show_default=True,
+    help="Profile to start from: a name or a file.",
+)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="TOML file to write.  [default: NAME.toml]"
 )
 @click.option("--force", is_flag=True, help="Replace an existing file.")
-def new_profile(name: str, like: str, output: Path | None, force: bool) -> None:
+def new_profile(name: str, like: str, output: Path | None, force: bool, as_json: bool) -> None:
     """Write a profile called NAME with a comment on every key, to be changed (docs/own-device.md)."""
     from dataclasses import replace
 
@@ -87,14 +95,16 @@ def new_profile(name: str, like: str, output: Path | None, force: bool) -> None:
 
     start = load_profile(like)
     profile = replace(start, name=name, noise=replace(start.noise, name=name))
-    _write_commented(profile, output or Path(f"{name}.toml"), force)
+    file = output or Path(f"{name}.toml")
+    _write_commented(profile, file, force)
+    if as_json:
+        print_json({"file": file, "profile": profile.to_dict()})
 
 
 @profiles_command.command("check")
 @click.argument("file", metavar="NAME-OR-FILE")
 @click.option("--figure", type=click.Path(path_type=Path), help="Draw it, too: a .svg, .png or .pdf file.")
 @click.option("--force", is_flag=True, help="Replace an existing figure.")
-@json_option
 def check_profile(file: str, figure: Path | None, force: bool, as_json: bool) -> None:
     """Check a profile, and show what it comes to: sigma(r), drift, and the converters."""
     from hetc.cli.profile_summary import TARGETS, curves_to_dict, print_profile
@@ -143,7 +153,13 @@ def check_profile(file: str, figure: Path | None, force: bool, as_json: bool) ->
     metavar="S",
     help="Seconds from programming to the first readings, t0.  [default: their time]",
 )
-@click.option("--like", default="pcm-512", show_default=True, help="Profile that says all but the noise.")
+@click.option(
+    "--like",
+    shell_complete=profiles,
+    default="pcm-512",
+    show_default=True,
+    help="Profile that says all but the noise.",
+)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Profile to write.  [default: NAME.toml]"
 )
@@ -160,6 +176,7 @@ def fit_profile(
     like: str,
     output: Path | None,
     force: bool,
+    as_json: bool,
 ) -> None:
     """Fit sigma(r) and drift to measured conductances, say how well, and write a profile.
 
@@ -168,7 +185,7 @@ def fit_profile(
     """
     from dataclasses import replace
 
-    from hetc.cli.profile_summary import print_fit
+    from hetc.cli.profile_summary import fit_to_dict, print_fit
     from hetc.hardware.device_fit import fit_device
     from hetc.hardware.measurements import read_measurements
     from hetc.hardware.profile import load_profile
@@ -184,11 +201,15 @@ def fit_profile(
         drift_reference=drift_reference,
         source=f"fitted by hetc to {len(table.read)} readings of {measured.name}",
     )
-    print_fit(fit)
+    if not as_json:
+        print_fit(fit)
     # Of the profile's settings, those that the new devices know nothing of are off.
     time = start.drift_time if fit.model.has_time(start.drift_time) else 0.0
     profile = replace(start, name=named, noise=fit.model, drift_time=time, flicker_noise=0.0)
-    _write_commented(profile, output or Path(f"{named}.toml"), force)
+    file = output or Path(f"{named}.toml")
+    _write_commented(profile, file, force)
+    if as_json:
+        print_json({"file": file, "profile": profile.to_dict(), "fit": fit_to_dict(fit)})
 
 
 @profiles_command.command("from-aihwkit")
@@ -197,7 +218,7 @@ def fit_profile(
     "-o", "--output", type=click.Path(path_type=Path), help="TOML file to write.  [default: stdout]"
 )
 @click.option("--force", is_flag=True, help="Replace an existing file.")
-def convert_profile(file: Path, output: Path | None, force: bool) -> None:
+def convert_profile(file: Path, output: Path | None, force: bool, as_json: bool) -> None:
     """Convert an aihwkit RPUConfig, dumped as JSON, into a profile (docs/from-aihwkit.md)."""
     from hetc.base.output import whole_file
     from hetc.hardware.aihwkit_profile import from_aihwkit, read_aihwkit
@@ -205,16 +226,18 @@ def convert_profile(file: Path, output: Path | None, force: bool) -> None:
 
     converted = from_aihwkit(read_aihwkit(file), file.stem)
     for field in converted.unsupported:
-        click.echo(f"unsupported: {as_text(field)}", err=True)
+        say(f"unsupported: {as_text(field)}")
     for section in converted.ignored:
-        click.echo(f"ignored: {as_text(section)} (training or simulator only)", err=True)
+        say(f"ignored: {as_text(section)} (training or simulator only)")
     notes = "".join(f"# not carried over: {field}\n" for field in converted.unsupported)
     text = f"# From an aihwkit configuration.\n{notes}" + to_toml(converted.profile)
-    if output is None:
-        click.echo(text, nl=False)
-    else:
+    if output is not None:
         with whole_file(output, force=force) as staging:
             staging.write_text(text, "utf-8")
+    if as_json:
+        print_json({**asdict(converted), "profile": converted.profile.to_dict(), "file": output})
+    elif output is None:
+        click.echo(text, nl=False)
 
 
 def _write_commented(profile: Profile, output: Path, force: bool) -> None:
@@ -224,8 +247,8 @@ def _write_commented(profile: Profile, output: Path, force: bool) -> None:
 
     with whole_file(output, force=force) as staging:
         staging.write_text(commented_toml(profile), "utf-8")
-    click.echo(f"wrote {as_text(output)}", err=True)
-    click.echo(f"next: hetc profiles check {as_text(output)}", err=True)
+    say(f"wrote {as_text(output)}")
+    say(f"next: hetc profiles check {as_text(output)}")
 
 
 def _draw(profile: Profile, figure: Path, force: bool) -> None:
@@ -238,4 +261,4 @@ def _draw(profile: Profile, figure: Path, force: bool) -> None:
         raise UsageError(f"--figure {figure} must end in .{', .'.join(FORMATS)}")
     with whole_file(figure, force=force) as staging:
         draw_profile(profile, staging, kind)
-    click.echo(f"wrote {as_text(figure)}", err=True)
+    say(f"wrote {as_text(figure)}")

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hetc.cli.command import command
+from hetc.cli.output import print_json, say
+
 if TYPE_CHECKING:
     from hetc.costing.work import Accounting
 
 __all__ = ["report_command"]
 
 
-@click.command("report")
+@command("report")
 @click.argument("path", metavar="X", type=click.Path(path_type=Path))
 @click.option(
     "--results",
@@ -42,6 +45,7 @@ def report_command(
     output: Path | None,
     figures: Path | None,
     force: bool,
+    as_json: bool,
 ) -> None:
     """Write a page on X (a bundle, plan.json or model): placement, scores, costs, and measured results."""
     from hetc.costing.profile import DEFAULT_COSTS
@@ -59,4 +63,6 @@ def report_command(
         figures=figures,
         force=force,
     )
-    click.echo(f"{target}: {len(drawn)} figures", err=True)
+    say(f"{target}: {len(drawn)} figures")
+    if as_json:
+        print_json({"page": target, "figures": [figure.name for figure in drawn]})

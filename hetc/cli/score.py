@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from hetc.base.extras import needs
+from hetc.base.progress import progress
+from hetc.cli.command import command
 from hetc.cli.data_options import data_options
+from hetc.cli.hardware_options import noise_option, noise_scale_option, profile_option
+from hetc.cli.output import print_json, say
 
 if TYPE_CHECKING:
     from hetc.model.tokens import TokensLike
@@ -16,14 +20,14 @@ if TYPE_CHECKING:
 __all__ = ["score_command"]
 
 
-@click.command("score")
+@command("score")
 @click.argument("checkpoint")
 @data_options()
 @click.option("--window", type=click.IntRange(min=2), default=256, show_default=True, help="Tokens per run.")
 @click.option("--windows", type=click.IntRange(min=1), default=128, show_default=True, help="Runs, at most.")
-@click.option("--profile", help="Hardware profile: a name or a TOML file.  [default: pcm-512]")
-@click.option("--noise", help="Programming noise model, instead of the profile's.")
-@click.option("--noise-scale", type=float, metavar="C", help="Factor on the programming noise.")
+@profile_option
+@noise_option
+@noise_scale_option
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of labels and noise.")
 @click.option("--device", default="cpu", show_default=True, help="Where torch computes: cpu, cuda, ...")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="File to write.")
@@ -40,11 +44,12 @@ def score_command(
     device: str,
     output: Path,
     force: bool,
+    as_json: bool,
 ) -> None:
     """Measure what errors of CHECKPOINT's units and neurons cost, on text that no evaluation uses."""
     from hetc.hardware.profile import DEFAULT_PROFILE, load_profile
 
-    with needs("export", "hetc score"):
+    with needs("export", "hetc score"), progress("loading torch"):
         from hetc.huggingface.live.sensitivity import score
 
     scores = score(
@@ -62,8 +67,7 @@ def score_command(
     experts = [value for unit, value in losses.items() if ".experts." in unit]
     rest = sum(losses.values()) - sum(experts)
     shown = f"experts {sum(experts):.4f} nats a token, dense modules {rest:.4f}"
-    click.echo(
-        f"expected loss when analog: {shown if experts else f'dense modules {rest:.4f} nats a token'}",
-        err=True,
-    )
-    click.echo(f"next: hetc compile MODEL --score expected-loss --ranking model --scores {output}", err=True)
+    say(f"expected loss when analog: {shown if experts else f'dense modules {rest:.4f} nats a token'}")
+    say(f"next: hetc compile MODEL --score expected-loss --ranking model --scores {output}")
+    if as_json:
+        print_json({"file": output, **scores.to_dict()})

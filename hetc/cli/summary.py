@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
@@ -19,7 +17,7 @@ from hetc.plan.plan import Plan, PlannedUnit
 from hetc.plan.scores import Scores
 from hetc.plan.units import DENSE, Unit, ranked_kind
 
-__all__ = ["print_checks", "print_plan", "print_scores", "print_units", "units_to_dict"]
+__all__ = ["print_checks", "print_plan", "print_scores", "print_units"]
 
 LAYERS_SHOWN = 8
 """Models with more layers show the first ones and how many follow; the plan has them all."""
@@ -140,16 +138,6 @@ def print_units(units: Sequence[Unit], parameters: int, findings: Iterable[Findi
         console.print(str(finding))
 
 
-def units_to_dict(units: Sequence[Unit], parameters: int, findings: Iterable[Finding] = ()) -> dict[str, Any]:
-    """The same as plain data."""
-    keys = ("id", "kind", "layer", "expert", "parameters", "counted", "unsupported")
-    return {
-        "model_parameters": parameters,
-        "units": [{key: getattr(unit, key) for key in keys} for unit in units],
-        "findings": [asdict(finding) for finding in findings],
-    }
-
-
 def print_scores(scores: Scores) -> None:
     """What was measured, for how many units, and where."""
     console = new_console()
@@ -166,7 +154,8 @@ def print_checks(checks: Iterable[Check]) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     for check in checks:
         colour = {"ok": "green", "failed": "red"}.get(check.status, "yellow")
-        table.add_row(Text(check.status, colour), check.name, check.detail)
+        mend = f"; mend: {check.mend}" if check.mend else ""
+        table.add_row(Text(check.status, colour), check.name, f"{check.detail}{mend}")
     console.print(table)
 
 

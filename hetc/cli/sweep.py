@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from hetc.base.extras import needs
-from hetc.cli.extras import quieten_lm_eval
+from hetc.base.progress import progress
+from hetc.cli.command import command
+from hetc.cli.output import print_json, say
 
 __all__ = ["sweep_command"]
 
 
-@click.command("sweep")
+@command("sweep")
 @click.argument("spec", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Table to write: .parquet or .csv.")
 @click.option(
@@ -38,6 +40,7 @@ def sweep_command(
     merge: bool,
     dry_run: bool,
     force: bool,
+    as_json: bool,
 ) -> None:
     """Measure what SPEC, a TOML file, asks for. A sweep that was stopped goes on when it is started again.
 
@@ -53,8 +56,7 @@ def sweep_command(
         raise click.UsageError("--merge runs nothing: no --shard or --dry-run beside")
     asked = load_sweep(spec)
     if asked.tasks:
-        quieten_lm_eval()
-        with needs("evaluate", "hetc sweep"):
+        with needs("evaluate", "hetc sweep"), progress("loading lm-eval"):
             import lm_eval  # noqa: F401
     with needs("sweep", "hetc sweep"):
         import joblib  # noqa: F401
@@ -65,26 +67,35 @@ def sweep_command(
     workers = Workers(jobs or -1, () if devices is None else tuple(devices.split(",")), scheduler)
     if dry_run:
         folder = None if output is None else output.parent
-        click.echo(estimate_sweep(asked, folder, workers=replace(workers, scheduler=None), shard=shard))
+        estimate = estimate_sweep(asked, folder, workers=replace(workers, scheduler=None), shard=shard)
+        if as_json:
+            print_json(asdict(estimate))
+        else:
+            click.echo(str(estimate))
         return
     if output is None:
         raise click.UsageError("-o is missing: where to write the table")
     who: dict[str, Any] = {"workers": workers.processes, "devices": workers.devices, "scheduler": scheduler}
     try:
         if shard is not None:
-            _say_what_is_left(sweep_shard(asked, output, shard, **who), spec, output, shard)
+            left = sweep_shard(asked, output, shard, **who)
+            _say_what_is_left(left, spec, output, shard)
+            if as_json:
+                print_json({"shard": shard, "jobs_left": left})
             return
         rows = sweep(asked, output, merge=merge, force=force, **who)
     except KeyboardInterrupt:
-        click.echo(f"stopped; what is finished is in {output}.partial, type the same to go on", err=True)
+        say(f"stopped; what is finished is in {output}.partial, type the same to go on")
         raise
-    click.echo(f"wrote {rows:,} results to {output}", err=True)
-    click.echo("next: hetc report BUNDLE --results " + str(output), err=True)
+    say(f"wrote {rows:,} results to {output}")
+    say("next: hetc report BUNDLE --results " + str(output))
+    if as_json:
+        print_json({"table": output, "results": rows})
 
 
 def _say_what_is_left(left: int, spec: Path, output: Path, shard: str) -> None:
     if left:
-        click.echo(f"shard {shard} is done; jobs left to other shards: {left:,}", err=True)
+        say(f"shard {shard} is done; jobs left to other shards: {left:,}")
     else:
-        click.echo(f"shard {shard} is done, and so is every job", err=True)
-        click.echo(f"next: hetc sweep {spec} -o {output} --merge", err=True)
+        say(f"shard {shard} is done, and so is every job")
+        say(f"next: hetc sweep {spec} -o {output} --merge")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from hetc.cli.command import command
 from hetc.cli.cost_options import cost_basis, cost_options
 from hetc.cli.data_options import data_options
-from hetc.cli.output import json_option, print_json
+from hetc.cli.output import print_json
+from hetc.cli.share import Share
 
 if TYPE_CHECKING:
     from hetc.costing.work import Accounting
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["tune_command"]
 
 
-@click.command("tune")
+@command("tune")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @data_options()
 @click.option("--max-drop", default="1%", show_default=True, help="Of exact mode's value, or in its unit.")
@@ -27,12 +30,13 @@ __all__ = ["tune_command"]
 @click.option("--window", type=click.IntRange(min=2), default=256, show_default=True, help="Tokens per run.")
 @click.option("--windows", type=click.IntRange(min=1), default=16, show_default=True, help="Runs, at most.")
 @click.option("--seeds", type=click.IntRange(min=2), default=8, show_default=True, help="Programmings.")
-@click.option("--confidence", default=0.95, show_default=True, help="Of the interval of the mean.")
+@click.option(
+    "--confidence", type=Share(), default="95%", show_default=True, help="Of the interval of the mean."
+)
 @click.option(
     "--drift-time", type=float, multiple=True, metavar="SECONDS", help="Repeatable.  [default: the plan's]"
 )
 @cost_options
-@json_option
 def tune_command(
     bundle: Path,
     data: TokensLike,
@@ -67,7 +71,7 @@ def tune_command(
         drift_times=drift_time,
     )
     if as_json:
-        print_json(tuning.to_dict())
+        print_json(asdict(tuning))
     else:
         print_tuning(tuning)
     missed = [time for time, share in tuning.chosen if share is None]

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import click
 
-from hetc.cli.output import json_option, print_json
+from hetc.cli.command import command
+from hetc.cli.output import print_json
 
 __all__ = ["verify_command"]
 
 
-@click.command("verify")
+@command("verify")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--source", type=click.Path(path_type=Path), help="The model it was compiled from.")
 @click.option(
     "--seeds", type=click.IntRange(min=2), default=4, show_default=True, help="Noisy runs to compare."
 )
-@json_option
 def verify_command(bundle: Path, source: Path | None, seeds: int, as_json: bool) -> None:
     """Check hashes, exact mode against the source, the kernels that ran, and the noise."""
     from hetc.base.errors import VerificationError
@@ -27,7 +27,7 @@ def verify_command(bundle: Path, source: Path | None, seeds: int, as_json: bool)
 
     checks = verify(bundle, source, seeds=seeds)
     if as_json:
-        print_json([asdict(check) for check in checks])
+        print_json({"checks": [asdict(check) for check in checks]})
     else:
         print_checks(checks)
     failed = [check.name for check in checks if check.status == "failed"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 
 from hetc.base.errors import InvalidInputError, OutputError, UsageError
 from hetc.base.output import whole_file
+from hetc.base.progress import progress
 from hetc.base.workspace import workspace
 from hetc.compiler.loading import ModelLike, find_model, load_moe_model
 from hetc.compiler.placement import Placement, make_plan
@@ -30,8 +30,6 @@ from hetc.runtimes.onnxruntime.run_model import run_model
 from hetc.runtimes.onnxruntime.session import open_graph
 
 __all__ = ["calibrate"]
-
-logger = logging.getLogger(__name__)
 
 
 def calibrate(
@@ -111,12 +109,13 @@ def _record(model: ModelLike, windows: np.ndarray, profile: Profile, batch: int)
         # A dense model has no routing; something has to be asked for all the same.
         names = [name for name in given if name.startswith("routing.")] or given[-1:]
         rows, _ = prompt_shape(session, batch, windows.shape[1])
-        for start in range(0, len(windows), rows):
-            tokens = windows[start : start + rows]
-            outputs = run_model(session, names, first_step(session, tokens, loaded.folder))
-            _count_routing(calibration, units, dict(zip(names, outputs, strict=True)))
-            calibration.tokens += tokens.size
-            logger.info("recorded %s of %s windows", start + len(tokens), len(windows))
+        with progress("calibrating", len(windows)) as advance:
+            for start in range(0, len(windows), rows):
+                tokens = windows[start : start + rows]
+                outputs = run_model(session, names, first_step(session, tokens, loaded.folder))
+                _count_routing(calibration, units, dict(zip(names, outputs, strict=True)))
+                calibration.tokens += tokens.size
+                advance(len(tokens))
         del session  # its kernels write what they counted when they end
         calibration.add_recording(lines)
     return calibration

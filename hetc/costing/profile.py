@@ -110,7 +110,12 @@ class CostProfile:
 
 
 def built_in_costs() -> list[str]:
-    """Names of the cost profiles that come with hetc."""
+    """Names of the cost profiles that come with hetc, for `cost` and `load_costs`.
+
+    >>> import hetc
+    >>> "a100+pcm-3d" in hetc.built_in_costs()
+    True
+    """
     return sorted(entry.name[:-5] for entry in BUILT_IN.iterdir())
 
 
@@ -140,6 +145,13 @@ def is_cost_profile(name_or_path: str | Path) -> bool:
 
 def load_costs(name_or_path: str | Path = DEFAULT_COSTS) -> CostProfile:
     """Reads a built-in cost profile by name, or a TOML file by path.
+
+        >>> import hetc
+        >>> hetc.load_costs("harp").name
+        'harp'
+
+    Args:
+        name_or_path: One of `built_in_costs()`, or a file (docs/schemas/costs.schema.json).
 
     Raises:
         UsageError: Neither a built-in name nor a file.

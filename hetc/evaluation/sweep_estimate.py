@@ -20,7 +20,7 @@ from hetc.evaluation.sweep_spec import Sweep
 from hetc.evaluation.sweep_workers import Workers
 from hetc.plan.plan import Plan
 
-__all__ = ["duration", "estimate_sweep"]
+__all__ = ["Estimate", "duration", "estimate_sweep"]
 
 Found = TypeVar("Found")
 
@@ -42,9 +42,48 @@ class Times:
     measuring: float
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """How much a sweep, or a shard of it, has to do; its text says so in a sentence.
+
+    Attributes:
+        programmings: How often weights are programmed.
+        measurements: Measurements of each programming.
+        measured_on: The tokens and tasks, in words.
+        programming_seconds: What one programming takes.
+        measuring_seconds: What one measurement takes.
+        setup_seconds: What comes before the first.
+        seconds: All together.
+        where: The devices or cores, in words.
+        disk_megabytes: What it keeps on disk while it runs.
+        shard: Which shard, such as `3/16`; None for the whole sweep.
+    """
+
+    programmings: int
+    measurements: int
+    measured_on: str
+    programming_seconds: float
+    measuring_seconds: float
+    setup_seconds: float
+    seconds: float
+    where: str
+    disk_megabytes: float
+    shard: str | None
+
+    def __str__(self) -> str:
+        which = "" if self.shard is None else f" in shard {self.shard}"
+        return (
+            f"{_counted(self.programmings, 'programming')} of the weights{which} with "
+            f"{_counted(self.measurements, 'measurement')} of {self.measured_on} each; programming takes "
+            f"{self.programming_seconds:.1f} s, measuring {self.measuring_seconds:.1f} s, setting up "
+            f"{self.setup_seconds:.0f} s: about {duration(self.seconds)} {self.where}, and "
+            f"{self.disk_megabytes:,.0f} MB of disk while it runs"
+        )
+
+
 def estimate_sweep(
     sweep: Sweep, folder: Path | None = None, *, workers: Workers | None = None, shard: str | None = None
-) -> str:
+) -> Estimate:
     """How much there is to do, how long it takes here and what it writes.
 
     Args:
@@ -75,13 +114,17 @@ def estimate_sweep(
     seconds = setting_up + rounds * (times.programming + len(different) * times.measuring)
     windows = prepared.work.windows
     what = " and ".join([*([] if windows is None else [f"{windows.size:,} tokens"]), *sweep.tasks])
-    which = "" if shard is None else f" in shard {shard}"
-    took = f"programming takes {times.programming:.1f} s, measuring {times.measuring:.1f} s"
-    return (
-        f"{_counted(len(jobs), 'programming')} of the weights{which} with "
-        f"{_counted(len(different), 'measurement')} of {what} each; {took}, setting up {setting_up:.0f} s: "
-        f"about {duration(seconds)} {_where(sweep, workers, at_once)}, and {megabytes:,.0f} MB of disk while "
-        "it runs"
+    return Estimate(
+        programmings=len(jobs),
+        measurements=len(different),
+        measured_on=what,
+        programming_seconds=times.programming,
+        measuring_seconds=times.measuring,
+        setup_seconds=setting_up,
+        seconds=seconds,
+        where=_where(sweep, workers, at_once),
+        disk_megabytes=megabytes,
+        shard=shard,
     )
 
 

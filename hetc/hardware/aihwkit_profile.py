@@ -94,6 +94,10 @@ def read_aihwkit(path: Path) -> dict[str, Any]:
 def from_aihwkit(config: Mapping[str, Any], name: str) -> ConvertedProfile:
     """Turns a dumped `RPUConfig` of aihwkit or aihwkit-lightning into a profile.
 
+        >>> import hetc
+        >>> hetc.from_aihwkit({"forward": {"is_perfect": True}}, "mine").profile.name
+        'mine'
+
     Args:
         config: The configuration as nested dictionaries; enumerations by name, objects with their class
             under `class`.

@@ -158,7 +158,12 @@ class Profile:
 
 
 def built_in_profiles() -> list[str]:
-    """Names of the profiles that come with hetc."""
+    """Names of the hardware profiles that come with hetc, for `compile` and `load_profile`.
+
+    >>> import hetc
+    >>> "pcm-512" in hetc.built_in_profiles()
+    True
+    """
     return sorted(entry.name[:-5] for entry in BUILT_IN.iterdir())
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,10 +15,12 @@ from numpy.typing import NDArray
 
 from hetc.base.errors import InvalidInputError, UsageError
 from hetc.base.extras import needs
+from hetc.base.output import whole_file
+from hetc.base.progress import progress
 from hetc.base.reading import read_text, require_file
 from hetc.model.tokenizer import load_tokenizer
 
-__all__ = ["MOST_TOKENS", "read_tokens"]
+__all__ = ["MOST_TOKENS", "is_text", "read_tokens", "tokens"]
 
 MOST_TOKENS = 1 << 31
 """Tokens of the largest file that is read: 16 GiB as int64."""
@@ -58,8 +61,8 @@ def read_tokens(path: str | Path, tokenizer: str | Path | None = None) -> NDArra
         tokens = np.asarray(read(path, where)).reshape(-1)
     elif tokenizer is None:
         raise UsageError(
-            f"{where} is read as text, which needs a tokenizer (--tokenizer DIR); "
-            f"arrays end in {', '.join(READERS)}"
+            f"{where} is read as text, which needs a tokenizer (--tokenizer DIR), and so does `hetc tokens`, "
+            f"which makes token ids of it; files of token ids end in {', '.join(READERS)}"
         )
     else:
         text = read_text(path, "data")
@@ -69,6 +72,54 @@ def read_tokens(path: str | Path, tokenizer: str | Path | None = None) -> NDArra
     if not len(tokens):
         raise InvalidInputError(f"{where} holds no tokens")
     return tokens.astype(np.int64)
+
+
+def tokens(
+    texts: str | Path | Sequence[str | Path],
+    tokenizer: str | Path,
+    output: str | Path | None = None,
+    *,
+    force: bool = False,
+) -> NDArray[np.int64]:
+    """Turns text into token ids, file after file, without special tokens.
+
+        >>> import hetc
+        >>> _ = open("story.txt", "w").write("def main() -> None:")
+        >>> len(hetc.tokens("story.txt", "samples/tiny_moe", "story.npz"))
+        7
+
+    Args:
+        texts: A file, or several; UTF-8, or what else `read_tokens` takes.
+        tokenizer: Folder with a `tokenizer.json`, or such a file.
+        output: A file to write, `.npz` with an array `tokens`, which other commands read; None for none.
+        force: Replace an existing file.
+
+    Returns:
+        Token ids `[tokens]` int64.
+
+    Raises:
+        UsageError: No such file, or the output exists or doesn't end in `.npz`.
+        InvalidInputError: A text that isn't UTF-8 or has no tokens.
+    """
+    files = [Path(texts)] if isinstance(texts, (str, Path)) else list(map(Path, texts))
+    if output is not None and Path(output).suffix != ".npz":
+        raise UsageError(f"output {output}: the name must end in .npz")
+    with nullcontext() if output is None else whole_file(Path(output), force=force) as staging:
+        parts = []
+        with progress("tokenising", len(files)) as advance:
+            for file in files:
+                parts.append(read_tokens(file, tokenizer))
+                advance(1)
+        found = np.concatenate(parts)
+        if staging is not None:
+            with staging.open("wb") as stream:
+                np.savez_compressed(stream, tokens=found)
+    return found
+
+
+def is_text(path: Path) -> bool:
+    """Whether a file is read as text, going by its name."""
+    return path.suffix not in READERS
 
 
 def _read_npz(path: Path, where: str) -> NDArray[Any]:

@@ -10,6 +10,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hetc.base.errors import InvalidInputError, OutputError, UsageError
+from hetc.base.quantity import parse_share
 from hetc.base.reading import parse_json
 from hetc.base.schema import check_record
 from hetc.base.tensors import read_tensors, save_tensors
@@ -101,6 +103,9 @@ def parse_range_rule(text: str) -> tuple[str, float]:
     name, number = _name_and_number(text)
     if text == "max":
         return name, 1.0
+    if name == "quantile":
+        with suppress(UsageError):
+            number = parse_share(text.removeprefix("quantile:"))
     if (name == "std" and 0 < number < math.inf) or (name == "quantile" and 0 < number <= 1):
         return name, number
     raise UsageError(f"range rule {text!r} is not max, std:KAPPA (such as std:18) or quantile:SHARE")

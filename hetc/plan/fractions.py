@@ -29,7 +29,7 @@ class DigitalFraction(Fraction):
         2
 
     Args:
-        value: A number, or text such as `0.25` or `1/3`.
+        value: A number, or text such as `0.25`, `25%` or `1/3`.
 
     Raises:
         UsageError: Not a number in 0..1, or one that no kernel can read.
@@ -41,7 +41,7 @@ class DigitalFraction(Fraction):
         exact = _exact(value)
         if exact is None or not 0 <= exact <= 1:
             raise UsageError(
-                f"digital fraction {value!s} is not a number between 0 and 1; 0.25 means 25 % of experts"
+                f"digital fraction {value!s} is not a number between 0 and 1, such as 0.25, 25% or 1/4"
             )
         if exact.denominator > LARGEST_DENOMINATOR:
             raise UsageError(f"digital fraction {value!s} has more than 18 decimals; give fewer, or k/n")
@@ -86,10 +86,14 @@ def _exact(value: FractionLike) -> Fraction | None:
     if slash:
         whole = numerator.isdecimal() and denominator.isdecimal() and int(denominator) > 0
         return Fraction(int(numerator), int(denominator)) if whole else None
+    number, percent, rest = numerator.partition("%")
     try:
-        decimal = Decimal(numerator)
+        decimal = Decimal(number.strip())
     except InvalidOperation:
         return None
     # Compared before it is expanded: 1e-999999999 has too many digits to hold.
     tiny = decimal.is_finite() and decimal != 0 and decimal.adjusted() < -18
-    return Fraction(decimal) if decimal.is_finite() and abs(decimal) <= 1 and not tiny else None
+    whole = 100 if percent else 1
+    if rest or tiny or not decimal.is_finite() or abs(decimal) > whole:
+        return None
+    return Fraction(decimal) / whole

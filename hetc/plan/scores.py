@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ __all__ = ["Scores", "load_scores", "scores_of_calibration"]
 FORMAT = "hetc scores 1"
 NEURONS = "neurons/"
 """Begins the names of arrays of neurons' scores."""
+
+ORIGIN_NUMBERS: dict[str, Callable[[str], float]] = {"tokens": int, "seed": int, "noise_scale": float}
+"""What of an origin is a number; a file keeps all of it as text."""
 
 
 @dataclass(repr=False, eq=False)
@@ -54,6 +57,19 @@ class Scores:
         return all(np.array_equal(array, its_arrays[name]) for name, array in arrays.items())
 
     __hash__ = None  # type: ignore[assignment]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, without the arrays: of neurons how many have a score, by score and unit."""
+        numbers = {key: kind(self.origin[key]) for key, kind in ORIGIN_NUMBERS.items() if key in self.origin}
+        return {
+            "values": self.values,
+            "origin": self.origin | numbers,
+            "neurons": {
+                name: {unit: len(scores) for unit, scores in units.items()}
+                for name, units in self.neurons.items()
+            },
+            "device_loss": self.sensitivities is not None,
+        }
 
     def save(self, path: Path) -> None:
         """Writes a safetensors file: arrays, and ids, sizes and origin as JSON metadata."""

@@ -122,7 +122,8 @@ def measure_scores(
         InvalidInputError: Experts that are not behind transformers' interface, or tokens the model doesn't
             know.
     """
-    model: Any = open_model(source, device, "auto" if device.startswith("cuda") else torch.float32)
+    with progress("opening the checkpoint"):
+        model: Any = open_model(source, device, "auto" if device.startswith("cuda") else torch.float32)
     if model.dtype == torch.float16:
         model.float()  # Gradients may leave its range.
     check_vocabulary(windows, model.get_input_embeddings().num_embeddings, "the data")

@@ -102,7 +102,7 @@ def test_model_needs_nothing_of_hetc(baked: Bundle) -> None:
     bodies = {(function.domain, function.name) for function in model.functions}
     assert {(n.domain, n.op_type) for n in model.graph.node if n.domain} <= bodies
     names = {path.name for path in baked.path.rglob("*")}
-    assert names == {"model.onnx", "plan.json", "manifest.json", "weights", "baked.bin"}
+    assert names == {"README.md", "model.onnx", "plan.json", "manifest.json", "weights", "baked.bin"}
     analog = [node for node in model.graph.node if node.op_type.startswith("Analog")]
     assert len(analog) == 2 * (3 + 1)
     for node in analog:

@@ -76,7 +76,10 @@ def test_bundle_holds_what_the_design_lists(bundle: Path) -> None:
         "genai_config.json",
     } < names
     assert any(name.startswith("lib/linux-") for name in names)
-    assert json.loads((bundle / "manifest.json").read_text())["files"].keys() == names - {"manifest.json"}
+    assert json.loads((bundle / "manifest.json").read_text())["files"].keys() == names - {
+        "manifest.json",
+        "README.md",
+    }
 
 
 def test_linked_weights_are_the_same_file(tmp_path: Path) -> None:

@@ -266,7 +266,7 @@ def test_tasks_are_asked_beside_the_data(tmp_path: Path) -> None:
         ("stdlib_next_line", "acc"),
         ("stdlib_next_line", "acc_norm"),
     }
-    assert "128 tokens and stdlib_next_line" in estimate_sweep(sweep)
+    assert "128 tokens and stdlib_next_line" in str(estimate_sweep(sweep))
 
 
 @pytest.mark.slow

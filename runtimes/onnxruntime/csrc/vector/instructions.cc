@@ -1,4 +1,6 @@
 // Which instruction set this processor runs, and the code that was compiled for it.
+#include <array>
+#include <cstddef>
 #include <cstdlib>
 #include <string>
 
@@ -31,14 +33,16 @@ namespace {
 
 enum class Instructions { kPortable, kAvx2, kAvxVnni, kAvx512, kAmx };
 
+// In the order of the values.
+constexpr std::array<const char*, 5> kNames = {"portable", "avx2", "avxvnni", "avx512", "amx"};
+
 // The most that the environment allows; a name that is not known allows everything.
 Instructions upper_bound() {
   const char* variable = std::getenv("HETC_INSTRUCTIONS");
   const std::string name = variable == nullptr ? "" : variable;
-  if (name == "portable") return Instructions::kPortable;
-  if (name == "avx2") return Instructions::kAvx2;
-  if (name == "avxvnni") return Instructions::kAvxVnni;
-  if (name == "avx512") return Instructions::kAvx512;
+  for (size_t i = 0; i < kNames.size(); ++i) {
+    if (name == kNames[i]) return static_cast<Instructions>(i);
+  }
   return Instructions::kAmx;
 }
 
@@ -105,6 +109,8 @@ const VectorCode& vector_code() {
   return chosen;
 }
 
+const char* instructions_name() { return kNames[static_cast<size_t>(instructions())]; }
+
 const NarrowProduct* narrow_product(Store store) {
   static const NarrowProduct* const int8 = find_narrow_int8();
   if (store == Store::kInt8) return int8;
@@ -112,6 +118,8 @@ const NarrowProduct* narrow_product(Store store) {
 }
 #else
 const VectorCode& vector_code() { return portable::code; }
+
+const char* instructions_name() { return "portable"; }
 
 const NarrowProduct* narrow_product(Store) { return nullptr; }
 #endif

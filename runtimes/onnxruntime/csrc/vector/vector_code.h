@@ -78,6 +78,9 @@ struct VectorCode {
 // environment variable HETC_INSTRUCTIONS names: portable, avx2, avxvnni, avx512 or amx. It is read once.
 const VectorCode& vector_code();
 
+// The name of that variant, as HETC_INSTRUCTIONS spells it.
+const char* instructions_name();
+
 }  // namespace hetc
 
 #endif  // HETC_VECTOR_VECTOR_CODE_H_
