@@ -36,5 +36,5 @@ def export_command(source: str, output: Path, link: bool, force: bool, as_json: 
         say(f"{size} of its weights are converted, in {converted.name}")
     say(f"next: hetc compile {path}")
     if as_json:
-        size = converted.stat().st_size if converted.is_file() else 0
-        print_json({"model": path, "converted_bytes": size})
+        bytes_converted = converted.stat().st_size if converted.is_file() else 0
+        print_json({"model": path, "converted_bytes": bytes_converted})

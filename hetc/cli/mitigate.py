@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hetc.base.quantity import parse_share
 from hetc.cli.command import command
 from hetc.cli.data_options import data_options
 from hetc.cli.output import print_json, say
-from hetc.cli.share import Share
 
 if TYPE_CHECKING:
     from hetc.model.tokens import TokensLike
@@ -25,7 +25,7 @@ __all__ = ["mitigate_command"]
 @click.option("--windows", type=click.IntRange(min=1), default=32, show_default=True, help="Runs, at most.")
 @click.option(
     "--smooth",
-    type=Share(),
+    type=parse_share,
     metavar="STRENGTH",
     help="Spread of inputs to move into weights: 0 to 1, or in percent.",
 )

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hetc.base.quantity import parse_share
 from hetc.cli.command import command
 from hetc.cli.cost_options import cost_basis, cost_options
 from hetc.cli.data_options import data_options
 from hetc.cli.output import print_json
-from hetc.cli.share import Share
 
 if TYPE_CHECKING:
     from hetc.costing.work import Accounting
@@ -31,7 +31,12 @@ __all__ = ["tune_command"]
 @click.option("--windows", type=click.IntRange(min=1), default=16, show_default=True, help="Runs, at most.")
 @click.option("--seeds", type=click.IntRange(min=2), default=8, show_default=True, help="Programmings.")
 @click.option(
-    "--confidence", type=Share(), default="95%", show_default=True, help="Of the interval of the mean."
+    "--confidence",
+    type=parse_share,
+    metavar="SHARE",
+    default="95%",
+    show_default=True,
+    help="Of the interval of the mean.",
 )
 @click.option(
     "--drift-time", type=float, multiple=True, metavar="SECONDS", help="Repeatable.  [default: the plan's]"

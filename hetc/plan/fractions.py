@@ -93,7 +93,7 @@ def _exact(value: FractionLike) -> Fraction | None:
         return None
     # Compared before it is expanded: 1e-999999999 has too many digits to hold.
     tiny = decimal.is_finite() and decimal != 0 and decimal.adjusted() < -18
-    whole = 100 if percent else 1
-    if rest or tiny or not decimal.is_finite() or abs(decimal) > whole:
+    largest = 100 if percent else 1
+    if rest or tiny or not decimal.is_finite() or abs(decimal) > largest:
         return None
-    return Fraction(decimal) / whole
+    return Fraction(decimal) / largest
