@@ -10,7 +10,7 @@ CSRC := runtimes/onnxruntime/csrc
 NATIVE := CMakeLists.txt $(shell find $(CSRC) -type f)
 FORMATTED := $(shell find $(CSRC) samples/embed_c -name '*.cc' -o -name '*.[ch]' -o -name '*.inc')
 
-.PHONY: demo test test-all docs lint lint-cpp bench bench-table bench-large evidence evidence-smollm2 middle \
+.PHONY: demo test test-all docs wheels lint lint-cpp bench bench-table bench-large evidence evidence-smollm2 middle \
   models-table gpu gpu-test gpu-bench build/gpu clean
 
 demo: $(VENV)/installed
@@ -30,6 +30,11 @@ test-all: $(VENV)/test-installed lint
 docs: $(VENV)/test-installed
 	$(BIN)/pip install -q --no-build-isolation -e '.[docs]'
 	OMP_NUM_THREADS=1 $(BIN)/mkdocs build --strict
+
+# Wheels of all Pythons for this system, in build/wheels; on Linux that needs docker.
+wheels: $(VENV)/bin/python
+	$(BIN)/pip install -q cibuildwheel
+	$(BIN)/cibuildwheel --output-dir build/wheels
 
 lint: $(VENV)/test-installed lint-cpp
 	$(BIN)/ruff check $(SOURCES)

@@ -1,7 +1,7 @@
 """hetc as a model of lm-eval's own command line.
 
-lm-eval finds it by the entry point `lm_eval.models`, once it looks for those; releases up to 0.4.13 don't. With
-any, this module runs lm-eval with hetc added:
+lm-eval finds it by the entry point `lm_eval.models`, once it looks for those; releases up to 0.4.13 don't.
+With any of them, this module runs lm-eval with hetc added:
 
     python -m hetc.evaluation.lm_eval_model run --model hetc --model_args bundle=my.hetc,seed=1 --tasks piqa
 """
