@@ -37,7 +37,7 @@ def run(
     threads: int | None = None,
     low_memory: bool = False,
 ) -> Iterator[str]:
-    """Continues a prompt greedily, yielding text as it comes.
+    """Continues a prompt greedily, yielding text as it comes; opens nothing before the first is asked for.
 
         >>> import hetc
         >>> bundle = hetc.compile("samples/tiny_moe/model.onnx", "speaks.hetc")

@@ -15,6 +15,7 @@ from command_line import SAMPLE, hetc
 from places import ROOT
 
 import hetc as package
+from hetc.base import progress
 from hetc.cli.main import COMMANDS
 from hetc.cli.main import hetc as group
 
@@ -140,6 +141,30 @@ def strings(data: Any, path: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(data, (dict, list)):
         for key, value in data.items() if isinstance(data, dict) else enumerate(data):
             yield from strings(value, f"{path}.{key}")
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("calibrate", "calibrating"),
+        ("mitigate", "smoothing"),
+        ("partition", "writing partitions"),
+        ("score", "scoring"),
+        ("tokens", "tokenising"),
+        ("tune", "tuning"),
+        ("verify", "programming"),
+    ],
+)
+def test_long_steps_say_how_far_they_are(
+    name: str, step: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name in NEEDS_TORCH:
+        pytest.importorskip("transformers")
+    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    force = [] if name in ("verify", "tune") else ["--force"]
+    done = hetc(*words(name, folder), *force, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert f"{step}: 0%" in done.stderr
 
 
 def test_the_page_lists_every_command() -> None:

@@ -41,6 +41,9 @@ def test_counts_round_halves_up(fraction: Decimal, size: int) -> None:
         (1, "1"),
         (0, "0"),
         ("1e-18", "0.000000000000000001"),
+        ("12.5%", "0.125"),
+        (" 25 % ", "0.25"),
+        ("100%", "1"),
     ],
 )
 def test_text_is_a_decimal_where_that_is_exact(value: str | int, text: str) -> None:
