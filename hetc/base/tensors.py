@@ -20,12 +20,13 @@ from hetc.base.text import as_utf8
 __all__ = ["cut_floats", "read_tensors", "save_tensors"]
 
 
-def read_tensors(path: Path, what: str) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
+def read_tensors(path: Path, what: str, prefix: str = "") -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
     """The metadata and all arrays of a file.
 
     Args:
         path: The file.
         what: What it is to be, which begins messages: `scores`.
+        prefix: Read only arrays whose names begin so.
 
     Raises:
         UsageError: No such file.
@@ -34,7 +35,8 @@ def read_tensors(path: Path, what: str) -> tuple[dict[str, str], dict[str, NDArr
     require_file(path, what)
     try:
         with safe_open(as_utf8(path), framework="numpy") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, TypeError, ValueError, AttributeError) as error:
         raise InvalidInputError(f"{what} {path} is no safetensors file: {error}") from error
 

@@ -116,6 +116,8 @@ def _check(bundle: Bundle, *, approximate: bool) -> None:
     profile = bundle.plan.profile
     if bundle.baked is not None:
         raise UsageError(f"bundle {bundle.path} is baked already; bake the bundle that it was made of")
+    if bundle.weights_hold is not None:
+        raise UsageError(f"bundle {bundle.path}: {bundle.weights_hold}, so that nothing is left to bake")
     if not bundle.plan.noisy:
         raise UsageError(f"bundle {bundle.path} has no analog unit with noise to bake")
     if profile.disturbs and not approximate:

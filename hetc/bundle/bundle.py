@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["Bundle", "BundleLike", "file_identity", "load_bundle", "opened_bundle"]
 
 
+PROGRAMMING = ("hetc.seed", "hetc.digital_frac", "hetc.noise_scale", "hetc.drift_time", "hetc.store")
+"""What a session can choose only where it programs the clean weights."""
+
+
 @dataclass(frozen=True, repr=False)
 class Bundle:
     """An opened bundle.
@@ -41,6 +45,15 @@ class Bundle:
     def __repr__(self) -> str:
         digital, analog, _ = self.plan.shares.percent()
         return f"Bundle({self.path.name!r}, digital {digital:.2f} %, analog {analog:.2f} %)"
+
+    @property
+    def weights_hold(self) -> str | None:
+        """Why the weights of analog units are not the clean ones, in words; None where they are."""
+        if self.baked is not None:
+            return "it is baked, its noise is in its weights"
+        if self.plan.conductances is not None:
+            return "it runs on measured conductances"
+        return None
 
     @property
     def graph_file(self) -> Path:
@@ -100,7 +113,8 @@ class Bundle:
 
         Raises:
             UsageError: A value out of range, a share below the compiled one, any choice of noise or mode for
-                a baked bundle, no tuned share that will do, or a bundle that was moved or replaced.
+                a baked bundle, one of programming for measured conductances, no tuned share that will do, or
+                a bundle that was moved or replaced.
             RuntimeMissingError: The library or ONNX Runtime is missing or too old.
         """
         from hetc.runtimes.onnxruntime.session import open_session
@@ -122,10 +136,12 @@ class Bundle:
             "hetc.stats_file": None if stats_file is None else Path(stats_file).absolute(),
         }
         given = [key for key, value in config.items() if value is not None]
-        if self.baked is not None and given:
+        if self.baked is None:
+            given = [key for key in given if key in PROGRAMMING]
+        if self.weights_hold is not None and given:
             raise UsageError(
-                f"bundle {self.path} is baked, its noise is in its weights: {given[0]} cannot be chosen; "
-                "open the bundle that it was made of"
+                f"bundle {self.path}: {self.weights_hold}: {given[0]} cannot be chosen; open the bundle that "
+                "it was made of"
             )
         config["session.disable_prepacking"] = 1 if low_memory else None
         entries = {key: str(value) for key, value in config.items() if value is not None}
@@ -156,8 +172,10 @@ class Bundle:
         from hetc.bundle.noise_probe import NoiseProbe
 
         self.check_unchanged()
-        if self.baked is not None:
-            raise UsageError(f"bundle {self.path} is baked: there are no clean weights to compare with")
+        if self.weights_hold is not None:
+            raise UsageError(
+                f"bundle {self.path}: {self.weights_hold}: there are no clean weights to compare with"
+            )
         config = {
             "hetc.seed": seed,
             "hetc.noise_scale": noise_scale,

@@ -1,19 +1,12 @@
-"""Writes what a device toolchain programs: target conductances and a tile map.
+"""Writes what a device toolchain programs: target conductances (`conductance_targets`) and a tile map.
 
-A weight w of a column slice with scale alpha has the target u = clamp(w / alpha, -1, 1), which a pair of
-devices holds as (plus, minus) = (max(u, 0), max(-u, 0)), in units of the conductance window:
-
-    g_plus = g_min + plus (g_max - g_min),   g_minus = g_min + minus (g_max - g_min)
-
-These are the targets, before any programming noise (docs/operators.md, Programming). Only what stands on
-crossbars is written: digital neurons leave their tiles, and what is left moves together.
+Or, for one seed, what programming left of them: files as a laboratory would measure them.
 """
 
 from __future__ import annotations
 
 import csv
 import itertools
-import math
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,31 +19,27 @@ from numpy.typing import NDArray
 from hetc.base.errors import UsageError
 from hetc.base.tensors import save_tensors
 from hetc.bundle.bundle import Bundle
+from hetc.bundle.programming import programmed_weight
+from hetc.hardware.noise_models import largest_conductance
+from hetc.model.measured_conductances import G_MAX_KEY
 from hetc.model.weights import read_tensor
-from hetc.passes.analysis.analog_matrices import AnalogMatrix, distinct_matrices, weight_scale
+from hetc.passes.analysis.analog_matrices import AnalogMatrix, distinct_matrices
+from hetc.passes.analysis.conductance_targets import mapping_of
 from hetc.runtimes.reference.layout import Layout
 
 __all__ = ["TILE_MAP", "write_conductances"]
 
 TILE_MAP = "tiles.csv"
-TINY = np.float32(1e-30)
-G_MAX = {
-    "pcm": 25.0,
-    "hermes": 20.7,
-    "hermes_single": 10.35,
-    "reram_wan2022": 25.0,
-    "reram_cmo": 88.2,
-    "reram_cmo_fine": 88.2,
-}
-"""Microsiemens of the noise models that come with hetc (docs/analog-models.md)."""
 
 
-def write_conductances(model: ir.Model, bundle: Bundle, folder: Path, *, g_max: float | None = None) -> None:
+def write_conductances(
+    model: ir.Model, bundle: Bundle, folder: Path, *, g_max: float | None = None, seed: int | None = None
+) -> None:
     """Writes `UNIT.safetensors` for every analog unit, and `tiles.csv`.
 
     For each matrix P of a unit, with K analog inputs in S K-slices and N analog outputs:
 
-        P.g_plus, P.g_minus   [K, N]   float32, target conductances in uS
+        P.g_plus, P.g_minus   [K, N]   float32, target conductances in uS; with a seed float64
         P.weight_scale        [S, N]   float32, the weight that g_max stands for
         P.adc_bound           [S, N]   float32, full scale of the ADC over the input range
         P.input_range         [S]      float32, full scale of the DAC; absent where it follows each vector
@@ -68,23 +57,22 @@ def write_conductances(model: ir.Model, bundle: Bundle, folder: Path, *, g_max: 
         bundle: The bundle.
         folder: The folder to make.
         g_max: Conductance in uS of a weight as large as its scale; None for that of the noise model.
+        seed: Write what programming with this seed leaves, as drifted, instead of the targets. Only the
+            difference of a pair is known of it, so that one of the two is at g_min.
 
     Raises:
-        UsageError: A baked bundle, a noise model without pairs of devices, or no `g_max`.
+        UsageError: A bundle that is baked or runs on measured conductances, a noise model without pairs of
+            devices, no `g_max`, or a seed that is none.
     """
     noise = bundle.plan.profile.noise
-    if bundle.baked is not None:
+    if bundle.weights_hold is not None:
         raise UsageError(
-            f"bundle {bundle.path} is baked: its weights are not targets; write the conductances of the "
-            "bundle that it was made of"
+            f"bundle {bundle.path}: {bundle.weights_hold}, so that its weights are not targets; write the "
+            "conductances of the bundle that it was made of"
         )
     if noise.form != "differential-pair":
         raise UsageError(f"noise model {noise.name!r} has no pairs of devices, so there are no conductances")
-    g_max = G_MAX.get(noise.name) if g_max is None else g_max
-    if g_max is None or not 0 < g_max < math.inf:
-        raise UsageError(
-            f"the largest conductance of noise model {noise.name!r} must be given, above 0 uS: --g-max"
-        )
+    g_max = largest_conductance(noise, g_max)
     folder.mkdir()
     projections = {matrix.stream: matrix.projection for unit in bundle.plan.units for matrix in unit.matrices}
     tile = itertools.count()
@@ -95,11 +83,11 @@ def write_conductances(model: ir.Model, bundle: Bundle, folder: Path, *, g_max: 
             arrays: dict[str, NDArray[Any]] = {}
             for matrix in matrices:
                 projection = projections[matrix.stream]
-                target = _targets(model, matrix, g_max)
-                arrays.update({f"{projection}.{name}": values for name, values in target.items()})
+                own = _arrays(model, matrix, bundle, g_max, seed)
+                arrays.update({f"{projection}.{name}": values for name, values in own.items()})
                 for rows, columns in _tiles(matrix.layout):
                     table.writerow([unit, projection, rows, columns, next(tile)])
-            metadata = {"unit": unit, "g_max_microsiemens": repr(g_max)}
+            metadata = {"unit": unit, G_MAX_KEY: repr(g_max)}
             save_tensors(folder / f"{unit}.safetensors", arrays, metadata)
 
 
@@ -111,30 +99,31 @@ def _by_unit(graph: ir.Graph) -> dict[str, list[AnalogMatrix]]:
     return units
 
 
-def _targets(model: ir.Model, matrix: AnalogMatrix, g_max: float) -> dict[str, NDArray[Any]]:
-    attributes, layout = matrix.node.attributes, matrix.layout
-    rows, columns = np.concatenate(layout.rows), layout.columns
-    weight = read_tensor(model, matrix.weight.name or "").astype(np.float32)
-    w = (weight.T if matrix.transposed else weight)[rows][:, columns]
-    kept = [index for index, part in enumerate(layout.rows) if len(part)]
-    scale = weight_scale(model, matrix)[kept][:, columns]
-    alpha = np.repeat(scale, [len(layout.rows[index]) for index in kept], axis=0)
-    u = np.where(alpha < TINY, 0, np.clip(w / np.maximum(alpha, TINY), -1, 1))
-    offset = attributes["noise_offset"].as_float()
-    window = np.float32(g_max / (1 + offset))
-    g_min = np.float32(offset) * window
+def _arrays(
+    model: ir.Model, matrix: AnalogMatrix, bundle: Bundle, g_max: float, seed: int | None
+) -> dict[str, NDArray[Any]]:
+    targets = mapping_of(model, matrix).targets(g_max)
+    kept, columns = targets.kept, targets.columns
+    g_plus: NDArray[Any] = targets.g_plus
+    g_minus: NDArray[Any] = targets.g_minus
+    if seed is not None:
+        config = {"hetc.seed": str(seed)}
+        programmed = programmed_weight(matrix, bundle.path, config, compensated=False)
+        by_inputs = programmed.T if matrix.transposed else programmed
+        g_plus, g_minus = targets.pair_of(by_inputs[targets.rows][:, columns])
     arrays: dict[str, NDArray[Any]] = {
-        "g_plus": g_min + np.maximum(u, 0) * window,
-        "g_minus": g_min + np.maximum(-u, 0) * window,
-        "weight_scale": scale,
-        "rows": rows.astype(np.int32),
+        "g_plus": g_plus,
+        "g_minus": g_minus,
+        "weight_scale": targets.scale,
+        "rows": targets.rows.astype(np.int32),
         "columns": columns.astype(np.int32),
     }
+    attributes = matrix.node.attributes
     if matrix.adc_bound is not None:
         given = read_tensor(model, matrix.adc_bound.name or "")
         arrays["adc_bound"] = np.broadcast_to(given, (len(given), matrix.shape[1]))[kept][:, columns]
     elif attributes["adc_bits"].as_int():
-        arrays["adc_bound"] = np.float32(attributes["out_bound"].as_float()) * scale
+        arrays["adc_bound"] = np.float32(attributes["out_bound"].as_float()) * targets.scale
     if matrix.input_range is not None:
         arrays["input_range"] = read_tensor(model, matrix.input_range.name or "")[kept]
     return {name: np.ascontiguousarray(values) for name, values in arrays.items()}

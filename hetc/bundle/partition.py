@@ -50,6 +50,7 @@ def partition_bundle(
     per_expert: bool = False,
     conductances: bool = False,
     g_max: float | None = None,
+    seed: int | None = None,
     force: bool = False,
 ) -> tuple[Partition, ...]:
     """Writes the parts of a bundle, and `partitions.json` that says how they run.
@@ -69,6 +70,7 @@ def partition_bundle(
             digital neurons of each expert another.
         conductances: Also write target conductances and a tile map (`hetc.bundle.conductances`).
         g_max: For `conductances`: microsiemens of a weight as large as its scale.
+        seed: For `conductances`: write what programming with this seed leaves instead of the targets.
         force: Replace an existing folder of partitions.
 
     Returns:
@@ -85,7 +87,7 @@ def partition_bundle(
         model = load_model(bundle.graph_file).model
         _require_partitions(model.graph, bundle.graph_file)
         if conductances:
-            write_conductances(model, bundle, folder / CONDUCTANCES, g_max=g_max)
+            write_conductances(model, bundle, folder / CONDUCTANCES, g_max=g_max, seed=seed)
         split = SplitNeurons()
         run_passes(model, ShapeInferencePass(), split)
         unit_of = {

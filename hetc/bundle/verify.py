@@ -58,8 +58,8 @@ def verify(bundle: BundleLike, source: str | Path | None = None, *, seeds: int =
     source = None if source is None else Path(source)
     if source is not None and not source.is_file():
         raise UsageError(f"source {source}: no such file")
-    if bundle.baked is not None:
-        return [_check_files(bundle), *_check_baked(bundle, source)]
+    if bundle.weights_hold is not None:
+        return [_check_files(bundle), *_check_fixed(bundle, bundle.weights_hold, source)]
     checks = [_check_files(bundle)]
     with progress("comparing with the source"):
         exact = _Outputs(bundle, mode="exact")
@@ -148,11 +148,11 @@ def _tolerance(source: onnxruntime.InferenceSession, largest: float) -> float:
     return max(LOGITS_TOLERANCE, STEPS_ALLOWED * max(steps, default=0.0) * largest)
 
 
-def _check_baked(bundle: Bundle, source: Path | None) -> list[Check]:
-    """A baked bundle has one output: what its weights hold cannot be taken out again."""
-    assert bundle.baked is not None
-    noise = "seed {seed}, c = {noise_scale:g}, t = {drift_time:g}".format_map(bundle.baked)
-    why = f"a baked bundle has no exact mode: the noise of {noise} is in its weights"
+def _check_fixed(bundle: Bundle, why: str, source: Path | None) -> list[Check]:
+    """Without clean weights there is nothing to compare: what the weights hold cannot be taken out again."""
+    if bundle.baked is not None:
+        why += " (seed {seed}, c = {noise_scale:g}, t = {drift_time:g})".format_map(bundle.baked)
+    why += ": no mode equals the source"
     if source is not None:
         why += "; verify the bundle that it was made of against the source"
     finite = bool(np.isfinite(_Outputs(bundle).values).all())
@@ -164,7 +164,7 @@ def _check_baked(bundle: Bundle, source: Path | None) -> list[Check]:
             "ok" if finite else "failed",
             "on random tokens" if finite else "infinite or no numbers on random tokens",
         ),
-        Check("noise", "not run", "baked: every run is the same"),
+        Check("noise", "not run", "nothing is programmed"),
     ]
 
 

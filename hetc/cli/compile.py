@@ -59,6 +59,12 @@ __all__ = ["compile_command"]
 @click.option("--adc-bound", "adc_bound_rule", metavar="RULE", help="scale:LAMBDA or std:LAMBDA, calibrated.")
 @click.option("--seed", type=int, help="Programming seed.  [default: 0]")
 @click.option(
+    "--conductances",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Run on conductances that were measured, in the files of hetc partition --conductances.",
+)
+@click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Bundle to write.  [default: NAME.hetc]"
 )
 @click.option("--link", is_flag=True, help="Hard-link weights into the bundle instead of copying them.")
@@ -87,6 +93,7 @@ def compile_command(
     range_rule: str | None,
     adc_bound_rule: str | None,
     seed: int | None,
+    conductances: Path | None,
     output: Path | None,
     link: bool,
     force: bool,
@@ -114,6 +121,7 @@ def compile_command(
         "adc_bound_rule": adc_bound_rule,
         "seed": seed,
         "profile": profile,
+        "conductances": conductances,
     }
     if noise is not None or noise_scale is not None:
         if plan is not None:

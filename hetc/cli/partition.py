@@ -24,6 +24,9 @@ __all__ = ["partition_command"]
     metavar="US",
     help="Conductance in uS of a weight as large as its scale.  [default: the noise model's]",
 )
+@click.option(
+    "--seed", type=int, metavar="N", help="Write conductances as programmed with this seed, not the targets."
+)
 @click.option("--force", is_flag=True, help="Replace an existing folder of partitions.")
 def partition_command(
     bundle: Path,
@@ -31,16 +34,24 @@ def partition_command(
     per_expert: bool,
     conductances: bool,
     g_max: float | None,
+    seed: int | None,
     force: bool,
     as_json: bool,
 ) -> None:
     """Cut BUNDLE into the models that run one after the other on their targets."""
     from hetc.bundle.partition import partition_bundle
 
-    if g_max is not None and not conductances:
-        raise click.UsageError("--g-max says how to write --conductances; give both")
+    for option, value in (("--g-max", g_max), ("--seed", seed)):
+        if value is not None and not conductances:
+            raise click.UsageError(f"{option} says how to write --conductances; give both")
     parts = partition_bundle(
-        bundle, output, per_expert=per_expert, conductances=conductances, g_max=g_max, force=force
+        bundle,
+        output,
+        per_expert=per_expert,
+        conductances=conductances,
+        g_max=g_max,
+        seed=seed,
+        force=force,
     )
     say(f"wrote {as_text(output)}: {counted(len(parts), 'model')}")
     if as_json:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["profiles_command"]
 
+FIGURE_FORMATS = ("svg", "png", "pdf")
+
 
 @click.group("profiles", cls=Group)
 def profiles_command() -> None:
@@ -254,11 +256,12 @@ def _write_commented(profile: Profile, output: Path, force: bool) -> None:
 def _draw(profile: Profile, figure: Path, force: bool) -> None:
     from hetc.base.errors import UsageError
     from hetc.base.output import whole_file
-    from hetc.reporting.profile_figure import FORMATS, draw_profile
 
     kind = figure.suffix.removeprefix(".")
-    if kind not in FORMATS:
-        raise UsageError(f"--figure {figure} must end in .{', .'.join(FORMATS)}")
+    if kind not in FIGURE_FORMATS:
+        raise UsageError(f"--figure {figure} must end in .{', .'.join(FIGURE_FORMATS)}")
+    from hetc.reporting.profile_figure import draw_profile
+
     with whole_file(figure, force=force) as staging:
         draw_profile(profile, staging, kind)
     say(f"wrote {as_text(figure)}")

@@ -15,11 +15,13 @@ from hetc.compiler.loading import ModelLike, find_model, load_moe_model
 from hetc.compiler.placement import Placement, make_plan
 from hetc.hardware.profile import DEFAULT_PROFILE, Profile, load_profile
 from hetc.model.load import LoadedModel
+from hetc.model.measured_conductances import MeasuredConductances
 from hetc.operators import schemas
 from hetc.passes.analysis.find_units import find_units
 from hetc.passes.rewrite.freeze_weights import FreezeWeights
 from hetc.passes.rewrite.lower_analog import LowerAnalog
 from hetc.passes.rewrite.stamp_targets import StampTargets
+from hetc.passes.rewrite.use_conductances import UseConductances
 from hetc.passes.run_passes import run_passes
 from hetc.plan.plan import Plan
 from hetc.plan.units import Unit
@@ -36,6 +38,7 @@ def compile(
     *,
     plan: Plan | str | Path | None = None,
     profile: Profile | str | Path | None = None,
+    conductances: str | Path | None = None,
     link: bool = False,
     force: bool = False,
     allow_partial: bool = False,
@@ -58,6 +61,8 @@ def compile(
         plan: A plan, or the path of one, to follow instead of deciding: it says all that a placement and a
             profile say, so neither can be given.
         profile: A profile, the name of a built-in one, or the path of a TOML file; None for pcm-512.
+        conductances: A folder of measured conductances, as `partition_bundle(..., conductances=True)` writes
+            them, that analog units run on instead of being programmed.
         link: Hard-link weight files into the bundle instead of copying them.
         force: Replace an existing bundle.
         allow_partial: Leave MoE layers of an unknown spelling as they are, digital, instead of refusing.
@@ -72,7 +77,13 @@ def compile(
     target = Path(output) if output is not None else default_output(model)
     with whole_folder(target, marker=MANIFEST, force=force) as folder:
         loaded, made = plan_model(
-            model, placement, plan=plan, profile=profile, allow_partial=allow_partial, **choices
+            model,
+            placement,
+            plan=plan,
+            profile=profile,
+            conductances=conductances,
+            allow_partial=allow_partial,
+            **choices,
         )
         bundle = write_bundle(loaded.model, lower_model(loaded, made), folder, link=link)
     return replace(bundle, path=target.absolute())
@@ -84,6 +95,7 @@ def plan_model(
     *,
     plan: Plan | str | Path | None = None,
     profile: Profile | str | Path | None = None,
+    conductances: str | Path | None = None,
     allow_partial: bool = False,
     **choices: Any,
 ) -> tuple[LoadedModel, Plan]:
@@ -97,12 +109,12 @@ def plan_model(
             option = name.removesuffix("_rule").replace("_", "-")
             raise UsageError(f"--plan already says --{option}; give one of the two")
         made = plan if isinstance(plan, Plan) else Plan.load(Path(plan))
-        return load_moe_model(model, allow_partial=allow_partial), made
+        return load_moe_model(model, allow_partial=allow_partial), _on_conductances(made, conductances)
     asked = placement or Placement(**_tuples(choices))
     named = DEFAULT_PROFILE if profile is None else profile
     hardware_profile = named if isinstance(named, Profile) else load_profile(named)
     loaded = load_moe_model(model, allow_partial=allow_partial)
-    return loaded, make_plan(loaded, asked, hardware_profile)
+    return loaded, _on_conductances(make_plan(loaded, asked, hardware_profile), conductances)
 
 
 def lower_model(loaded: LoadedModel, plan: Plan) -> Plan:
@@ -117,8 +129,27 @@ def lower_model(loaded: LoadedModel, plan: Plan) -> Plan:
     _check_plan(plan, units)
     stamp = StampTargets({node: unit.id for unit in plan.units for node in unit.nodes})
     run_passes(model, FreezeWeights(units), LowerAnalog(plan), stamp)
+    if plan.conductances is not None:
+        measured = MeasuredConductances(Path(plan.conductances["folder"]))
+        run_passes(model, UseConductances(plan, measured))
     model.ir_version = max(model.ir_version, LEAST_IR_VERSION)
     return replace(plan, partitions=stamp.partitions, source=loaded.source)
+
+
+def _on_conductances(plan: Plan, folder: str | Path | None) -> Plan:
+    """The plan with measured conductances: of a folder, or those that it has, which must be the same."""
+    if folder is None and plan.conductances is None:
+        return plan
+    where = Path(plan.conductances["folder"] if folder is None else folder)  # type: ignore[index]
+    analog = [unit.id for unit in plan.units if unit.target == "analog"]
+    if not analog:
+        raise UsageError(f"--conductances {where}: the plan has no analog unit that could run on them")
+    digest = MeasuredConductances(where).digest(analog)
+    if plan.conductances is not None and digest != plan.conductances["sha256"]:
+        raise InvalidInputError(
+            f"conductances {where} are not those that the plan was made with (sha256 differs)"
+        )
+    return replace(plan, conductances={"folder": str(where), "sha256": digest})
 
 
 def default_output(model: ModelLike) -> Path:

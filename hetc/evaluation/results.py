@@ -146,7 +146,7 @@ def placement_of(
         "ranking": plan.ranking,
         "granularity": plan.granularity,
         "seed": plan.seed if seed is None else seed,
-        "noise": profile.noise.name,
+        "noise": profile.noise.name if plan.conductances is None else "measured",
         "noise_scale": float(profile.noise_scale),
         "mode": mode or "noisy",
         "drift_time": float(profile.drift_time if drift_time is None else drift_time),

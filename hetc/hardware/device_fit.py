@@ -324,8 +324,8 @@ def _warnings(r: Float64, fitted: Float64, degree: int, drift: tuple[DriftLevel,
         found.append(
             f"targets reach from {r.min():.3g} to {r.max():.3g} g_max; beyond them the polynomial is a guess"
         )
-    if (fitted <= 0).any():
-        found.append("the polynomial falls to 0 or below between the targets; choose another --degree")
+    if (fitted < -0.01 * fitted.max()).any():
+        found.append("the polynomial falls below 0 at some targets; choose another --degree")
     few = [level for level in drift if level.points < ENOUGH]
     if few:
         found.append(f"drift at r = {few[0].r:.3g} stands on {few[0].points} later readings")

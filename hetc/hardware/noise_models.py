@@ -7,22 +7,25 @@ of r (see `piece`). Formulas and sources are in docs/analog-models.md, what oper
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
-from hetc.base.errors import InvalidInputError
+from hetc.base.errors import InvalidInputError, UsageError
 from hetc.base.plugins import load_plugins
 
 __all__ = [
     "CURVES",
+    "G_MAX",
     "NOISE_FORMS",
     "NOISE_MODELS",
     "PIECE_LENGTH",
     "NoiseForm",
     "NoiseModel",
     "known_noise_models",
+    "largest_conductance",
     "piece",
 ]
 
@@ -283,6 +286,31 @@ NOISE_MODELS: dict[str, NoiseModel] = {
     )
 }
 """The models that come with hetc; a profile may define others, and so may packages."""
+
+
+G_MAX = {
+    "pcm": 25.0,
+    "hermes": 20.7,
+    "hermes_single": 10.35,
+    "reram_wan2022": 25.0,
+    "reram_cmo": 88.2,
+    "reram_cmo_fine": 88.2,
+}
+"""Microsiemens of the models that come with hetc (docs/analog-models.md)."""
+
+
+def largest_conductance(model: NoiseModel, given: float | None) -> float:
+    """g_max in uS: the given one, else that of a model which comes with hetc.
+
+    Raises:
+        UsageError: It isn't known, or not above 0.
+    """
+    g_max = G_MAX.get(model.name) if given is None else given
+    if g_max is None or not 0 < g_max < math.inf:
+        raise UsageError(
+            f"the largest conductance of noise model {model.name!r} must be given, above 0 uS: --g-max"
+        )
+    return g_max
 
 
 def known_noise_models() -> dict[str, NoiseModel]:

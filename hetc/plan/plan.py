@@ -109,6 +109,8 @@ class Plan:
         neuron_ranks: The order of single neurons, where they are placed.
         predicted_loss: What the analog units are predicted to cost, in nats per token, by the sensitivities
             of the scores that were given (`device-loss`); None where none were.
+        conductances: `folder` and `sha256` of the measured conductances that analog units run on instead of
+            being programmed; None where they are programmed.
         compiled_frac: The fraction that its ADC bounds are for, where another one was chosen since; no part
             of plan.json.
     """
@@ -130,6 +132,7 @@ class Plan:
     granularity: str = "expert"
     neuron_ranks: NeuronRanks | None = None
     predicted_loss: float | None = None
+    conductances: dict[str, str] | None = None
     compiled_frac: DigitalFraction | None = None
 
     def __repr__(self) -> str:
@@ -154,8 +157,9 @@ class Plan:
 
     @property
     def noisy(self) -> bool:
-        """Whether anything analog is noisy."""
-        return self.profile.noisy and any(unit.target == "analog" for unit in self.units)
+        """Whether anything analog is noisy; measured conductances alone are what they are."""
+        loud = self.profile.noisy if self.conductances is None else self.profile.disturbs
+        return loud and any(unit.target == "analog" for unit in self.units)
 
     def with_partitions(self, partitions: tuple[Partition, ...]) -> Plan:
         """A copy that knows how the graph was cut."""
@@ -166,7 +170,8 @@ class Plan:
         digital, analog, uncounted = self.shares.percent()
         budget: dict[str, str] = {"metric": "experts", "requested": str(self.digital_frac)}
         achieved: dict[str, float] = {}
-        neurons = {}
+        neurons: dict[str, Any] = {}
+        measured = {} if self.conductances is None else {"conductances": self.conductances}
         if self.neuron_ranks is not None:
             neurons = {"neurons": {"file": NEURONS, "digest": self.neuron_ranks.digest()}}
         if self.budget is not None:
@@ -191,6 +196,7 @@ class Plan:
             "granularity": self.granularity,
             "predicted_loss": self.predicted_loss,
             **neurons,
+            **measured,
             "units": [asdict(unit) for unit in self.units],
             "partitions": [asdict(partition) for partition in self.partitions],
             "findings": [asdict(finding) for finding in self.findings],
@@ -233,6 +239,7 @@ class Plan:
             granularity=data.get("granularity", "expert"),
             predicted_loss=data.get("predicted_loss"),
             neuron_ranks=_neuron_ranks(path, data.get("neurons"), units),
+            conductances=data.get("conductances"),
         )
 
 

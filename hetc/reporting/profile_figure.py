@@ -15,9 +15,7 @@ with needs("report", "a figure of a profile"):
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-__all__ = ["FORMATS", "draw_profile"]
-
-FORMATS = ("svg", "png", "pdf")
+__all__ = ["draw_profile"]
 
 COLOURS = ("#0b66b0", "#b84c00", "#00805c", "#a8407f", "#8a6500", "#4a4fb5")
 TARGETS = (0.1, 0.25, 0.5, 1.0)
@@ -35,7 +33,7 @@ SETTINGS: dict[str, Any] = {
 
 
 def draw_profile(profile: Profile, path: Path, kind: str) -> None:
-    """Writes the figure as one of `FORMATS`, whatever the file is called.
+    """Writes the figure as `svg`, `png` or `pdf`, whatever the file is called.
 
     Raises:
         RuntimeMissingError: On import, where matplotlib is not installed.

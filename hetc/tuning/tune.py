@@ -138,7 +138,7 @@ def student_t(confidence: float, freedom: int) -> float:
 def _shares(bundle: Bundle) -> list[DigitalFraction]:
     """Every share that differs from the one before it, from the compiled one to 1, or that many of them."""
     sizes = {unit.group_size for unit in bundle.plan.units if unit.follows_fraction}
-    if bundle.baked is not None or not sizes:
+    if bundle.weights_hold is not None or not sizes:
         raise UsageError(f"bundle {bundle.path} has no expert or neuron whose share could be chosen")
     compiled = bundle.plan.digital_frac
     size = max(sizes)

@@ -47,11 +47,8 @@ def measured_devices(
     return Measurements(np.tile(r, len(times)), np.concatenate(read), time, model.offset)
 
 
-def written_measurements(
-    measured: Measurements, path: Path, *, g_max: float = 1.0, g_min: float = 0.0
-) -> Path:
+def written_measurements(measured: Measurements, path: Path, *, g_max: float = 1.0) -> Path:
     """The table of docs/own-device.md, in units of `g_max`."""
-    window = g_max - g_min
-    columns = (g_min + measured.target * window, g_min + measured.read * window, measured.time)
+    columns = (measured.target * g_max, measured.read * g_max, measured.time)
     np.savetxt(path, np.transpose(columns), "%.17g", ",", header="target,read,time", comments="")
     return path

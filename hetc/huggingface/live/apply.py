@@ -19,7 +19,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from hetc.base.choices import choose
-from hetc.base.errors import InvalidInputError
+from hetc.base.errors import InvalidInputError, UsageError
 from hetc.huggingface.experts import experts_modules
 from hetc.huggingface.live.applied import Applied, check_shape
 from hetc.huggingface.live.host_weights import HostWeights
@@ -74,10 +74,14 @@ def apply_plan(
             ends. The results are the same.
 
     Raises:
-        UsageError: An unknown mode, or a value out of range.
+        UsageError: An unknown mode, a value out of range, or a plan that runs on measured conductances.
         InvalidInputError: A plan for another model, or weights that are NaN or infinite.
     """
     mode = choose("mode", mode or "noisy", MODES)
+    if plan.conductances is not None:
+        raise UsageError(
+            "the plan runs on measured conductances, which are in its bundle; run that, without a checkpoint"
+        )
     changed = {"noise_scale": noise_scale, "drift_time": drift_time}
     given: dict[str, Any] = {name: value for name, value in changed.items() if value is not None}
     profile = replace(plan.profile, **given)
