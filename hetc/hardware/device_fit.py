@@ -202,7 +202,8 @@ def _fit_sigma(
     for _ in range(ROUNDS):
         deviations[hidden] = math.sqrt(math.pi / 2) * _mean_below(r[hidden] + offset, fitted[hidden])
         before, weights = coefficients, 1 / fitted
-        coefficients = np.linalg.lstsq(terms * weights[:, None], deviations * weights, rcond=None)[0]
+        solved, *_ = np.linalg.lstsq(terms * weights[:, None], deviations * weights, rcond=None)
+        coefficients = np.asarray(solved, np.float64)
         # A polynomial may dip below 0, where it counts as none; no weight may become infinite there.
         fitted = np.maximum(terms @ coefficients, max(1e-3 * float(deviations.mean()), SMALLEST))
         if np.allclose(before, coefficients, rtol=1e-9, atol=1e-12):

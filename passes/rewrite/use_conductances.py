@@ -78,7 +78,7 @@ class UseConductances(ir.passes.InPlacePass):
         name = f"{matrix.weight.name}.{matrix.stream}"
         noise, unit = self.plan.profile.noise, matrix.unit
 
-        def compute() -> ir.Tensor:
+        def compute() -> ir.TensorProtocol:
             one = self.measured.read(unit, projection)
             g_max = one.g_max or G_MAX.get(noise.name)
             if g_max is None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-import onnx
+import onnx_ir as ir
 import onnxruntime
 import pytest
 from command_line import hetc
@@ -263,7 +263,7 @@ def test_nothing_is_programmed(targets: Path, tmp_path: Path) -> None:
 
 
 def test_commands(tmp_path: Path) -> None:
-    onnx.save(moe_model(layers=1), tmp_path / "model.onnx")
+    ir.save(moe_model(layers=1), tmp_path / "model.onnx")
     placed = (tmp_path / "model.onnx", "--digital-frac", 0.5, "--profile", "hermes-256")
     assert hetc("compile", *placed, "-o", tmp_path / "own").returncode == 0
     seeded = ("--conductances", "--seed", 5)
