@@ -20,6 +20,7 @@ from hetc.operators import schemas
 from hetc.passes.analysis.find_units import find_units
 from hetc.passes.rewrite.freeze_weights import FreezeWeights
 from hetc.passes.rewrite.lower_analog import LowerAnalog
+from hetc.passes.rewrite.restore_quantised import RestoreQuantised
 from hetc.passes.rewrite.stamp_targets import StampTargets
 from hetc.passes.rewrite.use_conductances import UseConductances
 from hetc.passes.run_passes import run_passes
@@ -127,8 +128,9 @@ def lower_model(loaded: LoadedModel, plan: Plan) -> Plan:
     model = loaded.model
     units = find_units(model)
     _check_plan(plan, units)
-    stamp = StampTargets({node: unit.id for unit in plan.units for node in unit.nodes})
-    run_passes(model, FreezeWeights(units), LowerAnalog(plan), stamp)
+    unit_of = {node: unit.id for unit in plan.units for node in unit.nodes}
+    stamp = StampTargets(unit_of)
+    run_passes(model, FreezeWeights(units), LowerAnalog(plan), RestoreQuantised(unit_of), stamp)
     if plan.conductances is not None:
         measured = MeasuredConductances(Path(plan.conductances["folder"]))
         run_passes(model, UseConductances(plan, measured))

@@ -19,6 +19,7 @@ from hetc.bundle.bundle import Bundle, load_bundle
 from hetc.bundle.files import MANIFEST, PARTITIONS, PLAN, describe, is_bundle
 from hetc.model.load import LoadedModel, load_model
 from hetc.operators.schemas import DOMAIN, EXPERT_OPERATORS
+from hetc.passes.rewrite.dequantise_weights import DequantiseWeights
 from hetc.passes.rewrite.raise_experts import RaiseExperts
 from hetc.passes.run_passes import run_passes
 from hetc.plan.finding import Finding
@@ -55,7 +56,8 @@ def _load_raised(model: ModelLike) -> LoadedModel:
     """A model whose MoE layers are canonical as far as their spellings are known; findings say how far."""
     loaded = load_model(find_model(Path(model)) if isinstance(model, (str, Path)) else model)
     raising = RaiseExperts()
-    run_passes(loaded.model, InlinePass(lambda function: _may_be_inlined(function, loaded.model)), raising)
+    inline = InlinePass(lambda function: _may_be_inlined(function, loaded.model))
+    run_passes(loaded.model, inline, DequantiseWeights(), raising)
     run_passes(loaded.model, LiftConstantsToInitializersPass())
     return replace(loaded, findings=raising.findings)
 

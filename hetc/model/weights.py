@@ -22,6 +22,7 @@ from hetc.plan.units import Matrix
 
 __all__ = [
     "FLOATS",
+    "forget_measured",
     "largest_norms",
     "measured_files",
     "neuron_norms",
@@ -69,6 +70,11 @@ def measured_files(model: ir.Model) -> dict[Path, MeasuredFile]:
         model.meta[MEASURED] = _measure_files(model)
     measured: dict[Path, MeasuredFile] = model.meta[MEASURED]
     return measured
+
+
+def forget_measured(model: ir.Model) -> None:
+    """Has a model's files measured again, from the cache as far as it has them: it refers to others now."""
+    model.meta.pop(MEASURED, None)
 
 
 def largest_norms(model: ir.Model, matrix: Matrix) -> MatrixNorms:

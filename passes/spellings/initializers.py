@@ -16,6 +16,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from hetc.model.external_tensors import tensor_values
+from hetc.model.quantised_tensor import QuantisedTensor
 from hetc.passes.spellings.constants import constant_tensor
 from hetc.passes.spellings.spelling import MismatchError
 from hetc.passes.spellings.weight_path import WeightPath, address
@@ -82,12 +83,29 @@ def as_initializer(path: WeightPath, view: NDArray[Any]) -> ir.Value:
     tensor = path.tensor
     if path.steps == () and view.shape == tensor.shape and path.source.is_initializer():
         return path.source
+    if isinstance(tensor, QuantisedTensor):
+        return _part_of_quantised(path, view)
     external = isinstance(tensor, ir.ExternalTensor)
     if not view.flags.c_contiguous or (external and not np.may_share_memory(view, path.whole)):
         return computed(tensor, view.shape, tensor.dtype, lambda: view)
     if isinstance(tensor, ir.ExternalTensor):
         return _place_in_file(tensor, address(view) - address(path.whole), view.shape, path.source.name)
     return _new_initializer(ir.Tensor(view, tensor.dtype, name=path.source.name))
+
+
+def _part_of_quantised(path: WeightPath, view: NDArray[Any]) -> ir.Value:
+    """The initializer itself where all of it is viewed as it lies; else what is cut when it is read."""
+    tensor, whole = path.tensor, path.whole
+    offset = address(view) - address(whole)
+    if (offset, view.shape, view.strides) == (0, whole.shape, whole.strides) and path.source.is_initializer():
+        return path.source
+    shape, strides = view.shape, view.strides  # the view itself would hold its memory
+
+    def numbers() -> NDArray[Any]:
+        values = np.ascontiguousarray(tensor_values(tensor))
+        return np.ndarray(shape, values.dtype, values, offset, strides)
+
+    return computed(tensor, shape, tensor.dtype, numbers)
 
 
 def computed(

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from hetc.model.external_tensors import tensor_values
+from hetc.model.quantised_tensor import QuantisedTensor
 from hetc.model.weights import FLOATS
 from hetc.passes.analysis.weight_uses import swaps_two_axes
 from hetc.passes.spellings.constants import constant_tensor
@@ -53,7 +55,13 @@ class WeightPath:
 
     @cached_property
     def whole(self) -> NDArray[Any]:
-        """The constant itself; mapped, not read, where it lies in a file."""
+        """The constant itself; mapped, not read, where it lies in a file.
+
+        Of one that is dequantised when it is read only the place: zeros, which take no memory until they are
+        written to. `hetc.passes.spellings.initializers` reads the numbers.
+        """
+        if isinstance(self.tensor, QuantisedTensor) and len(self.tensor.shape) > 1:
+            return np.zeros(self.tensor.shape.numpy(), self.tensor.dtype.numpy())
         return tensor_values(self.tensor)
 
     @property
