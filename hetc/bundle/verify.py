@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -114,7 +115,8 @@ def _check_source(bundle: Bundle, source: Path | None, exact: _Outputs) -> Check
             compared.append((run_model(plain, None, feeds)[0], run_model(exact.session, None, feeds)[0]))
     wide = [[part.astype(np.float32) for part in pair] for pair in compared]
     difference = max(float(np.abs(expected - values).max(initial=0)) for expected, values in wide)
-    allowed = _tolerance(plain, max(float(np.abs(expected).max(initial=0)) for expected, _ in wide))
+    largest = max(float(np.abs(expected).max(initial=0)) for expected, _ in wide)
+    allowed = _tolerance(plain, largest, [row.activation_bits for row in bundle.plan.arithmetic])
     status = "ok" if difference <= allowed else "failed"
     return Check(name, status, f"largest difference {difference:.2e}, allowed {allowed:.0e}")
 
@@ -137,14 +139,16 @@ def _check_raised(bundle: Bundle) -> list[Check]:
     return [Check("canonical layers = source's", status, detail)]
 
 
-def _tolerance(source: onnxruntime.InferenceSession, largest: float) -> float:
-    """What a logit may differ from the source: more where that computes in 16 bits, and hetc in 32.
+def _tolerance(source: onnxruntime.InferenceSession, largest: float, activation_bits: Iterable[int]) -> float:
+    """What a logit may differ from the source: more where that computes in fewer bits than hetc.
 
     A model computes in the narrowest type that enters or leaves it. There a few steps of the largest logit
-    are allowed: each layer rounds in the source.
+    are allowed: each layer rounds in the source. So it is where the source rounds activations to whole
+    numbers, and analog units don't: of 8 bits, the step is that of bfloat16.
     """
     types = {value.type for value in (*source.get_inputs(), *source.get_outputs())}
     steps = [step for kind, step in STEPS.items() if kind in types]
+    steps += [2.0 ** (1 - bits) for bits in activation_bits if bits]
     return max(LOGITS_TOLERANCE, STEPS_ALLOWED * max(steps, default=0.0) * largest)
 
 

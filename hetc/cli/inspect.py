@@ -29,4 +29,4 @@ def inspect_command(path: Path, as_json: bool) -> None:
     elif isinstance(found, Scores):
         print_scores(found)
     else:
-        print_units(found.units, found.parameters, found.findings)
+        print_units(found.units, found.parameters, found.findings, found.arithmetic)

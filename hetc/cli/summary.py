@@ -12,6 +12,7 @@ from rich.text import Text
 from hetc.bundle.checks import Check
 from hetc.cli.output import counted, new_console
 from hetc.hardware.profile import Profile
+from hetc.plan.arithmetic import Arithmetic
 from hetc.plan.finding import Finding
 from hetc.plan.plan import Plan, PlannedUnit
 from hetc.plan.scores import Scores
@@ -63,6 +64,8 @@ def print_plan(plan: Plan, bundle: Path | None = None) -> None:
         f"placement   {plan.score} per {plan.ranking}, digital fraction {plan.digital_frac} of {what}; "
         f"{sum(unit.pinned for unit in plan.units)} pinned"
     )
+    if plan.arithmetic:
+        console.print(f"numbers     {_arithmetic(plan.arithmetic)}")
     if plan.budget is not None:
         console.print(f"budget      {plan.budget}")
     if plan.predicted_loss is not None:
@@ -113,7 +116,20 @@ def _product_noise(profile: Profile) -> str:
     return " and ".join(f"{name} {amount:g}" for name, amount in amounts.items() if amount) or "none"
 
 
-def print_units(units: Sequence[Unit], parameters: int, findings: Iterable[Finding] = ()) -> None:
+def _arithmetic(rows: Sequence[Arithmetic]) -> str:
+    """What digital units compute in, kinds that compute alike together."""
+    kinds: dict[str, dict[str, None]] = defaultdict(dict)
+    for row in rows:
+        kinds[str(row)][row.kind] = None
+    return "; ".join(f"{', '.join(names)} {how}" for how, names in kinds.items())
+
+
+def print_units(
+    units: Sequence[Unit],
+    parameters: int,
+    findings: Iterable[Finding] = (),
+    arithmetic: Sequence[Arithmetic] = (),
+) -> None:
     """What was recognised in a model: kinds with counts and parameters, and what cannot be analog."""
     console = new_console()
     layers = {unit.layer for unit in units if unit.kind == "expert"}
@@ -131,6 +147,8 @@ def print_units(units: Sequence[Unit], parameters: int, findings: Iterable[Findi
     rest = parameters - sum(unit.parameters for unit in units)
     table.add_row("norms and other", "", f"{rest:,}", f"{100 * rest / parameters:.2f} %")
     console.print(table)
+    if arithmetic:
+        console.print(f"digital units: {_arithmetic(arithmetic)}")
     for unit in units:
         if unit.counted and unit.unsupported:
             console.print(f"{unit.id} stays digital: {unit.unsupported}")

@@ -12,6 +12,8 @@ from hetc.compiler.loading import open_placed
 from hetc.model.load import LoadedModel
 from hetc.passes.analysis.find_units import find_units, model_parameters
 from hetc.passes.analysis.outside_units import find_outside
+from hetc.passes.analysis.unit_arithmetic import unit_arithmetic
+from hetc.plan.arithmetic import Arithmetic
 from hetc.plan.finding import Finding
 from hetc.plan.plan import Plan
 from hetc.plan.scores import Scores, load_scores
@@ -30,11 +32,13 @@ class ModelUnits:
         parameters: All its parameters, embedding and norms included.
         units: What can be placed, in model order.
         findings: What wasn't recognised, or had to be rewritten.
+        arithmetic: What numbers units are stored as, and what digital ones compute in.
     """
 
     parameters: int
     units: Sequence[Unit]
     findings: Iterable[Finding] = ()
+    arithmetic: Iterable[Arithmetic] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -42,6 +46,7 @@ class ModelUnits:
             "model_parameters": self.parameters,
             "units": [{key: getattr(unit, key) for key in UNIT_KEYS} for unit in self.units],
             "findings": [asdict(finding) for finding in self.findings],
+            "arithmetic": [asdict(one) for one in self.arithmetic],
         }
 
 
@@ -74,4 +79,5 @@ def inspect(path: str | Path) -> Union[Plan, Scores, ModelUnits]:
     if not opened.findings or any(finding.raised for finding in opened.findings):
         units = find_units(opened.model)
     findings = (*opened.findings, *find_outside(opened.model))
-    return ModelUnits(model_parameters(opened.model), units, findings)
+    arithmetic = unit_arithmetic(opened.model, units)
+    return ModelUnits(model_parameters(opened.model), units, findings, arithmetic)

@@ -26,6 +26,7 @@ from hetc.passes.analysis.place_units import place_units
 from hetc.passes.analysis.score_experts import score_experts
 from hetc.passes.analysis.score_neurons import DEVICE_LOSS, score_neurons
 from hetc.passes.analysis.set_ranges import set_ranges
+from hetc.passes.analysis.unit_arithmetic import unit_arithmetic
 from hetc.plan.calibration import Calibration
 from hetc.plan.fractions import DigitalFraction, FractionLike
 from hetc.plan.neurons import block_size
@@ -161,6 +162,7 @@ def make_plan(loaded: LoadedModel, placement: Placement, profile: Profile) -> Pl
         budget=spent,
         granularity=placement.granularity,
         neuron_ranks=neuron_ranks,
+        arithmetic=unit_arithmetic(loaded.model, units),
     )
     return replace(plan, predicted_loss=_predicted_loss(loaded, plan, measured))
 

@@ -33,8 +33,8 @@ __all__ = [
 
 FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 """Weight types that the operators take."""
-MEASURED = "hetc.measured_files"
-"""Where a model's `meta` keeps what was measured."""
+MEASURED, COMPUTED = "hetc.measured_files", "hetc.computed_norms"
+"""Where a model's `meta` keeps what was measured: of files, and of weights that are computed when read."""
 
 
 def read_tensor(model: ir.Model, name: str) -> np.ndarray:
@@ -80,12 +80,16 @@ def forget_measured(model: ir.Model) -> None:
 def largest_norms(model: ir.Model, matrix: Matrix) -> MatrixNorms:
     """The largest norm of an output neuron (`row`) and of an input (`column`) of a matrix."""
     tensor = _tensor(model, matrix.weight)
-    norms = None
+    computed: dict[str, tuple[ir.TensorProtocol, MatrixNorms]] = model.meta.setdefault(COMPUTED, {})
+    of, norms = computed.get(matrix.weight, (None, None))
+    norms = norms if of is tensor else None
     if isinstance(tensor, ir.ExternalTensor) and (place := _place(tensor)):
         measured = measured_files(model).get(data_file(tensor))
         norms = measured.norms.get(place) if measured else None
     if norms is None:
         norms = matrix_norms(read_tensor(model, matrix.weight))
+        if isinstance(tensor, ir.LazyTensor):
+            computed[matrix.weight] = (tensor, norms)
     return norms if matrix.transposed else MatrixNorms(norms.column, norms.row)
 
 

@@ -14,6 +14,7 @@ from hetc.base.quantity import quantity
 from hetc.base.reading import read_json
 from hetc.base.schema import check_record
 from hetc.hardware.profile import Profile
+from hetc.plan.arithmetic import Arithmetic
 from hetc.plan.finding import Finding
 from hetc.plan.fractions import DigitalFraction
 from hetc.plan.neurons import NeuronRanks
@@ -111,6 +112,7 @@ class Plan:
             of the scores that were given (`device-loss`); None where none were.
         conductances: `folder` and `sha256` of the measured conductances that analog units run on instead of
             being programmed; None where they are programmed.
+        arithmetic: What numbers units are stored as in the source, and what digital ones compute in.
         compiled_frac: The fraction that its ADC bounds are for, where another one was chosen since; no part
             of plan.json.
     """
@@ -133,6 +135,7 @@ class Plan:
     neuron_ranks: NeuronRanks | None = None
     predicted_loss: float | None = None
     conductances: dict[str, str] | None = None
+    arithmetic: tuple[Arithmetic, ...] = ()
     compiled_frac: DigitalFraction | None = None
 
     def __repr__(self) -> str:
@@ -195,6 +198,7 @@ class Plan:
             "adc_bound_rule": self.adc_bound_rule,
             "granularity": self.granularity,
             "predicted_loss": self.predicted_loss,
+            "arithmetic": [asdict(one) for one in self.arithmetic],
             **neurons,
             **measured,
             "units": [asdict(unit) for unit in self.units],
@@ -238,6 +242,7 @@ class Plan:
             budget=_spent_budget(data["budget"]),
             granularity=data.get("granularity", "expert"),
             predicted_loss=data.get("predicted_loss"),
+            arithmetic=tuple(Arithmetic(**one) for one in data.get("arithmetic", [])),
             neuron_ranks=_neuron_ranks(path, data.get("neurons"), units),
             conductances=data.get("conductances"),
         )

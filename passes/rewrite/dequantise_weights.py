@@ -130,6 +130,9 @@ class DequantiseWeights(ir.passes.InPlacePass):
             (codes, scales, zeros),
             dict(node.attributes),
             f"{_type_name(code)}, {counted}",
+            activation_bits=8
+            if block
+            else 0,  # ONNX Runtime fuses it with the product, and rounds by default
         )
 
         def numbers() -> NDArray[np.float32]:

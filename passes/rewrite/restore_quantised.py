@@ -29,6 +29,10 @@ from hetc.passes.run_passes import run_passes
 __all__ = ["RestoreQuantised"]
 
 
+PARTS = ("codes", "scales", "zero_points", "groups")
+"""What the constants of a form are called that have no name."""
+
+
 class RestoreQuantised(ir.passes.InPlacePass):
     """Puts back what the source did wherever the plan left it digital.
 
@@ -95,7 +99,7 @@ class RestoreQuantised(ir.passes.InPlacePass):
 
     def _block_product(self, product: Product, form: QuantisedForm) -> None:
         node = product.node
-        codes, scales, zeros, groups = self._registered(form)
+        codes, scales, zeros, groups = self._registered(product.weight, form)
         assert scales is not None
         nodes = []
         if scales.dtype != ir.DataType.FLOAT and _is_widened(node.inputs[1]):
@@ -112,7 +116,7 @@ class RestoreQuantised(ir.passes.InPlacePass):
 
     def _integer_product(self, product: Product, form: QuantisedForm) -> None:
         node, x = product.node, product.node.inputs[0]
-        codes, scales, zeros = self._registered(form)
+        codes, scales, zeros = self._registered(product.weight, form)
         assert x is not None
         nodes = []
         if x not in self._quantised:
@@ -129,7 +133,7 @@ class RestoreQuantised(ir.passes.InPlacePass):
     def _linear(self, weight: ir.Value, form: QuantisedForm) -> None:
         """DequantizeLinear before whatever digital reads the weight; behind it, where rows are looked up."""
         readers = [(node, index) for node, index in weight.uses() if node.domain != DOMAIN]
-        codes, scales, zeros = self._registered(form) if readers else form.constants
+        codes, scales, zeros = self._registered(weight, form) if readers else form.constants
         assert scales is None or scales.const_value is not None
         for node, index in readers:
             if node.op_type == "Gather" and index == 0 and scales.const_value.size == 1:  # type: ignore[union-attr]
@@ -148,10 +152,11 @@ class RestoreQuantised(ir.passes.InPlacePass):
             for node, index in readers:
                 node.replace_input_with(index, real.outputs[0])
 
-    def _registered(self, form: QuantisedForm) -> tuple[ir.Value | None, ...]:
+    def _registered(self, weight: ir.Value, form: QuantisedForm) -> tuple[ir.Value | None, ...]:
         """The form's constants, as initializers of the graph."""
-        for value in form.constants:
+        for value, part in zip(form.constants, PARTS, strict=False):
             if value is not None and not value.is_initializer():
+                value.name = value.name or f"{weight.name}_{part}"
                 self._names.take([], [value])
                 self._graph.register_initializer(value)
         return form.constants

@@ -3,6 +3,7 @@
 Inputs: x, router_probs, fc1, fc1_scales, fc1_bias?, fc2, fc2_scales, fc2_bias?, (fc3, its scales and bias),
 fc1_zero_points?, fc2_zero_points?, (fc3's), router_weights?. Expert weights become float32,
 `(q - zero_point) * scale` block by block along the inputs, computed one expert at a time when they are read.
+A digital expert multiplies by MatMulNBits where that has such blocks, so that its weights stay packed.
 
 The routing is rebuilt as ONNX Runtime's CPU kernel does it (contrib_ops/cpu/moe/moe_quantization_cpu.cc): the
 highest router_probs choose. Without router_weights their softmax weighs, whatever `normalize_routing_weights`
@@ -14,15 +15,18 @@ blocks of 2-bit weights where the rows are a multiple of 128.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from hetc.model.block_weights import block_form, unpack
 from hetc.model.external_tensors import tensor_values
+from hetc.model.quantised_tensor import QuantisedForm, QuantisedTensor, dequantise
 from hetc.passes.canonical.named_tape import NamedTape
 from hetc.passes.spellings.initializers import computed, unstack, weight
 from hetc.passes.spellings.matched.fused_operator import (
@@ -41,6 +45,10 @@ __all__ = ["NAME", "anchors", "recognise"]
 NAME = "com.microsoft::QMoE"
 
 REFUSED = dict.fromkeys((8, 9, 10, 13), "fc3") | dict.fromkeys(range(15, 21), "a global or activation scale")
+NBITS, NBITS_BLOCKS = (4, 8), (16, 32, 64, 128, 256)
+"""Bits and block sizes of MatMulNBits."""
+ROUNDING_BITS = (2, 8)
+"""Bits of blocks for which the kernel has shortcuts."""
 LEAST_WEIGHT = np.float32(1e-8)
 """The kernel drops experts whose weight is not above this."""
 
@@ -140,27 +148,51 @@ class _Quantised:
         """Rows of one expert's matrix as float32."""
         _, outputs, inputs = self.shape
         shape = (len(range(*rows.indices(outputs))), inputs)
-        return computed(self.codes, shape, ir.DataType.FLOAT, lambda: self._dequantise(index, rows))
+
+        def numbers() -> NDArray[np.float32]:
+            return self._dequantise(index, rows)
+
+        rows_share = self.zero_points is not None and len(self.zero_points.shape) == 2  # bytes of zero points
+        fits = self.bits in NBITS and self.block_size in NBITS_BLOCKS and inputs % self.block_size == 0
+        if rows_share or not fits:
+            return computed(self.codes, shape, ir.DataType.FLOAT, numbers)
+        value = ir.Value(type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(shape))
+        form, name = self._form(index, rows, *shape), self.codes.name or ""
+        value.const_value = QuantisedTensor(form, numbers, ir.DataType.FLOAT, shape, name)
+        return value
+
+    def _form(self, index: int, rows: slice, outputs: int, inputs: int) -> QuantisedForm:
+        """The matrix as MatMulNBits has it."""
+        blocks = inputs // self.block_size
+
+        def part(
+            tensor: ir.TensorProtocol, width: Sequence[int], dtype: ir.DataType = ir.DataType.UINT8
+        ) -> ir.Value:
+            shape = (outputs, *width)
+
+            def numbers() -> NDArray[Any]:
+                return tensor_values(tensor)[index, rows].reshape(shape).astype(dtype.numpy(), copy=False)
+
+            return computed(tensor, shape, dtype, numbers)
+
+        numbers = {"K": inputs, "N": outputs, "bits": self.bits, "block_size": self.block_size}
+        codes = part(self.codes, (blocks, self.block_size * self.bits // 8))
+        scales = part(self.scales, (blocks,), ir.DataType.FLOAT)
+        points = self.zero_points
+        zeros = None if points is None else part(points, (-(-blocks * self.bits // 8),))
+        attributes = {name: ir.AttrInt64(name, number) for name, number in numbers.items()}
+        form = block_form(codes, scales, zeros, None, attributes)
+        return replace(form, activation_bits=8 if self.bits in ROUNDING_BITS else 0)
 
     def _dequantise(self, index: int, rows: slice) -> NDArray[np.float32]:
         _, outputs, inputs = self.shape
-        codes = _unpack(tensor_values(self.codes)[index, rows], self.bits)
-        scales = tensor_values(self.scales)[index].astype(np.float32).reshape(outputs, -1)[rows]
-        zero = np.full(scales.shape, 1 << (self.bits - 1), np.uint8)
+        codes = unpack(tensor_values(self.codes)[index, rows], self.bits)
+        scales = tensor_values(self.scales)[index].reshape(outputs, -1)[rows]
+        zero = np.array([1 << (self.bits - 1)])
         if self.zero_points is not None:
-            unpacked = _unpack(tensor_values(self.zero_points)[index], self.bits)
+            unpacked = unpack(tensor_values(self.zero_points)[index], self.bits)
             zero = unpacked[:outputs, None][rows] if unpacked.ndim == 1 else unpacked[rows, : scales.shape[1]]
-
-        def spread(per_block: NDArray[np.float32]) -> NDArray[np.float32]:
-            return np.repeat(per_block, self.block_size, axis=1)[:, :inputs]
-
-        return (codes.astype(np.float32) - spread(zero.astype(np.float32))) * spread(scales)
-
-
-def _unpack(packed: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
-    """Codes of `bits` bits out of bytes, along the last axis."""
-    parts = [(packed >> shift) & ((1 << bits) - 1) for shift in range(0, 8, bits)]
-    return np.stack(parts, axis=-1).reshape(*packed.shape[:-1], -1)
+        return dequantise(codes[:, :inputs], scales, zero, 1, self.block_size)
 
 
 def _quantised(

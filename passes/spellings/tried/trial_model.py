@@ -13,6 +13,7 @@ experts of 16-bit weights will be. ONNX Runtime couldn't run most of bfloat16 on
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -101,8 +102,15 @@ def trial_function(
 
 
 def _ort_value(tensor: ir.TensorProtocol) -> onnxruntime.OrtValue:
-    """The numbers of a tensor for ONNX Runtime, which doesn't copy them."""
+    """The numbers of a tensor for ONNX Runtime, which doesn't copy them.
+
+    Those that are computed when they are read wait in a file that has no name, not in memory.
+    """
     array = tensor_values(tensor)
+    if isinstance(tensor, ir.LazyTensor) and array.size:
+        with tempfile.TemporaryFile() as file:
+            array.tofile(file)
+            array = np.memmap(file, array.dtype, "r+", shape=array.shape)
     if tensor.dtype == ir.DataType.BFLOAT16:
         kind = onnx.TensorProto.BFLOAT16
         return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(np.uint16), kind)
