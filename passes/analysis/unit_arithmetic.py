@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import onnx_ir as ir
 
 from hetc.model.quantised_tensor import QuantisedTensor
-from hetc.passes.analysis.weight_uses import products_of
+from hetc.passes.analysis.weight_uses import is_widened, products_of
 from hetc.plan.arithmetic import Arithmetic
 from hetc.plan.units import Unit
 from hetc.plan.words import Kind
@@ -44,10 +44,9 @@ def _numbers(kind: Kind, weight: ir.Value) -> tuple[str, str, int]:
         form = weight.const_value.form
         return form.stored, form.operator, form.activation_bits
     stored = _name(weight.dtype)
-    if kind == "expert":
-        return stored, "float32", 0  # whatever the source did: Expert and Expert16
-    operand = next((product.node.inputs[1] for product in products_of(weight)), weight)
-    return stored, _name(operand.dtype if operand is not None else None) or stored, 0
+    if kind == "expert" or any(map(is_widened, products_of(weight))):
+        return stored, "float32", 0  # experts whatever the source did: Expert and Expert16
+    return stored, stored, 0
 
 
 def _name(dtype: ir.DataType | None) -> str:

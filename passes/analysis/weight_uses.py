@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-__all__ = ["Product", "bias_of", "products_of", "swaps_two_axes", "turns_weight"]
+__all__ = ["Product", "bias_of", "is_widened", "products_of", "swaps_two_axes", "turns_weight"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,16 @@ def bias_of(product: Product) -> ir.Value | None:
     if len(users) != 1 or users[0].op_type != "Add":
         return None
     return next((one for value in users[0].inputs if (one := _initializer(value)) is not None), None)
+
+
+def is_widened(product: Product) -> bool:
+    """Whether the weight passes a Cast to float32 on its way to the product."""
+    value = product.node.inputs[1]
+    while value is not None and (node := value.producer()) is not None:
+        if node.op_type == "Cast" and ir.DataType(node.attributes["to"].as_int()) == ir.DataType.FLOAT:
+            return True
+        value = node.inputs[0]
+    return False
 
 
 def turns_weight(node: ir.Node) -> bool | None:

@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 SUFFIX = re.compile(r"_(?:Q\d|quantized|codes)$")
 """What quantisers add to a weight's name for its codes."""
+FUSED = (ir.DataType.INT4, ir.DataType.UINT4, ir.DataType.INT8, ir.DataType.UINT8)
+"""Types of codes that ONNX Runtime multiplies by without dequantising them."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class DequantiseWeights(ir.passes.InPlacePass):
             return False
         output = node.outputs[0]
         dtype = ir.DataType(node.attributes.get_int("output_dtype", 0) or scale.dtype)
-        if dtype not in FLOATS or output.is_graph_output():
+        if dtype not in FLOATS or (gather is None and output.is_graph_output()):
             return False
         block = node.attributes.get_int("block_size", 0)
         axis = node.attributes.get_int("axis", 1)
@@ -130,9 +132,8 @@ class DequantiseWeights(ir.passes.InPlacePass):
             (codes, scales, zeros),
             dict(node.attributes),
             f"{_type_name(code)}, {counted}",
-            activation_bits=8
-            if block
-            else 0,  # ONNX Runtime fuses it with the product, and rounds by default
+            # Where ONNX Runtime fuses it with a product, that rounds by default.
+            activation_bits=8 if code.dtype in FUSED else 0,
         )
 
         def numbers() -> NDArray[np.float32]:

@@ -21,7 +21,7 @@ from onnx_ir.passes.common import RemoveUnusedFunctionsPass, RemoveUnusedNodesPa
 from hetc.model.quantised_tensor import QuantisedForm, QuantisedTensor
 from hetc.model.weights import forget_measured
 from hetc.operators.schemas import DOMAIN, EXPERT_OPERATORS
-from hetc.passes.analysis.weight_uses import Product, products_of
+from hetc.passes.analysis.weight_uses import Product, is_widened, products_of
 from hetc.passes.rewrite.free_names import FreeNames
 from hetc.passes.rewrite.replace_output import replace_output
 from hetc.passes.run_passes import run_passes
@@ -102,7 +102,7 @@ class RestoreQuantised(ir.passes.InPlacePass):
         codes, scales, zeros, groups = self._registered(product.weight, form)
         assert scales is not None
         nodes = []
-        if scales.dtype != ir.DataType.FLOAT and _is_widened(node.inputs[1]):
+        if scales.dtype != ir.DataType.FLOAT and is_widened(product):
             wide = {"to": ir.DataType.FLOAT.value}
             nodes.append(ir.node("Cast", [scales], wide, name=f"{node.name}/scales"))
             scales = nodes[-1].outputs[0]
@@ -154,6 +154,7 @@ class RestoreQuantised(ir.passes.InPlacePass):
 
     def _registered(self, weight: ir.Value, form: QuantisedForm) -> tuple[ir.Value | None, ...]:
         """The form's constants, as initializers of the graph."""
+        self._graph.opset_imports.setdefault(form.domain, 1)
         for value, part in zip(form.constants, PARTS, strict=False):
             if value is not None and not value.is_initializer():
                 value.name = value.name or f"{weight.name}_{part}"
@@ -198,12 +199,3 @@ def _node(form: QuantisedForm, name: str, inputs: Sequence[ir.Value | None]) -> 
     while inputs[-1] is None:
         inputs.pop()
     return ir.Node(form.domain, form.operator, inputs, list(form.attributes.values()), name=name)
-
-
-def _is_widened(value: ir.Value | None) -> bool:
-    """Whether a weight passes a Cast to float32 on its way."""
-    while value is not None and (node := value.producer()) is not None:
-        if node.op_type == "Cast" and ir.DataType(node.attributes["to"].as_int()) == ir.DataType.FLOAT:
-            return True
-        value = node.inputs[0]
-    return False

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal, get_args
 
 import onnx_ir as ir
 from transformers import PreTrainedModel
 
 from hetc.base.bring_files import bring_files
+from hetc.base.choices import choose
 from hetc.base.errors import InvalidInputError
 from hetc.base.output import whole_folder
 from hetc.base.progress import progress
@@ -36,6 +39,7 @@ from hetc.huggingface.quantised.reading import checkpoint_tensors, forget_quanti
 from hetc.model.text_files import copy_text_files
 from hetc.operators.schemas import DOMAIN
 from hetc.passes.rewrite.expand_experts import ExpandExperts
+from hetc.passes.rewrite.restore_quantised import RestoreQuantised
 from hetc.passes.run_passes import run_passes
 
 __all__ = ["export"]
@@ -44,8 +48,18 @@ logger = logging.getLogger(__name__)
 
 MODEL_FILE = "model.onnx"
 
+DigitalWeights = Literal["float16", "keep"]
+DIGITAL_WEIGHTS: tuple[DigitalWeights, ...] = get_args(DigitalWeights)
 
-def export(source: str | Path, output: str | Path, *, link: bool = False, force: bool = False) -> Path:
+
+def export(
+    source: str | Path,
+    output: str | Path,
+    *,
+    link: bool = False,
+    force: bool = False,
+    digital_weights: DigitalWeights = "float16",
+) -> Path:
     """Export a checkpoint to `output`: model.onnx, the safetensors files it points into, and the tokenizer.
 
     The graph takes `input_ids`, `attention_mask` `[batch, past + sequence]` (zeros on the left for padding),
@@ -61,6 +75,9 @@ def export(source: str | Path, output: str | Path, *, link: bool = False, force:
         output: folder to write; it appears whole or not at all.
         link: hard-link the safetensors files instead of copying them.
         force: replace the files of an earlier export; files of other names there stay.
+        digital_weights: what quantised weights become: `float16`, the 16-bit values that they mean
+            (bfloat16), or `keep`, which leaves those of 4 or 8 bits packed, for ONNX Runtime's MatMulNBits.
+            `compile` takes the values of what is analog, and leaves packed what is digital.
 
     Returns:
         Path of model.onnx.
@@ -69,6 +86,7 @@ def export(source: str | Path, output: str | Path, *, link: bool = False, force:
         UsageError: `output` exists and `force` is off, `source` cannot be had, or files cannot be linked.
         InvalidInputError: a checkpoint or family that cannot be exported; the message says why.
     """
+    choose("digital weights", digital_weights, DIGITAL_WEIGHTS)
     output = Path(output).resolve()
     folder = None if is_gguf(source) else resolve_source(source)
     with whole_folder(output, marker=None, force=force) as staging:
@@ -80,7 +98,8 @@ def export(source: str | Path, output: str | Path, *, link: bool = False, force:
             tensors = checkpoint_tensors(folder)
         skeleton = build_skeleton(folder or staging)
         with TensorFiles(staging) as files:
-            places = find_weights(skeleton, tensors, files)
+            kept = _kept(tensors) if digital_weights == "keep" else ()
+            places = find_weights(skeleton, tensors, files, kept)
         brought = sorted(file for file in places.files if file.parent != staging)
         bring_files({file: staging / file.name for file in brought}, link=link)
         if folder is not None:
@@ -88,6 +107,22 @@ def export(source: str | Path, output: str | Path, *, link: bool = False, force:
             forget_quantisation(staging)
         _write_model(skeleton, places, staging)
     return output / MODEL_FILE
+
+
+def _kept(tensors: Mapping[str, StoredTensor | PackedTensor]) -> set[str]:
+    """The names of the quantised tensors that can stay packed; warns of the others, in one line a reason."""
+    packed = {
+        name: one for name, one in tensors.items() if isinstance(one, PackedTensor) and one.kept is not None
+    }
+    if not packed:
+        logger.warning("no weight is quantised, so that none stays packed")
+    others = {name: reason for name, one in packed.items() if (reason := one.unkept)}
+    for reason, count in Counter(others.values()).items():
+        first = next(name for name, why in others.items() if why == reason)
+        logger.warning(
+            "%s of %s quantised weights become 16-bit values: %s (%s)", count, len(packed), reason, first
+        )
+    return packed.keys() - others.keys()
 
 
 def _write_model(skeleton: PreTrainedModel, places: WeightPlaces, directory: Path) -> None:
@@ -110,6 +145,8 @@ def _write_model(skeleton: PreTrainedModel, places: WeightPlaces, directory: Pat
     if found != expected:
         raise InvalidInputError(f"{family}: the graph has {found} experts, the model {expected}")
     model.metadata_props["hetc.model_type"] = family
+    # What stays packed: nothing is analog yet.
+    run_passes(model, RestoreQuantised({}))
     ir.save(model, directory / MODEL_FILE)
     configuration = genai_config(skeleton.config, cache, directory / MODEL_FILE)
     if configuration:

@@ -21,6 +21,7 @@ import torch
 
 from hetc.base.errors import InvalidInputError
 from hetc.huggingface.checkpoint import StoredTensor
+from hetc.huggingface.quantised.kept import KeptWeight
 from hetc.huggingface.quantised.packed_tensor import PackedTensor
 
 __all__ = ["CONVERTED_FILE", "TensorFiles"]
@@ -29,6 +30,8 @@ CONVERTED_FILE = "converted.data"
 """The file for tensors that no checkpoint file holds as the graph needs them."""
 
 ALIGNMENT = 64
+PARTS = ("codes", "scales", "zero_points")
+"""What is written of a weight that stays packed."""
 
 TORCH_TYPES = {
     "F32": torch.float32,
@@ -88,6 +91,16 @@ class TensorFiles:
         """Where a tensor is that needs no change; that of a packed one is written now."""
         return self.place(stored.name, stored.read()) if isinstance(stored, PackedTensor) else stored
 
+    def keep(self, packed: PackedTensor) -> KeptWeight:
+        """A tensor that MatMulNBits can read, written packed."""
+        bits, size, parts = packed.blocks()
+        places = []
+        for part, tensor in zip(PARTS, parts, strict=False):
+            dtype, shape = "U8" if tensor.dtype == torch.uint8 else "F32", tuple(tensor.shape)
+            place = StoredTensor(f"{packed.name}_{part}", self._converted, dtype, shape, 0, tensor.nbytes)
+            places.append(self._write(place, tensor))
+        return KeptWeight(packed.name, packed.shape, tuple(places), bits, size)
+
     def place(self, name: str, tensor: torch.Tensor) -> StoredTensor:
         """Where `tensor` is: in a file of the checkpoint, else written to `CONVERTED_FILE` now.
 
@@ -107,9 +120,13 @@ class TensorFiles:
                 offset = tensor.data_ptr() - content.data_ptr()
                 if 0 <= offset < content.nbytes:
                     return replace(found, file=file, offset=offset)
+        return self._write(found, tensor)
+
+    def _write(self, place: StoredTensor, tensor: torch.Tensor) -> StoredTensor:
+        """Appends a tensor to `CONVERTED_FILE`; where it lies now."""
         if self._stream is None:
             self._stream = self._converted.open("wb")
         self._stream.write(bytes(-self._stream.tell() % ALIGNMENT))
         offset = self._stream.tell()
         self._stream.write(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
-        return replace(found, offset=offset)
+        return replace(place, offset=offset)

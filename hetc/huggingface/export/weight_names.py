@@ -8,13 +8,14 @@ checkpoint holds them so or in one stack.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import (
@@ -30,6 +31,7 @@ from hetc.base.errors import InvalidInputError
 from hetc.huggingface.checkpoint import StoredTensor
 from hetc.huggingface.experts import STACKED, experts_modules, split_stack
 from hetc.huggingface.export.tensor_files import TensorFiles
+from hetc.huggingface.quantised.kept import KeptWeight
 from hetc.huggingface.quantised.packed_tensor import PackedTensor
 
 __all__ = ["WeightPlaces", "find_weights"]
@@ -44,8 +46,8 @@ class WeightPlaces:
         experts: By experts module, then expert index, then input of an expert node (`gate`, `up_bias`, ...).
     """
 
-    parameters: dict[str, StoredTensor] = field(default_factory=dict)
-    experts: dict[str, list[dict[str, StoredTensor]]] = field(default_factory=dict)
+    parameters: dict[str, StoredTensor | KeptWeight] = field(default_factory=dict)
+    experts: dict[str, list[dict[str, StoredTensor | KeptWeight]]] = field(default_factory=dict)
 
     @property
     def files(self) -> set[Path]:
@@ -57,7 +59,10 @@ class WeightPlaces:
 
 
 def find_weights(
-    model: PreTrainedModel, tensors: Mapping[str, StoredTensor | PackedTensor], files: TensorFiles
+    model: PreTrainedModel,
+    tensors: Mapping[str, StoredTensor | PackedTensor],
+    files: TensorFiles,
+    kept: Collection[str] = (),
 ) -> WeightPlaces:
     """Match the tensors of a checkpoint with the model's parameters, by name and shape.
 
@@ -65,6 +70,7 @@ def find_weights(
         model: as `skeleton.build_skeleton` makes it.
         tensors: the checkpoint's.
         files: reads tensors that have to be converted, and places the results.
+        kept: names of quantised tensors that stay packed where a graph can multiply by them.
 
     Raises:
         InvalidInputError: a parameter or expert whose tensor is missing, of another shape, or of a type that
@@ -73,7 +79,18 @@ def find_weights(
     state: dict[str, torch.Tensor] = model.state_dict()
     modules = dict(experts_modules(model))
     places = WeightPlaces(experts={path: [{} for _ in range(m.num_experts)] for path, m in modules.items()})
-    for name, sources in _by_parameter(model, tensors, state).items():
+
+    def settle(key: str, *, whole: bool) -> StoredTensor | KeptWeight:
+        """Where a tensor is that needs no change: packed, where all that use it are products."""
+        tensor = tensors[key]
+        if whole and key in kept and isinstance(tensor, PackedTensor):
+            return files.keep(tensor)
+        return files.settle(tensor)
+
+    found = _by_parameter(model, tensors, state)
+    # All or none: an expert's matrices are alike.
+    loose = {name.rpartition(".")[0] for name, one in found.items() if _is_loose(name, one, kept)}
+    for name, sources in found.items():
         path, _, parameter = name.rpartition(".")
         converter = sources.converter
         if converter is None:
@@ -82,14 +99,15 @@ def find_weights(
                 _check_shape(tensors[key], tuple(state[name].shape))
                 _unstack(places, path, modules[path], parameter, files.read_experts(tensors[key]), files)
             else:
-                places.parameters[name] = files.settle(tensors[key])
+                linear = isinstance(model.get_submodule(path), nn.Linear)
+                places.parameters[name] = settle(key, whole=linear)
         elif path in modules and _is_stack(converter, parameter):
             for key, pattern in sources.keys.items():
                 index = re.search(r"\.experts\.(\d+)\.", key)
                 if index is None or int(index[1]) >= modules[path].num_experts:
                     raise InvalidInputError(f"{key}: not a tensor of this model's {path}")
                 projection = STACKED[parameter][converter.source_patterns.index(pattern)]
-                places.experts[path][int(index[1])][projection] = files.settle(tensors[key])
+                places.experts[path][int(index[1])][projection] = settle(key, whole=path not in loose)
         else:
             for target, tensor in _convert(name, sources, tensors, files, model).items():
                 path, _, parameter = target.rpartition(".")
@@ -129,6 +147,11 @@ def _by_parameter(
             converter = None if pattern is None else by_pattern[pattern]
             found.setdefault(name, _Sources(converter)).keys[key] = pattern or key
     return found
+
+
+def _is_loose(name: str, sources: _Sources, kept: Collection[str]) -> bool:
+    """Whether some of the tensors that a stack of matrices is made of don't stay packed."""
+    return not name.endswith("_bias") and any(key not in kept for key in sources.keys)
 
 
 def _is_stack(converter: WeightConverter, parameter: str) -> bool:
@@ -202,7 +225,7 @@ def _check(places: WeightPlaces, state: Mapping[str, torch.Tensor], modules: Map
                 _check_shape(found[projection + suffix], tuple(part.shape))
 
 
-def _check_shape(stored: StoredTensor | PackedTensor, expected: tuple[int, ...]) -> None:
+def _check_shape(stored: StoredTensor | PackedTensor | KeptWeight, expected: tuple[int, ...]) -> None:
     if stored.shape != expected:
         raise InvalidInputError(
             f"{stored.file}: {stored.name!r} has shape {list(stored.shape)}, "

@@ -9,6 +9,9 @@ import onnx_ir as ir
 
 from hetc.huggingface.checkpoint import StoredTensor
 from hetc.huggingface.export.weight_names import WeightPlaces
+from hetc.huggingface.quantised.kept import KeptWeight
+from hetc.model.block_weights import block_form, block_numbers
+from hetc.model.quantised_tensor import QuantisedTensor
 from hetc.passes.canonical.canonical_layer import ExpertWeights
 
 __all__ = ["AttachWeights", "expert_weights"]
@@ -17,7 +20,7 @@ __all__ = ["AttachWeights", "expert_weights"]
 def expert_weights(places: WeightPlaces, directory: Path) -> dict[str, list[ExpertWeights]]:
     """Every expert's constants as initializers that lie in files of `directory`, by experts module."""
 
-    def expert(found: Mapping[str, StoredTensor]) -> ExpertWeights:
+    def expert(found: Mapping[str, StoredTensor | KeptWeight]) -> ExpertWeights:
         return ExpertWeights(**{name: _value(stored, directory) for name, stored in found.items()})
 
     return {path: [expert(found) for found in experts] for path, experts in places.experts.items()}
@@ -29,7 +32,7 @@ class AttachWeights(ir.passes.InPlacePass):
     If it is 16 bits wide, `Gather(W, i) -> Cast(Gather(W, i))`, and any other `f(W) -> f(Cast(W))`.
     """
 
-    def __init__(self, parameters: Mapping[str, StoredTensor], directory: Path) -> None:
+    def __init__(self, parameters: Mapping[str, StoredTensor | KeptWeight], directory: Path) -> None:
         """Take the place of each parameter, and the folder that the model and its weights will lie in."""
         super().__init__()
         self.parameters = parameters
@@ -52,9 +55,36 @@ class AttachWeights(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified=True)
 
 
-def _value(stored: StoredTensor, directory: Path) -> ir.Value:
-    tensor = stored.as_external(directory)
+def _value(stored: StoredTensor | KeptWeight, directory: Path) -> ir.Value:
+    tensor = _kept(stored, directory) if isinstance(stored, KeptWeight) else stored.as_external(directory)
     return ir.val(stored.name, tensor.dtype, tensor.shape, const_value=tensor)
+
+
+def _kept(weight: KeptWeight, directory: Path) -> QuantisedTensor:
+    """A packed weight as numbers that nobody reads: `RestoreQuantised` makes its products MatMulNBits."""
+
+    def part(stored: StoredTensor) -> ir.Value:
+        dtype = ir.DataType.UINT8 if stored.dtype == "U8" else ir.DataType.FLOAT
+        shape, file = ir.Shape(stored.shape), stored.file.name
+        tensor = ir.ExternalTensor(
+            file,
+            stored.offset,
+            stored.length,
+            dtype,
+            shape=shape,
+            name=stored.name,
+            base_dir=directory,
+        )
+        return ir.val(stored.name, dtype, shape, const_value=tensor)
+
+    codes, scales, *zeros = map(part, weight.parts)
+    outputs, inputs = weight.shape
+    sizes = {"K": inputs, "N": outputs, "bits": weight.bits, "block_size": weight.block_size}
+    attributes = {name: ir.AttrInt64(name, size) for name, size in sizes.items()}
+    form = block_form(codes, scales, zeros[0] if zeros else None, None, attributes)
+    return QuantisedTensor(
+        form, lambda: block_numbers(form), ir.DataType.FLOAT, (outputs, inputs), weight.name
+    )
 
 
 def _cast_at_use(graph: ir.Graph, weight: ir.Value) -> None:

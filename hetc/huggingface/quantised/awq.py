@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 
+from hetc.huggingface.quantised.kept import Groups, Numbers
 from hetc.huggingface.quantised.packed_tensor import PackedTensor, Parts, Stored
 from hetc.huggingface.quantised.scheme import Format, Settings
 from hetc.huggingface.quantised.words import WORD, unpack_words
@@ -38,7 +39,12 @@ def _pack(settings: Settings, name: str, stored: Stored) -> PackedTensor:
             raise ValueError(
                 f"{part} has {stored[part].shape[0]} groups, where group_size {size} makes {groups}"
             )
-    return PackedTensor(f"{name}.weight", (words * WORD // BITS, inputs), stored, _unpack)
+    kept = Groups(BITS, inputs // groups, _numbers)
+    return PackedTensor(f"{name}.weight", (words * WORD // BITS, inputs), stored, _unpack, kept)
+
+
+def _numbers(parts: Parts) -> Numbers:
+    return Numbers(_outputs(parts[".qweight"]).T, parts[".scales"].T, _outputs(parts[".qzeros"]).T)
 
 
 def _unpack(parts: Parts) -> torch.Tensor:

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from hetc.base.extras import needs
+from hetc.huggingface.quantised.kept import Groups, Numbers
 from hetc.huggingface.quantised.packed_tensor import PackedTensor, Parts, Stored, load
 from hetc.huggingface.quantised.scheme import Format, Settings
-from hetc.huggingface.quantised.words import WORD
+from hetc.huggingface.quantised.words import WORD, unpack_words
 
 __all__ = ["COMPRESSED"]
 
@@ -88,7 +89,33 @@ def _pack(settings: Settings, name: str, stored: Stored) -> PackedTensor:
         values: torch.Tensor = compressor.decompress(local, scheme)["weight"]
         return values.bfloat16()
 
-    return PackedTensor(f"{name}.weight", shape, parts, unpack)
+    return PackedTensor(f"{name}.weight", shape, parts, unpack, _kept(form, scheme.weights, tuple(shape)))
+
+
+def _kept(form: str, weights: Any, shape: tuple[int, ...]) -> Groups | str:
+    """How a weight can stay packed, or why it can't."""
+    if str(weights.type) != "int":
+        return "MatMulNBits has whole numbers, no floats"
+    if weights.strategy not in ("group", "channel"):
+        return f"its scales are of strategy {weights.strategy}, not group or channel"
+    if weights.actorder == "group":
+        return "its groups lie in order of activation (actorder)"
+    bits, middle = weights.num_bits, 1 << (weights.num_bits - 1)
+    if bits not in (4, 8):
+        return f"its numbers have {bits} bits, not 4 or 8"
+
+    def numbers(parts: Parts) -> Numbers:
+        outputs, inputs = shape
+        zeros = parts.get(".weight_zero_point")
+        if form not in INTEGERS:
+            zeros = None if zeros is None else zeros.to(torch.int16).reshape(outputs, -1) + middle
+            found = parts[".weight"].to(torch.int16) + middle
+        else:
+            zeros = None if zeros is None else unpack_words(zeros.T.contiguous(), bits).T[:outputs]
+            found = unpack_words(parts[".weight_packed"], bits)[:, :inputs]
+        return Numbers(found, parts[".weight_scale"].reshape(outputs, -1), zeros)
+
+    return Groups(bits, weights.group_size if weights.strategy == "group" else shape[-1], numbers)
 
 
 COMPRESSED = Format(endings=ENDINGS, needed=(".weight_scale",), pack=_pack, check=_check)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 
+from hetc.huggingface.quantised.kept import Groups, Numbers
 from hetc.huggingface.quantised.packed_tensor import PackedTensor, Parts, Stored
 from hetc.huggingface.quantised.scheme import Format, Settings
 from hetc.huggingface.quantised.words import WORD, unpack_words
@@ -46,10 +47,14 @@ def _pack(settings: Settings, name: str, stored: Stored) -> PackedTensor:
     words, outputs = stored[".qweight"].shape
     inputs = words * WORD // bits
 
-    def unpack(parts: Parts) -> torch.Tensor:
+    def found(parts: Parts) -> Numbers:
         numbers = unpack_words(parts[".qweight"].T, bits)
-        zeros = unpack_words(parts[".qzeros"], bits).T + first
-        scales = parts[".scales"].T
+        return Numbers(numbers, parts[".scales"].T, unpack_words(parts[".qzeros"], bits).T + first)
+
+    def unpack(parts: Parts) -> torch.Tensor:
+        grouped = found(parts)
+        numbers, scales, zeros = grouped.numbers, grouped.scales, grouped.zeros
+        assert zeros is not None
         if ".g_idx" in parts:
             groups = parts[".g_idx"].long()
             if len(groups) and int(groups.min()) < 0:
@@ -60,7 +65,16 @@ def _pack(settings: Settings, name: str, stored: Stored) -> PackedTensor:
                 raise ValueError(f"{scales.shape[1]} groups, where group_size {group_size} makes others")
         return ((numbers - zeros[:, groups]) * scales[:, groups]).bfloat16()
 
-    return PackedTensor(f"{name}.weight", (outputs, inputs), stored, unpack)
+    size = inputs if group_size < 0 else group_size
+
+    def in_order(parts: Parts) -> Numbers:
+        if ".g_idx" in parts and not torch.equal(parts[".g_idx"].long(), torch.arange(inputs) // size):
+            raise ValueError("g_idx scatters its groups, which desc_act doesn't say")
+        return found(parts)
+
+    scattered = "its groups lie in order of activation (desc_act)"
+    kept = scattered if settings.values.get("desc_act") else Groups(bits, size, in_order)
+    return PackedTensor(f"{name}.weight", (outputs, inputs), stored, unpack, kept)
 
 
 GPTQ = Format(

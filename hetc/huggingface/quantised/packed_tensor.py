@@ -12,6 +12,7 @@ import torch
 
 from hetc.base.errors import InvalidInputError
 from hetc.huggingface.checkpoint import StoredTensor
+from hetc.huggingface.quantised.kept import Groups, as_blocks, why_not_kept
 
 __all__ = ["UNFIT", "PackedTensor", "Parts", "Stored", "load", "plain"]
 
@@ -51,12 +52,14 @@ class PackedTensor:
         shape: Of its values; those of a stack of experts have three axes, experts first.
         stored: Where its parts are.
         unpack: Makes the values of all parts: of `shape`, or of one expert's.
+        kept: How it can stay packed in an export, or why it can't; None for a tensor that isn't quantised.
     """
 
     name: str
     shape: tuple[int, ...]
     stored: Stored
     unpack: Callable[[Parts], torch.Tensor]
+    kept: Groups | str | None = "ONNX Runtime has no product with weights of its format"
 
     @property
     def file(self) -> Path:
@@ -70,6 +73,26 @@ class PackedTensor:
             InvalidInputError: Parts that don't fit each other.
         """
         return self._checked(self.shape, {ending: load(part) for ending, part in self.stored.items()})
+
+    @property
+    def unkept(self) -> str:
+        """Why it can't stay packed; empty if it can."""
+        return why_not_kept(self.kept, self.shape) if isinstance(self.kept, Groups) else self.kept or "plain"
+
+    def blocks(self) -> tuple[int, int, list[torch.Tensor]]:
+        """Bits, block size and parts of what MatMulNBits reads; only where `unkept` is empty.
+
+        Raises:
+            InvalidInputError: Parts that don't fit each other.
+        """
+        assert isinstance(self.kept, Groups)
+        try:
+            found = self.kept.numbers({ending: load(part) for ending, part in self.stored.items()})
+            if found.numbers.shape != self.shape:
+                raise ValueError(f"they make {list(found.numbers.shape)}, not {list(self.shape)}")
+            return self.kept.bits, *as_blocks(self.kept, found)
+        except UNFIT as error:
+            raise self._unfit(error) from error
 
     def read_experts(self) -> Iterator[torch.Tensor]:
         """The values of one expert of a stack after the other: a layer's stack can be larger than memory.
@@ -89,17 +112,20 @@ class PackedTensor:
             if values.shape != shape:
                 raise ValueError(f"they make {list(values.shape)}, not {list(shape)}")
         except UNFIT as error:
-            sizes = ", ".join(f"{part.name} {list(part.shape)}" for part in self.stored.values())
-            raise InvalidInputError(
-                f"{self.file}: the parts of {self.name} don't fit each other ({sizes}): {error}; "
-                "the file is damaged, or quantised in another way than its configuration says"
-            ) from error
+            raise self._unfit(error) from error
         return values
+
+    def _unfit(self, error: Exception) -> InvalidInputError:
+        sizes = ", ".join(f"{part.name} {list(part.shape)}" for part in self.stored.values())
+        return InvalidInputError(
+            f"{self.file}: the parts of {self.name} don't fit each other ({sizes}): {error}; "
+            "the file is damaged, or quantised in another way than its configuration says"
+        )
 
 
 def plain(stored: StoredTensor) -> PackedTensor:
     """A tensor that is its only part, as it is."""
-    return PackedTensor(stored.name, stored.shape, {"": stored}, lambda parts: parts[""])
+    return PackedTensor(stored.name, stored.shape, {"": stored}, lambda parts: parts[""], None)
 
 
 def load(stored: StoredTensor, index: int | None = None) -> torch.Tensor:
