@@ -20,6 +20,7 @@ from hetc.model.inputs import first_step, prompt_shape
 from hetc.model.load import sha256
 from hetc.operators.words import Mode
 from hetc.passes.analysis.cut_partitions import ANALOG_OPERATORS
+from hetc.plan.arithmetic import Arithmetic
 from hetc.plan.finding import TRUE_WEIGHTS_TOLERANCE
 from hetc.plan.units import vocabulary_of
 from hetc.runtimes.onnxruntime.run_model import run_model
@@ -116,7 +117,7 @@ def _check_source(bundle: Bundle, source: Path | None, exact: _Outputs) -> Check
     wide = [[part.astype(np.float32) for part in pair] for pair in compared]
     difference = max(float(np.abs(expected - values).max(initial=0)) for expected, values in wide)
     largest = max(float(np.abs(expected).max(initial=0)) for expected, _ in wide)
-    allowed = _tolerance(plain, largest, [row.activation_bits for row in bundle.plan.arithmetic])
+    allowed = _tolerance(plain, largest, bundle.plan.arithmetic)
     status = "ok" if difference <= allowed else "failed"
     return Check(name, status, f"largest difference {difference:.2e}, allowed {allowed:.0e}")
 
@@ -139,16 +140,21 @@ def _check_raised(bundle: Bundle) -> list[Check]:
     return [Check("canonical layers = source's", status, detail)]
 
 
-def _tolerance(source: onnxruntime.InferenceSession, largest: float, activation_bits: Iterable[int]) -> float:
+def _tolerance(
+    source: onnxruntime.InferenceSession, largest: float, arithmetic: Iterable[Arithmetic]
+) -> float:
     """What a logit may differ from the source: more where that computes in fewer bits than hetc.
 
     A model computes in the narrowest type that enters or leaves it. There a few steps of the largest logit
     are allowed: each layer rounds in the source. So it is where the source rounds activations to whole
-    numbers, and analog units don't: of 8 bits, the step is that of bfloat16.
+    numbers, and analog units don't: of 8 bits, the step is that of bfloat16. And where the scales of packed
+    weights have 16 bits, so that the values that analog units hold have, too.
     """
     types = {value.type for value in (*source.get_inputs(), *source.get_outputs())}
     steps = [step for kind, step in STEPS.items() if kind in types]
-    steps += [2.0 ** (1 - bits) for bits in activation_bits if bits]
+    for row in arithmetic:
+        steps += [2.0 ** (1 - row.activation_bits)] if row.activation_bits else []
+        steps += [STEPS.get(f"tensor({row.values})", 0.0)] if row.values != row.stored else []
     return max(LOGITS_TOLERANCE, STEPS_ALLOWED * max(steps, default=0.0) * largest)
 
 

@@ -17,6 +17,7 @@ class Arithmetic:
         kind: What they are.
         units: How many there are, analog or digital.
         stored: What their weights are in the source: `bfloat16`, or `uint4, 32 to a scale`.
+        values: The type of an analog unit's weights: that of what is stored, or of its scales.
         computed: What the digital ones compute in: `float32`, or the operator that multiplies packed weights.
         activation_bits: To how many bits the source rounds what it multiplies them by; 0 for none. An analog
             unit doesn't, and neither does its exact mode.
@@ -25,6 +26,7 @@ class Arithmetic:
     kind: Kind
     units: int
     stored: str
+    values: str
     computed: str
     activation_bits: int = 0
 

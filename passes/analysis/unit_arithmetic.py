@@ -23,30 +23,29 @@ def unit_arithmetic(model: ir.Model, units: Iterable[Unit]) -> tuple[Arithmetic,
         model: A model whose MoE layers are canonical.
         units: Its units.
     """
-    alike: Counter[tuple[Kind, str, str, int]] = Counter()
+    alike: Counter[tuple[Kind, str, str, str, int]] = Counter()
     for unit in units:
         weights = [model.graph.initializers[matrix.weight] for matrix in unit.matrices]
-        numbers = list(dict.fromkeys(_numbers(unit.kind, weight) for weight in weights))
+        numbers = [_numbers(unit.kind, weight) for weight in weights]
         if numbers:
-            stored, computed = (
-                " and ".join(dict.fromkeys(one[place] for one in numbers)) for place in (0, 1)
-            )
-            alike[unit.kind, stored, computed, max(bits for *_, bits in numbers)] += 1
+            *texts, bits = zip(*numbers, strict=True)
+            stored, values, computed = (" and ".join(dict.fromkeys(words)) for words in texts)
+            alike[unit.kind, stored, values, computed, max(bits)] += 1
     return tuple(
-        Arithmetic(kind, count, stored, computed, bits)
-        for (kind, stored, computed, bits), count in alike.items()
+        Arithmetic(kind, count, stored, values, computed, bits)
+        for (kind, stored, values, computed, bits), count in alike.items()
     )
 
 
-def _numbers(kind: Kind, weight: ir.Value) -> tuple[str, str, int]:
-    """What a weight is stored as, what it is computed in, and the bits of activations."""
+def _numbers(kind: Kind, weight: ir.Value) -> tuple[str, str, str, int]:
+    """What a weight is stored as, its type, what it is computed in, and the bits of activations."""
+    values = _name(weight.dtype)
     if isinstance(weight.const_value, QuantisedTensor):
         form = weight.const_value.form
-        return form.stored, form.operator, form.activation_bits
-    stored = _name(weight.dtype)
+        return form.stored, values, form.operator, form.activation_bits
     if kind == "expert" or any(map(is_widened, products_of(weight))):
-        return stored, "float32", 0  # experts whatever the source did: Expert and Expert16
-    return stored, stored, 0
+        return values, values, "float32", 0  # experts whatever the source did: Expert and Expert16
+    return values, values, values, 0
 
 
 def _name(dtype: ir.DataType | None) -> str:

@@ -1,6 +1,7 @@
 """Products with weights of few bits -> products with weights that are dequantised when they are read.
 
     MatMulNBits(x, codes, scales, ..)                           ->  MatMul(x, Transpose(W))   W [N, K]
+    MatMulNBits(x, codes, Cast(scales), ..)                     ->  MatMul(x, Cast(Transpose(W)))
     DequantizeLinear(codes, scale, zero_point)                  ->  W
     DequantizeLinear(Gather(codes, i), scale, zero_point)       ->  Gather(W, i)
     Mul(Cast(MatMulInteger(q, codes, z, zero_point)), Mul(s, scale)),
@@ -83,7 +84,8 @@ class DequantiseWeights(ir.passes.InPlacePass):
         x, codes, scales, zeros, groups, bias = [*node.inputs, *[None] * 6][:6]
         if any(value is not None for value in node.inputs[6:]):
             raise _DeclinedError("it has inputs after its bias")
-        codes, scales = _required(codes, "weight"), _required(scales, "scales")
+        wide = _widened(scales)
+        codes, scales = _required(codes, "weight"), _required(wide or scales, "scales")
         zeros, groups = _constant(zeros, "zero points"), _constant(groups, "groups")
         assert x is not None
         form = block_form(codes, scales, zeros, groups, node.attributes)
@@ -98,7 +100,12 @@ class DequantiseWeights(ir.passes.InPlacePass):
         turned = ir.node("Transpose", [weight], {"perm": [1, 0]}, name=f"{node.name}/weight")
         turned.outputs[0].name = f"{node.name}/weight"
         turned.outputs[0].dtype, turned.outputs[0].shape = scales.dtype, ir.Shape([K, N])
-        self._replace(node, node.outputs[0], x, turned.outputs[0], [turned], bias)
+        before = [turned]
+        if wide is not None:
+            before.append(ir.node("Cast", turned.outputs, {"to": ir.DataType.FLOAT.value}))
+            before[-1].name = before[-1].outputs[0].name = f"{node.name}/wide"
+            before[-1].outputs[0].dtype = ir.DataType.FLOAT
+        self._replace(node, node.outputs[0], x, before[-1].outputs[0], before, bias)
         return True
 
     def _linear(self, node: ir.Node) -> bool:
@@ -178,7 +185,7 @@ class DequantiseWeights(ir.passes.InPlacePass):
         form = QuantisedForm("", "MatMulInteger", (codes, scales, zeros), {}, stored, activation_bits=8)
 
         def numbers() -> NDArray[np.float32]:
-            return dequantise(constant_values(codes), _flat(scales), _flat(zeros), -1)
+            return dequantise(constant_values(codes), constant_values(scales).reshape(-1), _flat(zeros), -1)
 
         weight = self._weight(_Weight(codes, form, numbers, scale.dtype, shape))
         self._replace(node, product.outputs[0], source.inputs[0], weight, [], None)
@@ -223,6 +230,14 @@ class DequantiseWeights(ir.passes.InPlacePass):
         graph, (new,) = node.graph, nodes[-1].outputs
         self._names.take(nodes, [])
         replace_output(graph, output, new, nodes)
+
+
+def _widened(scales: ir.Value | None) -> ir.Value | None:
+    """The constant of 16 bits that scales are made float32 of; None where they are no such."""
+    node = scales.producer() if scales is not None else None
+    if node is None or node.op_type != "Cast" or constant_tensor(node.inputs[0]) is None:
+        return None
+    return node.inputs[0] if ir.DataType(node.attributes["to"].as_int()) == ir.DataType.FLOAT else None
 
 
 def _scales(value: ir.Value | None, source: ir.Node) -> bool:

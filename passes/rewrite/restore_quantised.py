@@ -146,7 +146,7 @@ class RestoreQuantised(ir.passes.InPlacePass):
         if readers:
             real = _node(form, f"{weight.name}/values", [codes, scales, zeros])
             real.outputs[0].name = f"{weight.name}/values"
-            real.outputs[0].dtype, real.outputs[0].shape = weight.dtype, weight.shape
+            real.outputs[0].type, real.outputs[0].shape = weight.type, weight.shape
             self._names.take([real], [])
             self._graph.insert_before(self._graph[0], real)
             for node, index in readers:

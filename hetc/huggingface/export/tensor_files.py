@@ -96,7 +96,7 @@ class TensorFiles:
         bits, size, parts = packed.blocks()
         places = []
         for part, tensor in zip(PARTS, parts, strict=False):
-            dtype, shape = "U8" if tensor.dtype == torch.uint8 else "F32", tuple(tensor.shape)
+            dtype, shape = STORED_TYPES.get(tensor.dtype, "U8"), tuple(tensor.shape)
             place = StoredTensor(f"{packed.name}_{part}", self._converted, dtype, shape, 0, tensor.nbytes)
             places.append(self._write(place, tensor))
         return KeptWeight(packed.name, packed.shape, tuple(places), bits, size)

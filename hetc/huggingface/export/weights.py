@@ -16,6 +16,14 @@ from hetc.passes.canonical.canonical_layer import ExpertWeights
 
 __all__ = ["AttachWeights", "expert_weights"]
 
+PART_TYPES = {
+    "U8": ir.DataType.UINT8,
+    "F16": ir.DataType.FLOAT16,
+    "BF16": ir.DataType.BFLOAT16,
+    "F32": ir.DataType.FLOAT,
+}
+"""Types of the parts of weights that stay packed."""
+
 
 def expert_weights(places: WeightPlaces, directory: Path) -> dict[str, list[ExpertWeights]]:
     """Every expert's constants as initializers that lie in files of `directory`, by experts module."""
@@ -64,17 +72,9 @@ def _kept(weight: KeptWeight, directory: Path) -> QuantisedTensor:
     """A packed weight as numbers that nobody reads: `RestoreQuantised` makes its products MatMulNBits."""
 
     def part(stored: StoredTensor) -> ir.Value:
-        dtype = ir.DataType.UINT8 if stored.dtype == "U8" else ir.DataType.FLOAT
-        shape, file = ir.Shape(stored.shape), stored.file.name
-        tensor = ir.ExternalTensor(
-            file,
-            stored.offset,
-            stored.length,
-            dtype,
-            shape=shape,
-            name=stored.name,
-            base_dir=directory,
-        )
+        dtype, shape = PART_TYPES[stored.dtype], ir.Shape(stored.shape)
+        place = (stored.file.name, stored.offset, stored.length, dtype)
+        tensor = ir.ExternalTensor(*place, shape=shape, name=stored.name, base_dir=directory)
         return ir.val(stored.name, dtype, shape, const_value=tensor)
 
     codes, scales, *zeros = map(part, weight.parts)
@@ -82,9 +82,8 @@ def _kept(weight: KeptWeight, directory: Path) -> QuantisedTensor:
     sizes = {"K": inputs, "N": outputs, "bits": weight.bits, "block_size": weight.block_size}
     attributes = {name: ir.AttrInt64(name, size) for name, size in sizes.items()}
     form = block_form(codes, scales, zeros[0] if zeros else None, None, attributes)
-    return QuantisedTensor(
-        form, lambda: block_numbers(form), ir.DataType.FLOAT, (outputs, inputs), weight.name
-    )
+    dtype = PART_TYPES[weight.parts[1].dtype]
+    return QuantisedTensor(form, lambda: block_numbers(form), dtype, weight.shape, weight.name)
 
 
 def _cast_at_use(graph: ir.Graph, weight: ir.Value) -> None:

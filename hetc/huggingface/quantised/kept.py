@@ -15,6 +15,7 @@ __all__ = ["Groups", "KeptWeight", "Numbers", "as_blocks", "why_not_kept"]
 BLOCKS = (256, 128, 64, 32, 16)
 """Block sizes of MatMulNBits."""
 BITS = (4, 8)
+SCALE_TYPES = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -85,15 +86,17 @@ def why_not_kept(groups: Groups, shape: tuple[int, ...]) -> str:
 
 
 def as_blocks(groups: Groups, found: Numbers) -> tuple[int, list[torch.Tensor]]:
-    """The block size; codes uint8 `[out, blocks, bytes]`, scales float32 `[out, blocks]`, zero points.
+    """The block size; codes uint8 `[out, blocks, bytes]`, scales `[out, blocks]`, zero points.
 
-    Zero points are packed like codes, or float32 where one of them is 2^bits.
+    Scales of 16 bits keep their type, others are float32. Zero points are packed like codes, or float32 where
+    one of them is 2^bits.
     """
     size = _block_size(groups.size)
     repeated = groups.size // size
     outputs, inputs = found.numbers.shape
     codes = _packed(found.numbers.to(torch.uint8), groups.bits).reshape(outputs, inputs // size, -1)
-    parts = [codes, found.scales.float().repeat_interleave(repeated, 1).contiguous()]
+    scales = found.scales if found.scales.dtype in SCALE_TYPES else found.scales.float()
+    parts = [codes, scales.repeat_interleave(repeated, 1).contiguous()]
     if found.zeros is not None:
         zeros = found.zeros.repeat_interleave(repeated, 1)
         whole = int(zeros.max()) < 1 << groups.bits
