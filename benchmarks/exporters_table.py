@@ -68,8 +68,8 @@ def text(found: dict[Case, Outcome]) -> str:
         textwrap.fill(
             f"{len(found)} tiny models, each compiled at a quarter digital and compared with its source in "
             f"exact mode: {status['equal']} are equal, {status['refused']} refused, {status['wrong']} wrong. "
-            "`=` and what follows it are the families that are equal; a number is the reason, below, that the "
-            "families before it are refused for.",
+            "`=` and what follows it are the families that are equal; a number is the reason, below, that "
+            "those before it are refused for.",
             100,
         ),
         "",
@@ -101,9 +101,7 @@ def main() -> None:
     """Check all cases and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, help="keep the models here; those that are there are used")
-    parser.add_argument(
-        "--only", default="", help="only cases that have this in their name; nothing is written"
-    )
+    parser.add_argument("--only", default="", help="only cases with this in their name; nothing is written")
     options = parser.parse_args()
     add_packages()
     torch.set_num_threads(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from hetc.bundle.checks import Check
 from hetc.bundle.files import MODEL
 from hetc.model.inputs import first_step, prompt_shape
 from hetc.model.load import sha256
+from hetc.model.product_types import product_types
 from hetc.operators.words import Mode
 from hetc.passes.analysis.cut_partitions import ANALOG_OPERATORS
 from hetc.plan.arithmetic import Arithmetic
@@ -117,7 +118,8 @@ def _check_source(bundle: Bundle, source: Path | None, exact: _Outputs) -> Check
     wide = [[part.astype(np.float32) for part in pair] for pair in compared]
     difference = max(float(np.abs(expected - values).max(initial=0)) for expected, values in wide)
     largest = max(float(np.abs(expected).max(initial=0)) for expected, _ in wide)
-    allowed = _tolerance(plain, largest, bundle.plan.arithmetic)
+    types = {*product_types(source), *(value.type for value in (*plain.get_inputs(), *plain.get_outputs()))}
+    allowed = _tolerance(types, bundle.plan.arithmetic, largest)
     status = "ok" if difference <= allowed else "failed"
     return Check(name, status, f"largest difference {difference:.2e}, allowed {allowed:.0e}")
 
@@ -140,17 +142,15 @@ def _check_raised(bundle: Bundle) -> list[Check]:
     return [Check("canonical layers = source's", status, detail)]
 
 
-def _tolerance(
-    source: onnxruntime.InferenceSession, largest: float, arithmetic: Iterable[Arithmetic]
-) -> float:
+def _tolerance(types: Collection[str], arithmetic: Iterable[Arithmetic], largest: float) -> float:
     """What a logit may differ from the source: more where that computes in fewer bits than hetc.
 
-    A model computes in the narrowest type that enters or leaves it. There a few steps of the largest logit
-    are allowed: each layer rounds in the source. So it is where the source rounds activations to whole
-    numbers, and analog units don't: of 8 bits, the step is that of bfloat16. And where the scales of packed
-    weights have 16 bits, so that the values that analog units hold have, too.
+    A model computes in the narrowest type that enters or leaves it, or that a product gives: converters to
+    float16 may leave inputs and outputs wide. There a few steps of the largest logit are allowed: each layer
+    rounds in the source. So it is where the source rounds activations to whole numbers, and analog units
+    don't: of 8 bits, the step is that of bfloat16. And where the scales of packed weights have 16 bits, so
+    that the values that analog units hold have, too.
     """
-    types = {value.type for value in (*source.get_inputs(), *source.get_outputs())}
     steps = [step for kind, step in STEPS.items() if kind in types]
     for row in arithmetic:
         steps += [2.0 ** (1 - row.activation_bits)] if row.activation_bits else []

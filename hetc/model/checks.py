@@ -160,12 +160,18 @@ def _check_inline(model: ir.Model, where: str) -> None:
 
 
 def _check_declarations(model: ir.Model, where: str) -> None:
-    """Refuses initializers that are declared as something else, too; what is declared loosely, they tell."""
+    """Refuses initializers that are declared as something else, too; what is declared loosely, they tell.
+
+    So they do of a stale shape in a note about them, as ONNX Runtime's transformers optimizer leaves it of a
+    weight that it turned: only an input is declared for others to rely on.
+    """
     for graph in model.graphs():
         for name, value in graph.initializers.items():
             tensor = value.const_value
             if tensor is None:
                 continue
+            if not value.is_graph_input():
+                value.shape = None
             declared = value.shape if value.shape is not None else tensor.shape
             sizes = [size for size in declared if isinstance(size, int)]
             known = [own for own, size in zip(tensor.shape, declared, strict=False) if isinstance(size, int)]

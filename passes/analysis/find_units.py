@@ -13,9 +13,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
+import numpy as np
 import onnx_ir as ir
 
 from hetc.base.errors import InvalidInputError
+from hetc.model.external_tensors import tensor_values
 from hetc.model.weights import FLOATS
 from hetc.operators.activations import ACTIVATIONS
 from hetc.operators.schemas import DOMAIN, EXPERT_OPERATORS
@@ -32,6 +34,8 @@ __all__ = ["find_units", "model_parameters"]
 logger = logging.getLogger(__name__)
 
 EXPERT_ID = re.compile(r"layers\.(\d+)\.experts\.(\d+)$")
+MOST_SCALE = 4.0
+"""What cosines are multiplied by, at most: YaRN has 0.1 ln(factor) + 1."""
 EXPERT_PROJECTIONS = ("gate_proj", "up_proj", "down_proj")
 
 
@@ -74,10 +78,29 @@ def find_units(model: ir.Model) -> tuple[Unit, ...]:
 
 
 def model_parameters(model: ir.Model) -> int:
-    """All parameters: every floating-point initializer of one or more dimensions; tied copies count once."""
+    """All parameters: every floating-point initializer of one or more dimensions; tied copies count once.
+
+    Tables of angles don't count: some exporters write cosines and sines of all positions, others compute them.
+    """
     copy = tied_copy(model)
+    held = {value for pairs in unit_weights(model).values() for _, value in pairs}
     weights = (value for value in model.graph.initializers.values() if value is not copy)
-    return sum(_size(value) for value in weights if value.dtype in FLOATS and value.shape)
+    return sum(
+        _size(value)
+        for value in weights
+        if value.dtype in FLOATS and value.shape and (value in held or not _is_table_of_angles(value))
+    )
+
+
+def _is_table_of_angles(value: ir.Value) -> bool:
+    """Whether a matrix of no unit has sines or cosines of positions: of position 0, its first row, all are 0
+    or all 1, or what cosines are scaled by, as YaRN does.
+    """
+    size = _dimensions(value)
+    if len(size) != 2 or min(size) < 2 or value.const_value is None:
+        return False
+    first = tensor_values(value.const_value)[0].astype(np.float32)
+    return bool(first.min() == first.max() and 0 <= first[0] < MOST_SCALE)
 
 
 _Key = tuple[Kind, "int | None", "int | None"]

@@ -26,10 +26,24 @@ __all__ = ["UnitKey", "UnitWeights", "tied_copy", "unit_weights"]
 UnitKey = tuple[Kind, "int | None"]
 """Kind and layer: all that tells units apart that aren't experts."""
 UnitWeights = dict[UnitKey, list[tuple[str, ir.Value]]]
-"""Of each unit the projections and their initializers, in the model's order."""
+"""Of each unit the projections and their initializers, in a checkpoint's order, or else the model's."""
 
 EMBEDDING: UnitKey = ("embedding", None)
 HEAD: UnitKey = ("lm_head", None)
+CHECKPOINT_ORDER = (
+    "q_a_proj",
+    "q_b_proj",
+    "q_proj",
+    "kv_a_proj_with_mqa",
+    "kv_b_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+)
+"""Projections as checkpoints list them."""
 COMPARED = 16
 """Rows by which a copy of a table is recognised."""
 
@@ -79,7 +93,18 @@ def _groups(model: ir.Model) -> UnitWeights:
     for value in weights:
         if value in roles:
             groups[roles[value].kind, roles[value].layer].append((roles[value].projection, value))
-    return groups
+    return {key: _in_order(pairs) for key, pairs in groups.items()}
+
+
+def _in_order(pairs: list[tuple[str, ir.Value]]) -> list[tuple[str, ir.Value]]:
+    """Weights as a checkpoint lists them, where it is known how.
+
+    Tools list initializers in any order, and matrices draw their noise in the order in which they are found:
+    the same model is to have the same noise.
+    """
+    if any(projection not in CHECKPOINT_ORDER for projection, _ in pairs):
+        return pairs
+    return sorted(pairs, key=lambda pair: CHECKPOINT_ORDER.index(pair[0]))
 
 
 def _weights(model: ir.Model) -> Iterator[ir.Value]:

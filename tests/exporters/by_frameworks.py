@@ -52,7 +52,9 @@ def _keras(folder: Path, *, loop: bool) -> Path:
         x = x + Experts()(layers.LayerNormalization()(x))
     logits = layers.Dense(VOCABULARY, name="logits")(layers.LayerNormalization()(x))
     path = folder / "model.onnx"
-    keras.Model(ids, logits).export(str(path), format="onnx", verbose=False)
+    model = keras.Model(ids, logits)
+    model(np.zeros((1, TOKENS), np.int32))
+    model.export(str(path), format="onnx", verbose=False)
     return path
 
 

@@ -64,7 +64,7 @@ def _torchscript(checkpoint: Path, folder: Path, *, experts: str) -> Path:
             path,
             input_names=names,
             output_names=["logits"],
-            dynamic_axes=dict.fromkeys(names, {0: "batch", 1: "sequence"}),
+            dynamic_axes={name: {0: "batch", 1: "sequence"} for name in names},
             dynamo=False,
             verbose=False,
             opset_version=18,

@@ -111,8 +111,7 @@ def _cases() -> Iterator[Case]:
 
 CASES = tuple(_cases())
 
-# What a case must match, and key words of the reason that hetc then gives. Weights that quantisers packed into
-# integers are read in com.microsoft::QMoE only.
+# What a case must match, and key words of the reason that hetc then gives.
 REFUSALS: tuple[tuple[Callable[[Case], bool], str], ...] = ()
 
 

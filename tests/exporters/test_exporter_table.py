@@ -1,4 +1,4 @@
-"""Models of real exporters compile and equal their source in exact mode, or are refused for a known reason."""
+"""Models of real exporters compile and equal their source in exact mode, or are refused with a reason."""
 
 from __future__ import annotations
 

@@ -134,3 +134,23 @@ def new_weight(model: ir.Model, name: str, *shape: int) -> ir.Value:
     value = ir.val(name, const_value=ir.tensor(numbers, name=name))
     model.graph.register_initializer(value)
     return value
+
+
+def test_matrices_stand_in_a_checkpoints_order_whatever_lists_them() -> None:
+    model = moe_model(experts=0)
+    expected = find_units(model)
+    weights = dict(reversed(list(model.graph.initializers.items())))
+    model.graph.initializers.clear()
+    model.graph.initializers.update(weights)
+    assert find_units(model) == expected
+
+
+@pytest.mark.parametrize("first", [0.0, 1.0, 1.2], ids=["sines", "cosines", "scaled"])
+def test_tables_of_angles_are_no_parameters(first: float) -> None:
+    model = moe_model()
+    parameters = model_parameters(model)
+    learned = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
+    angles = np.concatenate([np.full((1, 4), first, np.float32), learned])
+    for name, numbers in (("learned", learned), ("angles", angles)):
+        model.graph.register_initializer(ir.val(name, const_value=ir.tensor(numbers, name=name)))
+    assert model_parameters(model) == parameters + learned.size
