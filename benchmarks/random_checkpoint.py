@@ -1,4 +1,7 @@
-"""Random bfloat16 checkpoints in Hugging Face layout, of the shapes of OLMoE-1B-7B and DeepSeekMoE-16B."""
+"""Checkpoints in Hugging Face layout, of the shapes of OLMoE-1B-7B, DeepSeekMoE-16B and DeepSeek-V3.
+
+`write_checkpoint` fills them with random bfloat16 values, `sparse_checkpoint.py` with nothing.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-__all__ = ["SHAPES", "Deepseek", "Olmoe", "Shape", "write_checkpoint"]
+__all__ = ["SHAPES", "Deepseek", "DeepseekV3", "Olmoe", "Shape", "write_checkpoint"]
 
 SHARD = 4 << 30
 """Bytes of a shard, about."""
@@ -53,13 +56,16 @@ class Shape:
         yield "model.embed_tokens.weight", (self.vocabulary, self.hidden)
         for layer in range(self.layers):
             prefix = f"model.layers.{layer}"
-            for projection in "qkvo":
-                yield f"{prefix}.self_attn.{projection}_proj.weight", (self.hidden, self.hidden)
+            yield from self.attention_tensors(f"{prefix}.self_attn")
             for norm in ("input_layernorm", "post_attention_layernorm"):
                 yield f"{prefix}.{norm}.weight", (self.hidden,)
             yield from self.layer_tensors(layer, prefix)
         yield "model.norm.weight", (self.hidden,)
         yield "lm_head.weight", (self.vocabulary, self.hidden)
+
+    def attention_tensors(self, prefix: str) -> Tensors:
+        for projection in "qkvo":
+            yield f"{prefix}.{projection}_proj.weight", (self.hidden, self.hidden)
 
     def layer_tensors(self, layer: int, prefix: str) -> Tensors:
         """Those of one layer's router and experts, and what only this model has."""
@@ -105,7 +111,8 @@ class Deepseek(Shape):
 
     Attributes:
         shared: Shared experts, for every token.
-        dense: Intermediate size of the first layer, which has no experts.
+        dense: Intermediate size of the first layers, which have no experts.
+        first_dense: How many those are.
     """
 
     layers: int = 28
@@ -115,6 +122,7 @@ class Deepseek(Shape):
     vocabulary: int = 102400
     shared: int = 2
     dense: int = 10944
+    first_dense: int = 1
 
     @property
     def config(self) -> dict[str, Any]:
@@ -126,7 +134,7 @@ class Deepseek(Shape):
             "n_routed_experts": self.experts,
             "n_shared_experts": self.shared,
             "num_experts_per_tok": min(6, self.experts),
-            "first_k_dense_replace": 1,
+            "first_k_dense_replace": self.first_dense,
             "moe_layer_freq": 1,
             "norm_topk_prob": False,
             "scoring_func": "softmax",
@@ -134,11 +142,73 @@ class Deepseek(Shape):
         }
 
     def layer_tensors(self, layer: int, prefix: str) -> Tensors:
-        if layer == 0:
+        if layer < self.first_dense:
             yield from self.mlp_tensors(f"{prefix}.mlp", self.dense)
             return
         yield from super().layer_tensors(layer, prefix)
         yield from self.mlp_tensors(f"{prefix}.mlp.shared_experts", self.shared * self.intermediate)
+
+
+@dataclass(frozen=True)
+class DeepseekV3(Deepseek):
+    """DeepSeek-V3, without the layer that predicts a second token; the defaults are its sizes.
+
+    Attributes:
+        heads: Of the attention.
+        query_rank: Into how many numbers queries are compressed.
+        cache_rank: Into how many numbers keys and values are.
+    """
+
+    layers: int = 61
+    experts: int = 256
+    hidden: int = 7168
+    intermediate: int = 2048
+    vocabulary: int = 129280
+    shared: int = 1
+    dense: int = 18432
+    first_dense: int = 3
+    heads: int = 128
+    query_rank: int = 1536
+    cache_rank: int = 512
+
+    NOPE, ROPE, VALUE = 128, 64, 128
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return super().config | {
+            "architectures": ["DeepseekV3ForCausalLM"],
+            "model_type": "deepseek_v3",
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.heads,
+            "q_lora_rank": self.query_rank,
+            "kv_lora_rank": self.cache_rank,
+            "qk_nope_head_dim": self.NOPE,
+            "qk_rope_head_dim": self.ROPE,
+            "v_head_dim": self.VALUE,
+            "num_experts_per_tok": min(8, self.experts),
+            "n_group": min(8, self.experts),
+            "topk_group": min(4, self.experts),
+            "norm_topk_prob": True,
+            "scoring_func": "sigmoid",
+            "topk_method": "noaux_tc",
+            "routed_scaling_factor": 2.5,
+            "num_nextn_predict_layers": 0,
+        }
+
+    def attention_tensors(self, prefix: str) -> Tensors:
+        queries, keys = self.heads * (self.NOPE + self.ROPE), self.heads * (self.NOPE + self.VALUE)
+        yield f"{prefix}.q_a_proj.weight", (self.query_rank, self.hidden)
+        yield f"{prefix}.q_a_layernorm.weight", (self.query_rank,)
+        yield f"{prefix}.q_b_proj.weight", (queries, self.query_rank)
+        yield f"{prefix}.kv_a_proj_with_mqa.weight", (self.cache_rank + self.ROPE, self.hidden)
+        yield f"{prefix}.kv_a_layernorm.weight", (self.cache_rank,)
+        yield f"{prefix}.kv_b_proj.weight", (keys, self.cache_rank)
+        yield f"{prefix}.o_proj.weight", (self.hidden, self.heads * self.VALUE)
+
+    def layer_tensors(self, layer: int, prefix: str) -> Tensors:
+        if layer >= self.first_dense:
+            yield f"{prefix}.mlp.gate.e_score_correction_bias", (self.experts,)
+        yield from super().layer_tensors(layer, prefix)
 
 
 SHAPES: dict[str, type[Shape]] = {"olmoe": Olmoe, "deepseek": Deepseek}

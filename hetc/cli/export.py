@@ -38,14 +38,14 @@ def export_command(
     """
     with needs("export", "hetc export"), progress("loading torch"):
         from hetc.huggingface.export.export import export
-        from hetc.huggingface.export.tensor_files import CONVERTED_FILE
+        from hetc.huggingface.export.tensor_files import converted_files
     path = export(source, output, link=link, force=force, digital_weights=digital_weights)
     say(f"wrote {path}")
-    converted = path.with_name(CONVERTED_FILE)
-    if converted.is_file():
-        size = quantity(converted.stat().st_size, "B")
-        say(f"{size} of its weights are converted, in {converted.name}")
+    converted = converted_files(path.parent)
+    size = sum(file.stat().st_size for file in converted)
+    if converted:
+        names = ", ".join(file.name for file in converted)
+        say(f"{quantity(size, 'B')} of its weights are converted, in {names}")
     say(f"next: hetc compile {path}")
     if as_json:
-        bytes_converted = converted.stat().st_size if converted.is_file() else 0
-        print_json({"model": path, "converted_bytes": bytes_converted})
+        print_json({"model": path, "converted_bytes": size})

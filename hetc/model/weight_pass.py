@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from hetc.base.errors import InvalidInputError
+from hetc.base.holes import is_hole
 from hetc.model.matrix_norms import MatrixNorms, NormSums
 
 __all__ = ["FileIdentity", "MatrixPlace", "MeasuredFile", "measure_file"]
@@ -97,19 +98,19 @@ def measure_file(
     """
     identity = FileIdentity.of(path)
     digest = hashlib.sha256()
-    sums = {matrix: NormSums(matrix.columns) for matrix in matrices}
-    apart, overlapping = _disjoint(sorted(sums))
+    norms = _Norms()
+    apart, overlapping = _disjoint(sorted(set(matrices)))
     with path.open("rb", buffering=0) as file:
-        for block in _blocks(file, _cover(apart, identity.size), sums):
+        for block in _blocks(file, _cover(apart, identity.size), norms):
             digest.update(block)
             advance(len(block))
         while overlapping:
             apart, overlapping = _disjoint(overlapping)
-            for _ in _blocks(file, [part for matrix in apart for part in _parts(matrix)], sums):
+            for _ in _blocks(file, (part for matrix in apart for part in _parts(matrix)), norms):
                 pass
     if FileIdentity.of(path) != identity:
         raise InvalidInputError(f"{path} changed while it was read; run the command again")
-    return MeasuredFile(identity, digest.hexdigest(), {matrix: sums[matrix].norms for matrix in sums})
+    return MeasuredFile(identity, digest.hexdigest(), norms.found)
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,32 @@ class _Part:
     offset: int
     length: int
     matrix: MatrixPlace | None = None
+    hole: bool = False
+
+
+class _Norms:
+    """Norms of matrices whose rows come in order; of sums, only those of one matrix are kept.
+
+    Attributes:
+        found: The norms of all matrices whose rows have come.
+    """
+
+    def __init__(self) -> None:
+        self.found: dict[MatrixPlace, MatrixNorms] = {}
+        self._sums = NormSums(0)
+
+    def add(self, part: _Part, block: memoryview) -> None:
+        """Takes the bytes of a part."""
+        matrix = part.matrix
+        if matrix is None:
+            return
+        if part.offset == matrix.offset:
+            self._sums = NormSums(matrix.columns)
+        if not part.hole:
+            rows = np.frombuffer(block, ir.DataType[matrix.dtype].numpy()).reshape(-1, matrix.columns)
+            self._sums.add(rows)
+        if part.offset + part.length == matrix.end:
+            self.found[matrix] = self._sums.norms
 
 
 def _disjoint(matrices: Sequence[MatrixPlace]) -> tuple[list[MatrixPlace], list[MatrixPlace]]:
@@ -155,29 +182,27 @@ def _between(start: int, end: int) -> Iterator[_Part]:
         yield _Part(offset, min(BLOCK, end - offset))
 
 
-def _blocks(file: FileIO, parts: Iterable[_Part], sums: dict[MatrixPlace, NormSums]) -> Iterator[memoryview]:
-    """Yields the parts' bytes while another thread adds their rows to `sums`."""
+def _blocks(file: FileIO, parts: Iterable[_Part], norms: _Norms) -> Iterator[memoryview]:
+    """Yields the parts' bytes while another thread adds them to `norms`."""
     buffers = [bytearray(), bytearray()]
+    zeros = memoryview(bytes(BLOCK))
     pending: list[Future[None]] = []
     with ThreadPoolExecutor(1) as helper:
         for number, part in enumerate(parts):
             if len(pending) == 2:
                 pending.pop(0).result()  # it worked on the buffer that is filled next
-            if len(buffers[number % 2]) < part.length:
-                buffers[number % 2] = bytearray(max(BLOCK, part.length))
-            block = memoryview(buffers[number % 2])[: part.length]
-            file.seek(part.offset)
-            _fill(file, block)
-            pending.append(helper.submit(_add_rows, part.matrix, block, sums))
+            if part.length <= BLOCK and is_hole(file.fileno(), part.offset, part.length):
+                part, block = replace(part, hole=True), zeros[: part.length]
+            else:
+                if len(buffers[number % 2]) < part.length:
+                    buffers[number % 2] = bytearray(max(BLOCK, part.length))
+                block = memoryview(buffers[number % 2])[: part.length]
+                file.seek(part.offset)
+                _fill(file, block)
+            pending.append(helper.submit(norms.add, part, block))
             yield block
         for one in pending:
             one.result()
-
-
-def _add_rows(matrix: MatrixPlace | None, block: memoryview, sums: dict[MatrixPlace, NormSums]) -> None:
-    if matrix is not None and len(block):
-        rows = np.frombuffer(block, ir.DataType[matrix.dtype].numpy()).reshape(-1, matrix.columns)
-        sums[matrix].add(rows)
 
 
 def _fill(file: FileIO, block: memoryview) -> None:

@@ -11,8 +11,8 @@ that a graph needs of it is written once, and its own files stay behind.
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -24,11 +24,14 @@ from hetc.huggingface.checkpoint import StoredTensor
 from hetc.huggingface.quantised.kept import KeptWeight
 from hetc.huggingface.quantised.packed_tensor import PackedTensor
 
-__all__ = ["CONVERTED_FILE", "TensorFiles"]
+__all__ = ["CONVERTED_FILE", "TensorFiles", "converted_files"]
 
 CONVERTED_FILE = "converted.data"
 """The file for tensors that no checkpoint file holds as the graph needs them."""
 
+NEXT_FILE = "converted-{}.data"
+LARGEST_FILE = 128 << 30
+"""Bytes after which another file begins, so that passes over very large models can share the work."""
 ALIGNMENT = 64
 PARTS = ("codes", "scales", "zero_points")
 """What is written of a weight that stays packed."""
@@ -44,6 +47,11 @@ TORCH_TYPES = {
 STORED_TYPES = {theirs: ours for ours, theirs in TORCH_TYPES.items()}
 
 
+def converted_files(directory: Path) -> list[Path]:
+    """The files of converted tensors in a folder, `CONVERTED_FILE` and those after it."""
+    return sorted(directory.glob(CONVERTED_FILE)) + sorted(directory.glob(NEXT_FILE.format("*")))
+
+
 class TensorFiles:
     """Maps a checkpoint's files, and writes what they lack to `CONVERTED_FILE`; a context manager.
 
@@ -52,8 +60,9 @@ class TensorFiles:
 
     def __init__(self, directory: Path) -> None:
         """Take the folder that `CONVERTED_FILE` is written to, if anything has to be."""
-        self._converted = directory / CONVERTED_FILE
+        self._directory = directory
         self._stream: BinaryIO | None = None
+        self._count = 0
         # By file: the map, and all of its bytes as a tensor, which knows where in memory it begins.
         self._maps: dict[Path, tuple[mmap.mmap, torch.Tensor]] = {}
 
@@ -88,21 +97,25 @@ class TensorFiles:
         return stored.read_experts() if isinstance(stored, PackedTensor) else self.read(stored)
 
     def settle(self, stored: StoredTensor | PackedTensor) -> StoredTensor:
-        """Where a tensor is that needs no change; that of a packed one is written now."""
-        return self.place(stored.name, stored.read()) if isinstance(stored, PackedTensor) else stored
+        """Where a tensor is that needs no change; that of a packed one is written now, or left a hole."""
+        if not isinstance(stored, PackedTensor):
+            return stored
+        missing = stored.missing_values()
+        return self.place(stored.name, stored.read() if missing is None else missing)
 
     def keep(self, packed: PackedTensor) -> KeptWeight:
         """A tensor that MatMulNBits can read, written packed."""
         bits, size, parts = packed.blocks()
-        places = []
-        for part, tensor in zip(PARTS, parts, strict=False):
-            dtype, shape = STORED_TYPES.get(tensor.dtype, "U8"), tuple(tensor.shape)
-            place = StoredTensor(f"{packed.name}_{part}", self._converted, dtype, shape, 0, tensor.nbytes)
-            places.append(self._write(place, tensor))
-        return KeptWeight(packed.name, packed.shape, tuple(places), bits, size)
+        places = tuple(
+            self._write(f"{packed.name}_{part}", STORED_TYPES.get(tensor.dtype, "U8"), tensor)
+            for part, tensor in zip(PARTS, parts, strict=False)
+        )
+        return KeptWeight(packed.name, packed.shape, places, bits, size)
 
     def place(self, name: str, tensor: torch.Tensor) -> StoredTensor:
         """Where `tensor` is: in a file of the checkpoint, else written to `CONVERTED_FILE` now.
+
+        Room is left for one on `meta`: a hole, which reads as zeros.
 
         Raises:
             InvalidInputError: a type that a graph can't refer to, such as float8.
@@ -112,21 +125,32 @@ class TensorFiles:
                 f"tensor {name!r} is {str(tensor.dtype).removeprefix('torch.')}, and the checkpoint has no "
                 f"scales for it; hetc export takes values of {', '.join(TORCH_TYPES)}"
             )
-        found = StoredTensor(
-            name, self._converted, STORED_TYPES[tensor.dtype], tuple(tensor.shape), 0, tensor.nbytes
-        )
-        if tensor.is_contiguous():
+        dtype, shape = STORED_TYPES[tensor.dtype], tuple(tensor.shape)
+        if tensor.is_contiguous() and not tensor.is_meta:
             for file, (_, content) in self._maps.items():
                 offset = tensor.data_ptr() - content.data_ptr()
                 if 0 <= offset < content.nbytes:
-                    return replace(found, file=file, offset=offset)
-        return self._write(found, tensor)
+                    return StoredTensor(name, file, dtype, shape, offset, tensor.nbytes)
+        return self._write(name, dtype, tensor)
 
-    def _write(self, place: StoredTensor, tensor: torch.Tensor) -> StoredTensor:
-        """Appends a tensor to `CONVERTED_FILE`; where it lies now."""
+    def _write(self, name: str, dtype: str, tensor: torch.Tensor) -> StoredTensor:
+        """Appends a tensor to the converted ones, one on `meta` as a hole; where it lies now."""
+        stream = self._converted()
+        offset = stream.tell()
+        if tensor.is_meta:
+            stream.truncate(stream.seek(tensor.nbytes, os.SEEK_CUR))
+        else:
+            stream.write(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+        return StoredTensor(name, Path(stream.name), dtype, tuple(tensor.shape), offset, tensor.nbytes)
+
+    def _converted(self) -> BinaryIO:
+        """The file that is written, where the next tensor goes."""
+        if self._stream is not None and self._stream.tell() > LARGEST_FILE:
+            self._stream.close()
+            self._stream = None
         if self._stream is None:
-            self._stream = self._converted.open("wb")
+            self._count += 1
+            name = CONVERTED_FILE if self._count == 1 else NEXT_FILE.format(self._count)
+            self._stream = (self._directory / name).open("wb")
         self._stream.write(bytes(-self._stream.tell() % ALIGNMENT))
-        offset = self._stream.tell()
-        self._stream.write(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
-        return replace(place, offset=offset)
+        return self._stream

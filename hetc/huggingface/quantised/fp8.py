@@ -39,7 +39,7 @@ def _pack(settings: Settings, name: str, stored: Stored) -> PackedTensor:
         (scale,) = (parts[ending] for ending in SCALES if ending in parts)
         return times_scale(parts[""].float(), scale, blocks).bfloat16()
 
-    return PackedTensor(name, weight.shape, stored, unpack)
+    return PackedTensor(name, weight.shape, stored, unpack, zeros_stay=True)
 
 
 def times_scale(weight: torch.Tensor, scale: torch.Tensor, blocks: list[int] | None) -> torch.Tensor:

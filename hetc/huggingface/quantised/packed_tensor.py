@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from hetc.base.errors import InvalidInputError
+from hetc.base.holes import is_hole
 from hetc.huggingface.checkpoint import StoredTensor
 from hetc.huggingface.quantised.kept import Groups, as_blocks, why_not_kept
 
@@ -53,6 +54,7 @@ class PackedTensor:
         stored: Where its parts are.
         unpack: Makes the values of all parts: of `shape`, or of one expert's.
         kept: How it can stay packed in an export, or why it can't; None for a tensor that isn't quantised.
+        zeros_stay: Whether values are 0 where all parts are, as they are in a file's holes.
     """
 
     name: str
@@ -60,6 +62,7 @@ class PackedTensor:
     stored: Stored
     unpack: Callable[[Parts], torch.Tensor]
     kept: Groups | str | None = "ONNX Runtime has no product with weights of its format"
+    zeros_stay: bool = False
 
     @property
     def file(self) -> Path:
@@ -94,6 +97,20 @@ class PackedTensor:
         except UNFIT as error:
             raise self._unfit(error) from error
 
+    def missing_values(self) -> torch.Tensor | None:
+        """For values that are 0 because no part was ever written: their shape and type, on `meta`.
+
+        Raises:
+            InvalidInputError: Parts that don't fit each other.
+        """
+        if not self.zeros_stay or not all(map(_is_missing, self.stored.values())):
+            return None
+        parts = {
+            ending: torch.empty(part.shape, dtype=_torch_type(part), device="meta")
+            for ending, part in self.stored.items()
+        }
+        return self._checked(self.shape, parts)
+
     def read_experts(self) -> Iterator[torch.Tensor]:
         """The values of one expert of a stack after the other: a layer's stack can be larger than memory.
 
@@ -125,7 +142,9 @@ class PackedTensor:
 
 def plain(stored: StoredTensor) -> PackedTensor:
     """A tensor that is its only part, as it is."""
-    return PackedTensor(stored.name, stored.shape, {"": stored}, lambda parts: parts[""], None)
+    return PackedTensor(
+        stored.name, stored.shape, {"": stored}, lambda parts: parts[""], kept=None, zeros_stay=True
+    )
 
 
 def load(stored: StoredTensor, index: int | None = None) -> torch.Tensor:
@@ -134,12 +153,7 @@ def load(stored: StoredTensor, index: int | None = None) -> torch.Tensor:
     Raises:
         InvalidInputError: A type that torch doesn't have, or fewer bytes than the shape needs.
     """
-    dtype = TORCH_TYPES.get(stored.dtype)
-    if dtype is None or stored.length != math.prod(stored.shape) * dtype.itemsize:
-        raise InvalidInputError(
-            f"{stored.file}: tensor {stored.name!r} is {stored.dtype} {list(stored.shape)} in "
-            f"{stored.length} bytes; hetc reads {', '.join(TORCH_TYPES)}"
-        )
+    dtype = _torch_type(stored)
     shape, offset, length = stored.shape, stored.offset, stored.length
     if index is not None:
         shape, length = shape[1:], length // shape[0]
@@ -148,3 +162,18 @@ def load(stored: StoredTensor, index: int | None = None) -> torch.Tensor:
         return torch.empty(shape, dtype=dtype)
     content = np.fromfile(stored.file, np.uint8, count=length, offset=offset)
     return torch.from_numpy(content).view(dtype).reshape(shape)
+
+
+def _torch_type(stored: StoredTensor) -> torch.dtype:
+    dtype = TORCH_TYPES.get(stored.dtype)
+    if dtype is None or stored.length != math.prod(stored.shape) * dtype.itemsize:
+        raise InvalidInputError(
+            f"{stored.file}: tensor {stored.name!r} is {stored.dtype} {list(stored.shape)} in "
+            f"{stored.length} bytes; hetc reads {', '.join(TORCH_TYPES)}"
+        )
+    return dtype
+
+
+def _is_missing(stored: StoredTensor) -> bool:
+    with stored.file.open("rb") as file:
+        return is_hole(file.fileno(), stored.offset, stored.length)

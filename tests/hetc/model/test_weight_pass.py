@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,35 @@ def test_any_matrices_at_any_offsets(
         wide = matrix.astype(np.float64).reshape(place.rows, place.columns)
         assert norms.row == pytest.approx(np.linalg.norm(wide, axis=1).max(), rel=1e-5)
         assert norms.column == pytest.approx(np.linalg.norm(wide, axis=0).max(), rel=1e-5)
+
+
+def test_holes_count_as_zeros(tmp_path: Path) -> None:
+    path = tmp_path / "weights.bin"
+    rows, columns = 1024, 2048
+    size = 2 * rows * columns
+    whole, half = (MatrixPlace(offset, "FLOAT16", rows, columns) for offset in (0, size))
+    with path.open("wb") as file:
+        file.truncate(2 * size)
+        file.seek(2 * size - 2)
+        file.write(np.float16(3).tobytes())
+    measured = measure_file(path, [whole, half])
+    assert measured.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (measured.norms[whole].row, measured.norms[whole].column) == (0, 0)
+    assert (measured.norms[half].row, measured.norms[half].column) == (3, 3)
+
+
+def test_memory_does_not_grow_with_the_number_of_matrices(tmp_path: Path) -> None:
+    path = tmp_path / "weights.bin"
+    columns, count = 100_000, 100
+    with path.open("wb") as file:
+        file.truncate(2 * columns * count)
+    wanted = [MatrixPlace(2 * columns * index, "FLOAT16", 1, columns) for index in range(count)]
+    tracemalloc.start()
+    try:
+        assert len(measure_file(path, wanted).norms) == count
+        assert tracemalloc.get_traced_memory()[1] < 8 * columns * count / 4
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_file_that_changes_meanwhile(tmp_path: Path) -> None:
