@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hetc.base.extras import needs
 from hetc.cli.command import command
 from hetc.cli.output import print_json, say
 
@@ -32,7 +33,11 @@ __all__ = ["report_command"]
 @click.option("--accounting", default="serial", show_default=True, help="serial, overlapped or digital-only.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: X.html]")
 @click.option(
-    "--figures", type=click.Path(path_type=Path), help="Folder for the figures as SVG and the tables as CSV."
+    "--figures", type=click.Path(path_type=Path), help="Folder for figures as SVG, PDF, PNG; tables as CSV."
+)
+@click.option("--width", metavar="85mm", help="Of the figures in that folder.  [default: 85mm, a column]")
+@click.option(
+    "--noise-scale", type=float, metavar="C", help="Of figures at one noise.  [default: the plan's]"
 )
 @click.option("--force", is_flag=True, help="Replace what exists.")
 def report_command(
@@ -44,12 +49,16 @@ def report_command(
     accounting: Accounting,
     output: Path | None,
     figures: Path | None,
+    width: str | None,
+    noise_scale: float | None,
     force: bool,
     as_json: bool,
 ) -> None:
     """Write a page on X (a bundle, plan.json or model): placement, scores, costs, and measured results."""
     from hetc.costing.profile import DEFAULT_COSTS
-    from hetc.reporting.write import report
+
+    with needs("report", "hetc report"):
+        from hetc.reporting.write import report
 
     target = output or Path(f"{path.resolve().stem}.html")
     drawn = report(
@@ -61,6 +70,8 @@ def report_command(
         context=context,
         accounting=accounting,
         figures=figures,
+        width=width,
+        noise_scale=noise_scale,
         force=force,
     )
     say(f"{target}: {len(drawn)} figures")

@@ -77,6 +77,11 @@ class Result:
     model: str = ""
     conditions: tuple[str, ...] = ("",) * len(CONDITIONS)
 
+    @property
+    def mode(self) -> str:
+        """What analog units computed; empty where the table doesn't say."""
+        return self.conditions[CONDITIONS.index("mode")]
+
 
 def to_results(rows: Iterable[Mapping[str, Any]], where: str = "results, ") -> list[Result]:
     """Rows of the table as values, without those whose value was not finite.

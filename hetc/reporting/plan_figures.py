@@ -1,153 +1,25 @@
-"""Figures of a plan and its costs: the placement, how scores are distributed, what a step is made of."""
+"""Figures of a plan's scores and of its costs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure as Drawing
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from hetc.base.quantity import quantity
-from hetc.costing.cost import PART_NAMES, PARTS, Cost, unit_cost
-from hetc.costing.profile import CostProfile
-from hetc.costing.work import Accounting, Phase, Workload
+from hetc.costing.cost import PART_NAMES, PARTS, Cost
+from hetc.costing.work import Phase
 from hetc.plan.plan import Plan, PlannedUnit
-from hetc.plan.words import Target
-from hetc.reporting.drawing import LINE, Canvas, Figure, Frame, Scale, text_width
+from hetc.plan.words import TARGETS
+from hetc.reporting.figure import LINE, Figure, add_legend, new_drawing
+from hetc.reporting.style import LIGHT, shortened, text_width
 
-__all__ = ["cost_figures", "placement_figure", "score_figures"]
+__all__ = ["cost_figures", "score_figures"]
 
-BESIDE = ("attention", "shared_expert", "dense_mlp", "router")
-"""Kinds of which a layer has one; they stand left of its experts."""
-ABBREVIATIONS = {"attention": "attn", "shared_expert": "shared", "dense_mlp": "mlp", "router": "router"}
-WIDE, NARROW = 26, 14
-"""Side of a cell: wide with few experts, narrow with many, then the figure scrolls."""
-FEW_EXPERTS = 32
-PALEST = 0.35
-"""Opacity of the lowest score."""
-
-
-def placement_figure(plan: Plan, system: CostProfile, workload: Workload, accounting: Accounting) -> Figure:
-    """Layers x units: colour and size say the target, strength the score, each cell reason and cost."""
-    layers = sorted({unit.layer for unit in plan.units if unit.layer is not None})
-    beside = [kind for kind in BESIDE if any(unit.kind == kind for unit in plan.units)]
-    # By their order, not their numbers: a plan may call an expert twenty million.
-    experts = sorted({unit.expert for unit in plan.units if unit.expert is not None})
-    column_of = {expert: number for number, expert in enumerate(experts)}
-    cell = WIDE if len(experts) <= FEW_EXPERTS else NARROW
-    beside_width = 46
-    left = 62
-    grid_left = left + beside_width * len(beside) + 10
-    top, width = 34, grid_left + cell * len(experts) + 12
-    tail = [unit for unit in plan.units if not _in_grid(unit)]
-    canvas = Canvas(
-        max(width, 330),
-        top + cell * len(layers) + (cell + 8) * bool(tail) + 40,
-        "Target of every unit; arrow keys move between units",
-        role="grid",
-    )
-    for index, kind in enumerate(beside):
-        x: float = left + beside_width * index + (beside_width - 6) / 2
-        canvas.add(
-            "text",
-            ABBREVIATIONS[kind],
-            x=x,
-            y=top - 8,
-            text_anchor="middle",
-            class_="faint",
-            aria_hidden="true",
-        )
-    for expert in experts[:: 8 if cell == NARROW else 4]:
-        x = grid_left + cell * column_of[expert] + cell / 2
-        canvas.add(
-            "text", str(expert), x=x, y=top - 8, text_anchor="middle", class_="faint", aria_hidden="true"
-        )
-    if experts:
-        canvas.add("text", "expert", x=grid_left, y=top - 22, class_="faint", aria_hidden="true")
-
-    strength = _strengths(plan)
-    sentences = {unit.id: _sentence(unit, system, workload, accounting) for unit in plan.units}
-    row_of = {layer: number for number, layer in enumerate(layers)}
-    rows = [canvas.add("g", role="row") for _ in range(len(layers) + bool(tail))]
-    for number, layer in enumerate(layers):
-        y = top + cell * number + cell / 2 + 4
-        canvas.add(
-            "text",
-            f"layer {layer}",
-            parent=rows[number],
-            role="rowheader",
-            x=left - 8,
-            y=y,
-            text_anchor="end",
-        )
-    entry = 0  # the one cell that Tab reaches
-    in_tail = 0
-    for unit in sorted(plan.units, key=lambda unit: -1 if unit.expert is None else unit.expert):
-        size = float(beside_width - 6)
-        if unit.layer is None or not _in_grid(unit):
-            number, column = len(layers), in_tail
-            x = left + 130 * column
-            in_tail += 1
-        elif unit.expert is None:
-            number, column = row_of[unit.layer], beside.index(unit.kind)
-            x = left + beside_width * column
-        else:
-            number, place = row_of[unit.layer], column_of[unit.expert]
-            column, x, size = len(beside) + place, grid_left + cell * place, float(cell)
-        y = top + cell * number + 8 * (number == len(layers))
-        # Analog cells are smaller: nobody needs the colours to tell them apart.
-        mark: Target = "digital" if unit.digital_share else "analog"
-        inset = 1.0 if mark == "digital" else cell / 5
-        canvas.add(
-            "rect",
-            parent=rows[number],
-            role="gridcell",
-            tabindex=entry,
-            aria_label=sentences[unit.id],
-            data_column=column,
-            x=x + inset,
-            y=y + inset,
-            width=size - 2 * inset,
-            height=cell - 2 * inset,
-            rx=2,
-            fill_opacity=strength.get(unit.id, 1.0),
-            class_=f"mark {mark}",
-        )
-        entry = -1
-        if number == len(layers):
-            canvas.add(
-                "text", unit.kind, parent=rows[number], x=x + size + 4, y=y + cell / 2 + 4, aria_hidden="true"
-            )
-    _draw_legend(canvas, left, top + cell * len(layers) + (cell + 8) * bool(tail) + 20)
-
-    columns = (
-        *("unit", "kind", "target", "digital share", "rule", "score", "rank", "reason", "parameters"),
-        "J per token",
-    )
-    table = tuple(
-        (
-            unit.id,
-            unit.kind,
-            unit.target,
-            round(unit.digital_share, 4),
-            unit.rule,
-            next(iter(unit.score.values()), ""),
-            "" if unit.rank is None else unit.rank + 1,
-            unit.reason,
-            unit.parameters,
-            unit_cost(unit, system, workload, accounting).joules_per_token,
-        )
-        for unit in plan.units
-    )
-    stronger = f"higher scores ({plan.score})"
-    if plan.neuron_ranks is not None:
-        stronger = f"larger shares of digital neurons, up to {_largest_share(plan):.1%}"
-    note = f"Stronger colours are {stronger}. Point at a unit, or move with the arrow keys."
-    return Figure("placement", "Placement", canvas.to_svg(), columns, table, note)
-
-
-def _in_grid(unit: PlannedUnit) -> bool:
-    """Whether a unit stands in its layer's row; others, such as the LM head, stand below the layers."""
-    known = unit.expert is not None if unit.kind == "expert" else unit.kind in BESIDE and unit.expert is None
-    return known and unit.layer is not None
+HALF = {"digital": 0.4, "analog": 0.2}
+"""Half the length of an expert's line, so that nobody needs the colours to tell targets apart."""
 
 
 def score_figures(plan: Plan) -> list[Figure]:
@@ -161,105 +33,85 @@ def cost_figures(found: Mapping[Phase, Cost]) -> list[Figure]:
     return [_cost_figure(phase, cost) for phase, cost in found.items()]
 
 
-def _strengths(plan: Plan) -> dict[str, float]:
-    """Opacity of each scored unit, by rank: scores themselves spread too unevenly.
-
-    Where neurons are placed, of each unit that has some, by the share of them that is digital.
-    """
-    if plan.neuron_ranks is not None:
-        largest = _largest_share(plan) or 1.0
-        shares = {unit.id: unit.digital_share for unit in plan.units if unit.id in plan.neuron_ranks.ranks}
-        return {unit: PALEST + (1 - PALEST) * share / largest for unit, share in shares.items()}
-    scored = [unit for unit in plan.units if unit.score]
-    scored.sort(key=lambda unit: next(iter(unit.score.values())))
-    last = max(1, len(scored) - 1)
-    return {unit.id: PALEST + (1 - PALEST) * place / last for place, unit in enumerate(scored)}
-
-
-def _largest_share(plan: Plan) -> float:
-    ranks = plan.neuron_ranks.ranks if plan.neuron_ranks is not None else {}
-    return max((unit.digital_share for unit in plan.units if unit.id in ranks), default=0.0)
-
-
-def _sentence(unit: PlannedUnit, system: CostProfile, workload: Workload, accounting: Accounting) -> str:
-    def energy(target: Target) -> str:
-        cost = unit_cost(replace(unit, target=target), system, workload, accounting)
-        return f"{quantity(cost.joules_per_token, 'J')}/token {target}"
-
-    score = "".join(f", {name} {value:.4g}" for name, value in unit.score.items())
-    costs = energy(unit.target)
-    if unit.counted:
-        costs += f", {energy('analog' if unit.target == 'digital' else 'digital')}"
-    share = f", {unit.digital_share:.1%} of its neurons digital" if 0 < unit.digital_share < 1 else ""
-    return f"{unit.id}: {unit.target}{share}{score}; {unit.reason}; {costs}"
-
-
-def _draw_legend(canvas: Canvas, x: float, y: float) -> None:
-    for index, (target, size) in enumerate((("digital", 14), ("analog", 9))):
-        at = x + 80 * index
-        inset = (14 - size) / 2
-        canvas.add(
-            "rect", x=at + inset, y=y - 11 + inset, width=size, height=size, rx=2, class_=f"mark {target}"
-        )
-        canvas.add("text", target, x=at + 20, y=y, aria_hidden="true")
-
-
 def _score_figure(plan: Plan, name: str) -> Figure:
     experts = [unit for unit in plan.units if unit.kind == "expert" and name in unit.score]
-    layers = sorted({unit.layer for unit in experts if unit.layer is not None})
-    row = 16
-    top, left, right = 26, 62, 386
-    bottom = top + row * len(layers)
-    canvas = Canvas(400, bottom + 64, f"Distribution of the score {name} over the experts of each layer")
-    frame = Frame(
-        canvas,
-        Scale.around((unit.score[name] for unit in experts), left, right),
-        Scale(0, len(layers), top, bottom),
-    )
-    for number, layer in enumerate(layers):
-        y = top + row * number
-        canvas.add("text", f"layer {layer}", x=left - 8, y=y + row / 2 + 4, text_anchor="end")
-        for unit in experts:
-            if unit.layer == layer:
-                inset = 1 if unit.target == "digital" else 4
-                canvas.add(
-                    "rect",
-                    x=frame.x(unit.score[name]) - 1,
-                    y=y + inset,
-                    width=2,
-                    height=row - 2 * inset,
-                    class_=f"mark {unit.target}",
-                )
-    frame.draw_x_axis(name)
-    _draw_legend(canvas, left, 16)
     columns = ("layer", "expert", "target", name)
     rows = tuple((unit.layer, unit.expert, unit.target, unit.score[name]) for unit in experts)
     note = "One line per expert."
-    return Figure(f"scores-{name}", f"Scores: {name}", canvas.to_svg(), columns, rows, note)
+    return Figure(
+        f"scores-{name}",
+        f"Scores: {name}",
+        lambda width: _draw_scores(experts, name, width),
+        columns,
+        rows,
+        note,
+    )
+
+
+def _draw_scores(experts: Sequence[PlannedUnit], name: str, width: float) -> Drawing:
+    layers = sorted({-1 if unit.layer is None else unit.layer for unit in experts})
+    row_of = {layer: row for row, layer in enumerate(layers)}
+    drawing = new_drawing(width, 50 + max(60, 10 * len(layers)))
+    axes = drawing.add_subplot()
+    for target in TARGETS:
+        own = [unit for unit in experts if unit.target == target]
+        rows = [row_of[-1 if unit.layer is None else unit.layer] for unit in own]
+        lows, highs = ([row + sign * HALF[target] for row in rows] for sign in (-1, 1))
+        axes.vlines([unit.score[name] for unit in own], lows, highs, color=LIGHT[target], linewidth=1.2)
+    axes.set(ylim=(len(layers) - 0.5, -0.5), ylabel="layer", xlabel=shortened(name, width - 90))
+    axes.grid(False, axis="y")
+    axes.yaxis.set_major_locator(MaxNLocator(12, integer=True))
+    axes.yaxis.set_major_formatter(
+        lambda row, _: shortened(str(layers[int(row)]), 40) if 0 <= row < len(layers) else ""
+    )
+    handles = [
+        Line2D(
+            [],
+            [],
+            linestyle="",
+            marker="|",
+            color=LIGHT[each],
+            markersize=14 * HALF[each] + 4,
+            markeredgewidth=1.4,
+        )
+        for each in TARGETS
+    ]
+    add_legend(drawing, handles, list(TARGETS), width)
+    return drawing
 
 
 def _cost_figure(phase: str, cost: Cost) -> Figure:
-    names = [PART_NAMES[part] for part in PARTS]
-    energies = [cost.parts[part].joules / cost.tokens for part in PARTS]
-    left, right, top, row = 16 + max(map(text_width, names)), 330, 12, LINE + 9
-    canvas = Canvas(400, top + row * len(PARTS) + 8, f"Energy per token of each part of a {phase} step")
-    scale = Scale(0, max(energies) or 1.0, left, right)
-    for number, (name, energy) in enumerate(zip(names, energies, strict=True)):
-        y = top + row * number
-        canvas.add("text", name, x=left - 8, y=y + LINE, text_anchor="end")
-        kind = (
-            "analog" if PARTS[number] == "analog" else "control" if PARTS[number] == "waiting" else "digital"
-        )
-        length = max(1.0, scale(energy) - left)
-        canvas.add("rect", x=left, y=y + 3, width=length, height=LINE, rx=2, class_=f"mark {kind}")
-        canvas.add("text", quantity(energy, "J"), x=left + length + 6, y=y + LINE)
     rows = tuple(
-        (PART_NAMES[part], cost.parts[part].seconds, cost.parts[part].joules, energy)
-        for part, energy in zip(PARTS, energies, strict=True)
+        (PART_NAMES[name], part.seconds, part.joules, part.joules / cost.tokens)
+        for name, part in ((name, cost.parts[name]) for name in PARTS)
     )
     total = (
         f"{cost.tokens_per_second:,.0f} tokens/s, {quantity(cost.watts, 'W')}, "
         f"{quantity(cost.joules_per_token, 'J')}/token"
     )
     columns = ("part", "seconds per step", "joules per step", "joules per token")
-    return Figure(f"cost-{phase}", f"Energy of {phase}", canvas.to_svg(), columns, rows, total)
+    return Figure(
+        f"cost-{phase}", f"Energy of {phase}", lambda width: _draw_cost(cost, width), columns, rows, total
+    )
+
+
+def _draw_cost(cost: Cost, width: float) -> Drawing:
+    energies = [cost.parts[name].joules / cost.tokens for name in PARTS]
+    labels = [quantity(energy, "J") for energy in energies]
+    drawing = new_drawing(width, LINE * 1.5 * len(PARTS) + 24)
+    axes = drawing.add_subplot()
+    colours = [
+        "analog" if name == "analog" else "control" if name == "waiting" else "digital" for name in PARTS
+    ]
+    names = [PART_NAMES[name] for name in PARTS]
+    bars = axes.barh(names, energies, height=0.65, color=[LIGHT[colour] for colour in colours])
+    axes.bar_label(bars, labels, padding=3)
+    # The longest bar leaves room for its label.
+    room = width - max(map(text_width, names)) - 24
+    axes.set_xlim(0, (max(energies) or 1.0) * room / (room - max(map(text_width, labels)) - 6))
+    axes.invert_yaxis()
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelbottom=False)
+    axes.set_title("energy per token")
+    return drawing

@@ -1,81 +1,78 @@
-"""Figures of measured results: against the digital fraction, against energy, and by unit kind."""
+"""Figures of measured results: against the digital fraction, the noise, energy, and by unit kind."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
-from hetc.evaluation.results import CONDITIONS, OVER_MODEL, Result, group_results, mean_and_deviation
-from hetc.reporting.drawing import MARKERS, Canvas, Figure, Frame, Scale, text_width
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-__all__ = ["energy_figures", "fraction_figures", "pareto_front", "sensitivity_figures"]
+from hetc.evaluation.results import OVER_MODEL, Result, group_results, mean_and_deviation
+from hetc.reporting.figure import LINE, Figure, add_legend, new_drawing
+from hetc.reporting.panels import CONTROL, Panel, Point, panels, series_of
+from hetc.reporting.style import LIGHT, look, shortened, text_width
 
-CONTROL, CONTROL_MARKER = "random", "cross"
-SERIES_MARKERS = tuple(marker for marker in MARKERS if marker != CONTROL_MARKER)
-SERIES_COLOURS = 6
-"""One more than markers, so that 30 series have looks of their own."""
-HEIGHT, WIDTH, LEFT, TOP, BOTTOM = 290, 400, 52, 34, 240
+__all__ = ["energy_figures", "fraction_figures", "pareto_front", "scale_figures", "sensitivity_figures"]
 
-Point = tuple[float, float, float, int]
-"""Fraction, mean, standard deviation, number of seeds."""
-
-
-@dataclass(frozen=True)
-class Panel:
-    """Results that are drawn into one figure: they differ in score, fraction, kind and seed alone.
-
-    Attributes:
-        results: At least one.
-        apart: How the conditions of these differ from those of other panels of the same thing; mostly empty.
-    """
-
-    results: Sequence[Result]
-    apart: str = ""
-
-    @property
-    def first(self) -> Result:
-        """One that says what all have in common."""
-        return self.results[0]
-
-    @property
-    def title(self) -> str:
-        """What was measured, under which noise."""
-        first = self.first
-        noise = f"{first.noise}, " if first.noise else ""
-        ranking = ", ranked over the model" if _over_model(first) else ""
-        apart = f", {self.apart}" if self.apart else ""
-        return f"{first.task}, {first.metric} ({noise}c = {first.noise_scale:g}{ranking}{apart})"
-
-    def name(self, start: str) -> str:
-        """The figure's name."""
-        first, ranking = self.first, "model" if _over_model(self.first) else ""
-        words = (start, first.task, first.metric, first.noise, f"c{first.noise_scale:g}", ranking, self.apart)
-        return "-".join(filter(None, words))
+HEIGHT = 150.0
+"""Of a plot without heading and legend, in points."""
+REFERENCE: dict[str, Any] = {"color": LIGHT["ink"], "linestyle": (0, (4, 2)), "linewidth": 1}
+"""The line of what all digital gives."""
+COLUMNS = ("mean", "standard deviation", "seeds")
 
 
-def fraction_figures(results: Sequence[Result]) -> list[Figure]:
+def fraction_figures(results: Sequence[Result], every: Sequence[Result] = ()) -> list[Figure]:
     """Mean and standard deviation over seeds against the digital fraction, a line per score.
 
-    Scores that rank over the model have figures of their own, and so have other profiles, data and the like.
+    Scores that rank over the model have figures of their own, and so have other scales, profiles and data.
+
+    Args:
+        results: What to draw.
+        every: Where to look for what all digital gives; `results` if empty.
     """
-    return [_fraction_figure(panel) for panel in _panels(result for result in results if not result.kind)]
+    found = panels((result for result in results if not result.kind), every or results)
+    return [_fraction_figure(panel) for panel in found]
 
 
-def energy_figures(results: Sequence[Result], energy: Callable[[float], float]) -> list[Figure]:
+def scale_figures(results: Sequence[Result]) -> list[Figure]:
+    """Mean and standard deviation against the noise scale c, where there are several.
+
+    One figure holds all scores and fractions, a plot for each fraction; another one the kinds of unit that
+    were analog alone.
+    """
+    placed, by_kind = (
+        [result for result in results if bool(result.kind) == kinds] for kinds in (False, True)
+    )
+    return [
+        _scale_figure(panel)
+        for some in (placed, by_kind)
+        for panel in panels(some, results, over_scales=True)
+        if len(panel.scales) > 1
+    ]
+
+
+def energy_figures(
+    results: Sequence[Result], energy: Callable[[float], float], every: Sequence[Result] = ()
+) -> list[Figure]:
     """Means against energy with the Pareto front.
 
     Args:
-        results: The measurements.
+        results: What to draw.
         energy: Joules per token at a digital fraction.
+        every: As for `fraction_figures`.
     """
-    ranked = (result for result in results if not result.kind)
-    return [_energy_figure(panel, energy) for panel in _panels(ranked)]
+    found = panels((result for result in results if not result.kind), every or results)
+    return [_energy_figure(panel, energy) for panel in found]
 
 
-def sensitivity_figures(results: Sequence[Result]) -> list[Figure]:
-    """What it does to put one kind of unit alone on analog tiles."""
-    return [_sensitivity_figure(panel) for panel in _panels(result for result in results if result.kind)]
+def sensitivity_figures(results: Sequence[Result], every: Sequence[Result] = ()) -> list[Figure]:
+    """What it does to put one kind of unit alone on analog tiles; `every` as for `fraction_figures`."""
+    found = panels((result for result in results if result.kind), every or results)
+    return [_sensitivity_figure(panel) for panel in found]
 
 
 def pareto_front(
@@ -90,165 +87,210 @@ def pareto_front(
     return front
 
 
-def _subject(result: Result) -> tuple[str, str, str, float, bool]:
-    return (result.task, result.metric, result.noise, result.noise_scale, _over_model(result))
+def _looks(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Colour and marker of each series; the control is grey."""
+    others = [name for name in names if name != CONTROL]
+    return {name: look(number) for number, name in enumerate(others)} | {CONTROL: (LIGHT["control"], "P")}
 
 
-def _over_model(result: Result) -> bool:
-    return result.score.endswith(OVER_MODEL)
+def _draw_series(
+    axes: Axes, series: Mapping[str, Sequence[Point]], looks: Mapping[str, tuple[str, str]]
+) -> None:
+    for name, points in series.items():
+        colour, marker = looks[name]
+        at, means, deviations = ([point[number] for point in points] for number in range(3))
+        axes.errorbar(at, means, deviations, color=colour, marker=marker, elinewidth=0.9, label=name)
 
 
-def _panels(results: Iterable[Result]) -> list[Panel]:
-    panels = []
-    for same in group_results(results, _subject).values():
-        groups = group_results(same, lambda result: result.conditions)
-        values = list(zip(*groups, strict=True))
-        varied = [number for number, column in enumerate(values) if len(set(column)) > 1]
-        for conditions, own in groups.items():
-            apart = (f"{CONDITIONS[number]} {conditions[number][:8] or 'none'}" for number in varied)
-            panels.append(Panel(own, ", ".join(apart)))
-    return panels
+def _draw_reference(axes: Axes, panel: Panel) -> None:
+    if panel.reference is not None:
+        axes.axhline(panel.reference, **REFERENCE)
 
 
-def _series(panel: Sequence[Result]) -> dict[str, list[Point]]:
-    """By score, the points at rising fractions."""
-    series: dict[str, list[Point]] = {}
-    for score, own in group_results(panel, lambda result: result.score.removesuffix(OVER_MODEL)).items():
-        groups = group_results(own, lambda result: result.fraction)
-        series[score] = [
-            (fraction, *mean_and_deviation(groups[fraction]), len(groups[fraction]))
-            for fraction in sorted(groups)
-        ]
-    return series
+def _legend(
+    drawing: Drawing, panel: Panel, looks: Mapping[str, tuple[str, str]], width: float, *, lines: bool = True
+) -> None:
+    handles: list[Artist] = [
+        Line2D([], [], color=colour, marker=marker, linestyle="-" if lines else "")
+        for colour, marker in looks.values()
+    ]
+    names = list(looks)
+    if panel.reference is not None:
+        handles.append(Line2D([], [], **REFERENCE))
+        names.append(f"all digital: {panel.reference:.4g}")
+    add_legend(drawing, handles, names, width)
 
 
-def _style(scores: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Class and marker of each score; the control is grey."""
-    chosen = {}
-    others = [score for score in scores if score != CONTROL]
-    for index, score in enumerate(others):
-        chosen[score] = (f"series-{index % SERIES_COLOURS}", SERIES_MARKERS[index % len(SERIES_MARKERS)])
-    return {**chosen, CONTROL: ("control", CONTROL_MARKER)}
-
-
-def _frame(label: str, names: Iterable[str], x: Sequence[float], y: Iterable[float]) -> Frame:
-    """An empty plot with room for the names at its right."""
-    right = WIDTH - 22 - max(map(text_width, names))
-    canvas = Canvas(WIDTH, HEIGHT, label)
-    return Frame(canvas, Scale.around(x, LEFT, right), Scale.around(y, BOTTOM, TOP))
-
-
-def _axis_title(result: Result) -> str:
-    unit = f", {result.unit}" if result.unit else ""
-    return f"{result.metric}{unit} ({'higher' if result.higher_is_better else 'lower'} is better)"
+def _new_plot(panel: Panel, width: float, height: float = HEIGHT) -> tuple[Drawing, Axes]:
+    heading = panel.heading(width - 12)
+    drawing = new_drawing(width, height + 30 + LINE * heading.count("\n"))
+    drawing.suptitle(heading, x=0.01, ha="left", size="medium")
+    return drawing, drawing.add_subplot()
 
 
 def _fraction_figure(panel: Panel) -> Figure:
-    first, series = panel.first, _series(panel.results)
-    style = _style(series)
-    points = list(chain.from_iterable(series.values()))
-    edges = chain.from_iterable((mean - deviation, mean + deviation) for _, mean, deviation, _ in points)
-    fractions = sorted({fraction for fraction, *_ in points})
-    frame = _frame(f"{panel.title} against the digital fraction", series, fractions, edges)
-    canvas = frame.canvas
-    frame.draw_y_axis(_axis_title(first))
-    frame.draw_x_axis("share of experts that is digital", _apart(fractions, frame.x), percent=True)
-    ends = []
-    for score, own in series.items():
-        class_, marker = style[score]
-        path = " ".join(f"{frame.x(fraction):.1f},{frame.y(mean):.1f}" for fraction, mean, *_ in own)
-        canvas.add("polyline", points=path, class_=f"line {class_}")
-        for fraction, mean, deviation, seeds in own:
-            _draw_error(frame, frame.x(fraction), mean, deviation, class_)
-            text = f"{score} at {100 * fraction:g} %: {mean:.5g} ± {deviation:.2g}, {seeds} seeds"
-            canvas.marker(marker, frame.x(fraction), frame.y(mean), f"mark {class_}", text)
-        ends.append((score, frame.y(own[-1][1]), class_, marker))
-    frame.label_ends(ends)
-    columns = ("score", "fraction", "mean", "standard deviation", "seeds")
+    series = series_of(panel.results, "fraction")
+    looks = _looks(series)
+
+    def draw(width: float) -> Drawing:
+        drawing, axes = _new_plot(panel, width)
+        _draw_reference(axes, panel)
+        _draw_series(axes, series, looks)
+        axes.set_xlabel(f"share of {_ranked(panel)} that is digital")
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+        axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+        _legend(drawing, panel, {name: looks[name] for name in series}, width)
+        return drawing
+
     rows = tuple((score, *point) for score, own in series.items() for point in own)
     note = "Mean and standard deviation over seeds."
-    return Figure(panel.name("fraction"), panel.title, canvas.to_svg(), columns, rows, note)
+    return Figure(panel.name("fraction"), panel.title, draw, ("score", "fraction", *COLUMNS), rows, note)
 
 
-def _draw_error(frame: Frame, x: float, mean: float, deviation: float, class_: str) -> None:
-    if deviation:
-        low, high = frame.y(mean - deviation), frame.y(mean + deviation)
-        path = f"M{x - 3:.1f} {low:.1f}h6m-3 0V{high:.1f}m-3 0h6"
-        frame.canvas.add("path", d=path, class_=f"error {class_}")
+def _ranked(panel: Panel) -> str:
+    neurons = [" of neurons" in result.score for result in panel.results]
+    return "neurons" if all(neurons) else "experts or neurons" if any(neurons) else "experts"
 
 
-def _apart(values: Sequence[float], scale: Scale) -> list[float]:
-    """Those of the rising values that leave room for their labels."""
-    kept: list[float] = []
-    for value in values:
-        if not kept or scale(value) - scale(kept[-1]) > 36:
-            kept.append(value)
-    return kept
+def _scale_figure(panel: Panel) -> Figure:
+    """A plot for each fraction between none and all; those two are one line each, whatever ranks."""
+    kinds = bool(panel.first.kind)
+    groups: dict[tuple[float, str], list[Point]] = {}
+    for result_of, own in group_results(
+        panel.results, lambda one: (0.0, one.kind) if kinds else (one.fraction, _score(one))
+    ).items():
+        (points,) = series_of([_unnamed(one) for one in own], "noise_scale").values()
+        groups[result_of] = points
+    ends = {at: points for (at, _), points in reversed(groups.items()) if at in (0, 1) and not kinds}
+    inner = sorted({at for at, _ in groups if kinds or at not in (0, 1)}) or [0.0]
+    names = list(dict.fromkeys(name for at, name in groups if at in inner and name != "none"))
+    looks = _looks(names)
+
+    def draw(width: float) -> Drawing:
+        heading = panel.heading(width - 12)
+        across = min(len(inner), max(1, int(width // 200)))
+        down = -(-len(inner) // across)
+        drawing = new_drawing(width, 40 + LINE * heading.count("\n") + (HEIGHT - 20) * down)
+        drawing.suptitle(heading, x=0.01, ha="left", size="medium")
+        plots = drawing.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+        shown: dict[str, tuple[str, str]] = {}
+        for fraction, axes in zip(inner, plots.flat, strict=False):
+            _draw_reference(axes, panel)
+            own = {name: groups[at, name] for at, name in groups if at == fraction and name in looks}
+            if 0.0 in ends and fraction:
+                own["nothing digital"] = ends[0.0]
+            here = {**looks, "nothing digital": (LIGHT["ink"], "x")}
+            shown |= {name: here[name] for name in own}
+            _draw_series(axes, own, here)
+            if not kinds and len(inner) > 1:
+                axes.set_title(f"{100 * fraction:g} % digital")
+        for axes in plots.flat[len(inner) :]:
+            axes.set_visible(False)
+        for axes in plots[-1]:
+            axes.set_xlabel("c, factor on the programming noise")
+        _legend(drawing, panel, shown, width)
+        return drawing
+
+    columns = ("analog kind",) if kinds else ("score", "fraction")
+    rows = tuple(
+        (*((name,) if kinds else (name, at)), *point) for (at, name), own in groups.items() for point in own
+    )
+    title = f"{panel.title}{' by kind' if kinds else ''}"
+    name = panel.name("kinds-against-noise" if kinds else "noise")
+    note = "Mean and standard deviation over seeds, against the scale of the noise."
+    return Figure(name, title, draw, (*columns, "c", *COLUMNS), rows, note)
+
+
+def _score(result: Result) -> str:
+    return result.score.removesuffix(OVER_MODEL)
+
+
+def _unnamed(result: Result) -> Result:
+    """One of a series that its group names."""
+    return Result(**{**vars(result), "score": ""})
 
 
 def _energy_figure(panel: Panel, energy: Callable[[float], float]) -> Figure:
-    first, series = panel.first, _series(panel.results)
-    style = _style(series)
-    rows = tuple(
+    series = series_of(panel.results, "fraction")
+    looks = _looks(series)
+    better = panel.first.higher_is_better
+    points = [
         (score, fraction, 1e3 * energy(fraction), mean)
         for score, own in series.items()
         for fraction, mean, *_ in own
-    )
-    front = pareto_front(((x, y) for _, _, x, y in rows), higher_is_better=first.higher_is_better)
-    frame = _frame(
-        f"{panel.title} against energy, with the Pareto front",
-        series,
-        [x for _, _, x, _ in rows],
-        (y for *_, y in rows),
-    )
-    canvas = frame.canvas
-    frame.draw_y_axis(_axis_title(first))
-    frame.draw_x_axis("energy, mJ per decoded token")
-    steps = [f"M{frame.x(front[0][0]):.1f} {frame.y(front[0][1]):.1f}"]
-    steps += [f"H{frame.x(x):.1f}V{frame.y(y):.1f}" for x, y in front[1:]]
-    canvas.add("path", d="".join(steps), class_="front")
-    energies = {1e3 * energy(fraction): fraction for _, fraction, *_ in rows}
-    for at in _apart(sorted(energies), frame.x):
-        text = f"{100 * energies[at]:g} %"
-        canvas.add("text", text, x=frame.x(at), y=TOP + 2, text_anchor="middle", class_="faint")
-    for score, fraction, x, y in rows:
-        class_, marker = style[score]
-        text = f"{score} at {100 * fraction:g} %: {y:.5g} at {x:.4g} mJ/token"
-        canvas.marker(marker, frame.x(x), frame.y(y), f"mark {class_}", text)
-    ends = {score: (score, frame.y(y), *style[score]) for score, _, _, y in rows}
-    frame.label_ends(list(ends.values()))
+    ]
+    front = pareto_front(((x, y) for *_, x, y in points), higher_is_better=better)
+
+    def draw(width: float) -> Drawing:
+        drawing, axes = _new_plot(panel, width)
+        _draw_reference(axes, panel)
+        for name in series:
+            colour, marker = looks[name]
+            own = [(x, y) for score, _, x, y in points if score == name]
+            axes.plot(*zip(*own, strict=True), color=colour, marker=marker, linestyle="")
+        axes.margins(0.06, 0.1)
+        axes.autoscale_view()
+        _draw_front(axes, front, higher_is_better=better)
+        axes.set_xlabel("energy, mJ per decoded token")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        _label_fractions(axes, {x: fraction for _, fraction, x, _ in points}, width - 70)
+        _legend(drawing, panel, {name: looks[name] for name in series}, width, lines=False)
+        return drawing
+
     columns = ("score", "fraction", "mJ per token", "mean", "on the Pareto front")
-    table = tuple((*row, "yes" if row[2:] in front else "no") for row in rows)
-    note = "Dashed: Pareto front, nothing is better at less energy. On top: digital share of experts."
-    title = f"{panel.title} by energy"
-    return Figure(panel.name("energy"), title, canvas.to_svg(), columns, table, note)
+    rows = tuple((*point, "yes" if point[2:] in front else "no") for point in points)
+    note = "Line: Pareto front, nothing is better at less energy. On top: share that is digital."
+    return Figure(panel.name("energy"), f"{panel.title} by energy", draw, columns, rows, note)
+
+
+def _draw_front(axes: Axes, front: Sequence[tuple[float, float]], *, higher_is_better: bool) -> None:
+    """Steps from the worst value at the least energy to the right edge: a line even with one point on it."""
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    xs = [front[0][0], *(x for x, _ in front), right]
+    ys = [bottom if higher_is_better else top, *(y for _, y in front), front[-1][1]]
+    axes.step(xs, ys, where="post", color=LIGHT["ink"], linewidth=1, zorder=1)
+    axes.set(xlim=(left, right), ylim=(bottom, top))
+
+
+def _label_fractions(axes: Axes, fractions: Mapping[float, float], room: float) -> None:
+    """Digital shares on a second axis on top, as many as have room."""
+    (left, right) = axes.get_xlim()
+    shown: dict[float, str] = {}
+    free = left - right
+    for at in sorted(fractions):
+        label = f"{100 * fractions[at]:.3g} %"
+        half = (text_width(label) / 2 + 3) / room * (right - left)
+        if at - half > free:
+            shown[at], free = label, at + half
+    above = axes.secondary_xaxis("top")
+    above.set_xticks(list(shown), list(shown.values()))
+    above.spines[:].set_visible(False)
+    above.tick_params(length=0, pad=1)
 
 
 def _sensitivity_figure(panel: Panel) -> Figure:
-    first = panel.first
     found = {
         kind: (*mean_and_deviation(own), len(own))
         for kind, own in group_results(panel.results, lambda result: result.kind).items()
     }
     order = sorted(found, key=lambda kind: (kind != "none", found[kind][0]))
-    row, left, top = 26, 24 + max(map(text_width, order)), 10
-    bottom = top + row * len(order)
-    canvas = Canvas(WIDTH, bottom + 46, f"{panel.title} with one kind of unit analog")
-    edges = chain.from_iterable((mean - deviation, mean + deviation) for mean, deviation, _ in found.values())
-    frame = Frame(canvas, Scale.around(edges, left, WIDTH - 60), Scale(0, len(order), top, bottom))
-    for number, kind in enumerate(order):
-        mean, deviation, _ = found[kind]
-        y = top + row * number + row / 2
-        class_ = "digital" if kind == "none" else "analog"
-        canvas.add("line", x1=left, x2=WIDTH - 60, y1=y, y2=y, class_="grid")
-        canvas.add("text", kind, x=left - 8, y=y + 4, text_anchor="end")
-        low, high = frame.x(mean - deviation), frame.x(mean + deviation)
-        canvas.add("line", x1=low, x2=high, y1=y, y2=y, class_=f"error {class_}")
-        canvas.marker("circle", frame.x(mean), y, f"mark {class_}")
-        canvas.add("text", f"{mean:.4g}", x=WIDTH - 54, y=y + 4)
-    frame.draw_x_axis(_axis_title(first))
-    columns = ("analog kind", "mean", "standard deviation", "seeds")
+
+    def draw(width: float) -> Drawing:
+        drawing, axes = _new_plot(panel, width, 14 * len(order) + 20)
+        if panel.reference is not None:
+            axes.axvline(panel.reference, **REFERENCE)
+        labels = [shortened(kind) for kind in order]
+        for row, kind in enumerate(order):
+            mean, deviation, _ = found[kind]
+            colour = LIGHT["digital" if kind == "none" else "analog"]
+            axes.errorbar(mean, row, xerr=deviation, color=colour, marker="s" if kind == "none" else "o")
+        axes.set_yticks(range(len(order)), labels)
+        axes.set_ylim(len(order) - 0.5, -0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.set_xlabel(shortened(panel.first.metric, 90))
+        return drawing
+
+    columns = ("analog kind", *COLUMNS)
     rows = tuple((kind, *found[kind]) for kind in order)
     note = "Each kind of unit analog alone; none is all digital."
-    title = f"{panel.title} by kind"
-    return Figure(panel.name("sensitivity"), title, canvas.to_svg(), columns, rows, note)
+    return Figure(panel.name("sensitivity"), f"{panel.title} by kind", draw, columns, rows, note)

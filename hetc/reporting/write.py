@@ -11,17 +11,24 @@ from hetc.base.output import whole_file, whole_folder
 from hetc.base.quantity import quantity
 from hetc.bundle.bundle import Bundle
 from hetc.compiler.costs import open_plan
-from hetc.costing.cost import plan_cost
+from hetc.costing.cost import CostBasis, plan_cost
 from hetc.costing.profile import DEFAULT_COSTS, CostProfile, load_costs
 from hetc.costing.work import ACCOUNTINGS, PHASES, Accounting, Workload
 from hetc.evaluation.results import Result
 from hetc.evaluation.results_file import read_results
 from hetc.plan.plan import Plan
 from hetc.plan.targets import targets_at
-from hetc.reporting.drawing import Figure, standalone
+from hetc.reporting.figure import COLUMN, Figure, parse_width, save_figure
 from hetc.reporting.page import Section, build_page
-from hetc.reporting.plan_figures import cost_figures, placement_figure, score_figures
-from hetc.reporting.result_figures import energy_figures, fraction_figures, sensitivity_figures
+from hetc.reporting.panels import nearest_scale
+from hetc.reporting.placement_figure import placement_figure
+from hetc.reporting.plan_figures import cost_figures, score_figures
+from hetc.reporting.result_figures import (
+    energy_figures,
+    fraction_figures,
+    scale_figures,
+    sensitivity_figures,
+)
 
 __all__ = ["build_report", "file_names", "report", "write_figures"]
 
@@ -38,7 +45,9 @@ def report(
     batch: int = 32,
     context: int = 1024,
     accounting: Accounting = "serial",
+    noise_scale: float | None = None,
     figures: str | Path | None = None,
+    width: str | None = None,
     force: bool = False,
 ) -> list[Figure]:
     """Writes one offline page: placement, scores, costs and measured results.
@@ -58,16 +67,20 @@ def report(
         batch: Sequences of a step.
         context: Tokens of each.
         accounting: `serial`, `overlapped` or `digital-only`.
-        figures: Folder to make, for the figures as SVG and the tables behind them as CSV.
+        noise_scale: The c of the figures against the digital fraction and energy; None for the plan's.
+        figures: Folder to make, for the figures as SVG, PDF and PNG, and the tables behind them as CSV.
+        width: Of these figures, such as `85mm` (a column of a paper) or `170mm`; None for a column.
         force: Replace what exists.
 
     Returns:
         The figures on the page.
 
     Raises:
-        UsageError: Nothing is there, an output exists, or a workload or accounting that makes no sense.
+        UsageError: Nothing is there, an output exists, or a workload, accounting or width that makes no
+            sense.
         InvalidInputError: A file that cannot be used, or results of another model.
     """
+    points = COLUMN if width is None else parse_width(width)
     name = _name(target)
     file = Path(output) if output is not None else Path(f"{Path(name).stem}.html")
     tables = [Path(results)] if isinstance(results, (str, Path)) else list(map(Path, results))
@@ -85,12 +98,13 @@ def report(
             batch=batch,
             context=context,
             accounting=accounting,
+            noise_scale=noise_scale,
             results=read_results(*tables, model=plan.source["sha256"]),
             results_from=", ".join(map(str, tables)),
         )
         staging.write_text(page, "utf-8")
         if folder is not None:
-            write_figures(drawn, folder)
+            write_figures(drawn, folder, points)
     return drawn
 
 
@@ -109,6 +123,7 @@ def build_report(
     batch: int = 32,
     context: int = 1024,
     accounting: Accounting = "serial",
+    noise_scale: float | None = None,
     results: Sequence[Result] = (),
     results_from: str = "",
 ) -> tuple[str, list[Figure]]:
@@ -121,6 +136,7 @@ def build_report(
         batch: Sequences of a step.
         context: Tokens of each.
         accounting: One of `hetc.costing.cost.ACCOUNTINGS`.
+        noise_scale: As for `report`; of the scales that were measured, the nearest counts.
         results: Measurements.
         results_from: Where they come from.
 
@@ -131,17 +147,24 @@ def build_report(
         phase: plan_cost(plan.units, system, Workload(phase, batch, context), accounting) for phase in PHASES
     }
     decode = Workload("decode", batch, context)
+    basis = CostBasis(system, decode, accounting)
 
     def energy(fraction: float) -> float:
         return plan_cost(targets_at(plan, fraction), system, decode, accounting).joules_per_token
 
+    scale = plan.profile.noise_scale if noise_scale is None else noise_scale
+    one_scale = nearest_scale((result for result in results if not result.kind), scale)
+    by_kind = nearest_scale((result for result in results if result.kind), scale)
     step = f"batch {batch}, context {context:,}, {system.name}, {accounting}: {ACCOUNTINGS[accounting]}."
     sections = [
-        Section("placement", "Where units run", "", [placement_figure(plan, system, decode, accounting)]),
+        Section("placement", "Where units run", "", [placement_figure(plan, basis)]),
         Section("scores", "How scores are distributed", "", score_figures(plan)),
-        Section("accuracy", "Accuracy against the digital share", "", fraction_figures(results)),
-        Section("energy", "Accuracy against energy", f"Energy: {step}", energy_figures(results, energy)),
-        Section("sensitivity", "Sensitivity by kind of unit", "", sensitivity_figures(results)),
+        Section("accuracy", "Accuracy against the digital share", "", fraction_figures(one_scale, results)),
+        Section("noise", "Accuracy against noise", "", scale_figures(results)),
+        Section(
+            "energy", "Accuracy against energy", f"Energy: {step}", energy_figures(one_scale, energy, results)
+        ),
+        Section("sensitivity", "Sensitivity by kind of unit", "", sensitivity_figures(by_kind, results)),
         Section("cost", "What a step costs", f"Calculated: {step}", cost_figures(found)),
     ]
     sections = [section for section in sections if section.figures]
@@ -159,10 +182,16 @@ def build_report(
     return page, [figure for section in sections for figure in section.figures]
 
 
-def write_figures(figures: Sequence[Figure], folder: Path) -> None:
-    """Writes each figure as NAME.svg and the table behind it as NAME.csv."""
+def write_figures(figures: Sequence[Figure], folder: Path, width: float = COLUMN) -> None:
+    """Writes each figure as NAME.svg, NAME.pdf and NAME.png, and the table behind it as NAME.csv.
+
+    Args:
+        figures: What to write.
+        folder: Where to.
+        width: In points.
+    """
     for name, figure in zip(file_names(figure.name for figure in figures), figures, strict=True):
-        (folder / f"{name}.svg").write_text(standalone(figure.svg), "utf-8")
+        save_figure(figure, folder, name, width)
         with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8", errors="replace") as file:
             writer = csv.writer(file)
             writer.writerow(figure.columns)

@@ -76,12 +76,12 @@ class Browser:
         answer: dict[str, Any] = json.loads(message)
         return answer
 
-    def open(self, file: Path, *, width: int, dark: bool) -> None:
-        """Opens a file in a window of that width and colour scheme; `events` starts anew."""
+    def open(self, file: Path, *, width: int, dark: bool, media: str = "screen") -> None:
+        """Opens a file in a window of that width and colour scheme, or in `print`; `events` starts anew."""
         metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
         self.call("Emulation.setDeviceMetricsOverride", **metrics)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        self.call("Emulation.setEmulatedMedia", media=media, features=[scheme])
         self.events.clear()
         self.call("Page.navigate", url=file.resolve().as_uri())
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):

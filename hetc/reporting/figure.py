@@ -1,0 +1,194 @@
+"""A figure: what it shows, the table behind it, and how it becomes a file or a part of a page."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import matplotlib
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure as Drawing
+
+from hetc.base.errors import UsageError
+from hetc.base.frames import to_frame
+from hetc.reporting.style import LIGHT, SETTINGS, printable, shortened, text_width, without_glyph_warnings
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = [
+    "CELLS",
+    "COLUMN",
+    "FORMATS",
+    "PAGE",
+    "POINTS_PER_MM",
+    "Draw",
+    "Figure",
+    "add_legend",
+    "drawing_style",
+    "new_drawing",
+    "page_svg",
+    "parse_width",
+    "save_figure",
+    "table_text",
+]
+
+POINTS_PER_MM = 72 / 25.4
+COLUMN, PAGE = 85 * POINTS_PER_MM, 170 * POINTS_PER_MM
+"""Widths of a column and of a page of a paper, in points."""
+NARROWEST, WIDEST = 60, 500
+"""Widths that figures are drawn at, in mm."""
+
+FORMATS: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
+"""With what takes the time of day out of them, so that equal figures are equal files."""
+DOTS_PER_INCH = 300
+PIXELS_PER_POINT = 1.5
+"""On a page: 8 pt are 12 pixels, and a paper's column is as wide as a phone."""
+LINE = 12.0
+"""Height of a line of text in points."""
+CELLS = "cells"
+"""gid of what has a mark for each row of the table, in the order of the rows."""
+
+COLOUR = re.compile("#[0-9a-f]{6}")
+XLINK = "{http://www.w3.org/1999/xlink}href"
+VARIABLES = {colour: f"var(--{name})" for name, colour in LIGHT.items()}
+
+Draw = Callable[[float], Drawing]
+"""From the width in points to the drawing."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart and the table behind it.
+
+    Attributes:
+        name: File name without ending.
+        title: What it shows.
+        draw: Draws the chart.
+        columns: Names of the table's columns.
+        rows: The table.
+        note: A sentence below the title.
+        wide: Whether it has a form of its own for wide pages.
+    """
+
+    name: str
+    title: str
+    draw: Draw = field(repr=False)
+    columns: tuple[str, ...]
+    rows: tuple[tuple[object, ...], ...] = field(repr=False)
+    note: str = ""
+    wide: bool = False
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """The table as a pandas frame.
+
+        Raises:
+            RuntimeMissingError: pandas is not installed.
+        """
+        return to_frame([dict(zip(self.columns, row, strict=True)) for row in self.rows], self.columns)
+
+
+def parse_width(text: str) -> float:
+    """`85mm`, `17 cm` or `3.3in` in points.
+
+    Raises:
+        UsageError: No such width, or one that nothing can be drawn at.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(mm|cm|in)", text.strip())
+    if match is None:
+        raise UsageError(f"width {text!r} is not a width such as 85mm, 8.5cm or 3.35in")
+    width = float(match[1]) * {"mm": 1, "cm": 10, "in": 25.4}[match[2]]
+    if not NARROWEST <= width <= WIDEST:
+        raise UsageError(f"width {text}: figures are drawn at {NARROWEST} to {WIDEST} mm")
+    return width * POINTS_PER_MM
+
+
+def new_drawing(width: float, height: float) -> Drawing:
+    """An empty drawing of that size in points; everything in it is laid out to fit."""
+    return Drawing(figsize=(width / 72, height / 72), layout="constrained")
+
+
+def add_legend(drawing: Drawing, handles: Sequence[Artist], labels: Sequence[str], width: float) -> None:
+    """A legend below the plot, in as many columns as fit; the drawing grows by its height."""
+    shown = [shortened(label) for label in labels]
+    column = max(map(text_width, shown)) + 34
+    columns = max(1, min(len(shown), int(width // column)))
+    lines = -(-len(shown) // columns)
+    drawing.set_figheight(drawing.get_figheight() + LINE * (lines + 0.5) / 72)
+    drawing.legend(handles, shown, loc="outside lower left", ncols=columns, borderpad=0.2)
+
+
+@contextmanager
+def drawing_style(**more: Any) -> Iterator[None]:
+    """matplotlib's settings while figures are drawn and written, and `more` of them."""
+    settings: Any = {**SETTINGS, **more}
+    with matplotlib.rc_context(settings), without_glyph_warnings():
+        yield
+
+
+def save_figure(figure: Figure, folder: Path, name: str, width: float) -> None:
+    """Writes NAME.svg, NAME.pdf and NAME.png with fonts embedded, in light colours.
+
+    Args:
+        figure: What to draw.
+        folder: Where to.
+        name: Of the files.
+        width: In points.
+    """
+    with drawing_style(**{"svg.hashsalt": name}):
+        drawing = figure.draw(width)
+        drawing.draw_without_rendering()
+        drawing.set_layout_engine("none")  # laid out once, it is the same in all formats
+        for form, undated in FORMATS.items():
+            drawing.savefig(folder / f"{name}.{form}", dpi=DOTS_PER_INCH, metadata=undated)
+
+
+def page_svg(figure: Figure, width: float, *, salt: str) -> str:
+    """The chart as a part of a page: text stays text, and colours are the page's variables.
+
+    Args:
+        figure: What to draw.
+        width: In points.
+        salt: What tells the ids of this chart from those of others on the page.
+    """
+    buffer = io.StringIO()
+    with drawing_style(**{"svg.fonttype": "none", "svg.hashsalt": printable(salt)}):
+        figure.draw(width).savefig(buffer, format="svg")
+    ElementTree.register_namespace("", "http://www.w3.org/2000/svg")
+    root = ElementTree.fromstring(buffer.getvalue())
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag.rpartition("}")[2] in ("metadata", "style"):
+                parent.remove(child)
+    used = set()
+    for element in root.iter():
+        reference = element.attrib.pop(XLINK, None)
+        if reference is not None:
+            element.set("href", reference)  # HTML knows no prefixes but xlink's own, which is on its way out
+        used.update(re.findall(r"#([\w-]+)", f"{reference} {element.get('clip-path')}"))
+    for element in root.iter():
+        if element.get("id") == CELLS:
+            element.set("class", CELLS)
+        if element.get("id") not in used:  # ids that matplotlib counts, the same in every chart
+            element.attrib.pop("id", None)
+    size = dict(zip(("width", "height"), map(float, root.attrib["viewBox"].split()[2:]), strict=True))
+    root.attrib.update({key: f"{value * PIXELS_PER_POINT:.0f}" for key, value in size.items()})
+    root.attrib.update({"class": "chart", "role": "img", "aria-label": printable(figure.title)})
+    text = ElementTree.tostring(root, encoding="unicode")
+    # In styles alone: a name may look like a colour.
+    return re.sub(r'style="[^"]*"', lambda style: COLOUR.sub(_variable, style[0]), text)
+
+
+def _variable(colour: re.Match[str]) -> str:
+    return VARIABLES.get(colour[0], colour[0])
+
+
+def table_text(value: object) -> str:
+    """A value as the tables on pages show it."""
+    return f"{value:.6g}" if isinstance(value, float) else printable(str(value))
