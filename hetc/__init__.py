@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hetc.bundle.doctor import doctor
     from hetc.bundle.partition import partition_bundle
     from hetc.bundle.verify import verify
+    from hetc.compiler.compare import compare
     from hetc.compiler.compile import compile
     from hetc.compiler.costs import cost
     from hetc.compiler.explanation import explain
@@ -51,6 +52,7 @@ _HOMES = {
     "built_in_costs": "hetc.costing.profile",
     "built_in_profiles": "hetc.hardware.profile",
     "calibrate": "hetc.compiler.recording",
+    "compare": "hetc.compiler.compare",
     "compile": "hetc.compiler.compile",
     "cost": "hetc.compiler.costs",
     "doctor": "hetc.bundle.doctor",
@@ -86,6 +88,7 @@ __all__ = [
     "built_in_costs",
     "built_in_profiles",
     "calibrate",
+    "compare",
     "compile",
     "cost",
     "doctor",

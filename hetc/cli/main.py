@@ -23,11 +23,12 @@ READER_LEFT = 128 + signal.SIGPIPE
 COMMANDS = {
     "bake": "Write the noise into the weights, for runtimes without the library.",
     "calibrate": "Record what enters the crossbars on calibration text.",
+    "compare": "Say what differs between two plans, bundles or scores.",
     "compile": "Place the experts and write a bundle that runs.",
     "cost": "Calculate tokens per second, watts and joules per token.",
     "doctor": "Say what is installed and whether the library loads.",
     "evaluate": "Ask a bundle the questions of lm-eval's tasks.",
-    "explain": "Say why a unit is where it is.",
+    "explain": "Say why units are where they are.",
     "export": "Turn a Hugging Face language model into ONNX.",
     "inspect": "Show a model, plan or bundle.",
     "mitigate": "Rewrite a model so that noise and converters hurt it less.",

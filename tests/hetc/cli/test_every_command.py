@@ -75,6 +75,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 CALLS = {
     "bake": "a.hetc -o baked.hetc",
     "calibrate": "SAMPLE --data text.txt --window 64 -o calibration.safetensors",
+    "compare": "a.hetc SAMPLE",
     "compile": "SAMPLE --digital-frac 50% -o b.hetc",
     "cost": "a.hetc --digital-frac 1/3",
     "doctor": "",
