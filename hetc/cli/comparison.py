@@ -59,13 +59,13 @@ def print_score_comparison(found: ScoreComparison) -> None:
 
 def _figures(one: PlanFigures, two: PlanFigures) -> list[tuple[str, tuple[str, ...]]]:
     """Name and cells of each line."""
-    lines = [("ranked by", (one.score, two.score, ""))]
+    lines: list[tuple[str, tuple[str, ...]]] = [("ranked by", (one.score, two.score, ""))]
     for name, a, b in (("digital", one.digital, two.digital), ("analog", one.analog, two.analog)):
         lines.append((name, (f"{a:.2f} %", f"{b:.2f} %", f"{b - a:+.2f} %")))
-    a, b = one.predicted_loss, two.predicted_loss
-    if a is not None or b is not None:
-        shown = ["unknown" if value is None else f"{value:.4f}" for value in (a, b)]
-        difference = "" if a is None or b is None else f"{b - a:+.4f}"
+    losses = (one.predicted_loss, two.predicted_loss)
+    if losses != (None, None):
+        shown = ["unknown" if value is None else f"{value:.4f}" for value in losses]
+        difference = "" if None in losses else f"{losses[1] - losses[0]:+.4f}"  # type: ignore[operator]
         lines.append(("predicted loss, nats/token", (*shown, difference)))
     a, b = one.joules_per_token, two.joules_per_token
     lines.append(("energy per token", (quantity(a, "J"), quantity(b, "J"), f"{b / a - 1:+.1%}")))

@@ -38,7 +38,7 @@ class ModelUnits:
     parameters: int
     units: Sequence[Unit]
     findings: Iterable[Finding] = ()
-    arithmetic: Iterable[Arithmetic] = ()
+    arithmetic: Sequence[Arithmetic] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
