@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -130,12 +131,18 @@ def finish_bundle(
 def _place_weights(model: ir.Model, folder: Path, *, link: bool) -> dict[Path, str]:
     """Brings every weight file into the bundle, and large tensors that the model holds itself.
 
+    Of a file that the model needs less than three quarters of, only what it needs is copied: the packed
+    weights of analog units lie among those of digital ones.
+
     Returns:
         The sha256 of each file that was brought, by its place in the bundle.
     """
     measured = measured_files(model)
+    sparse = set() if link else _sparse_files(model)
     targets: dict[Path, Path] = {}
     for slot, tensor in external_tensors(model):
+        if data_file(tensor) in sparse:
+            continue
         target = folder / WEIGHTS / tensor.location
         targets[data_file(tensor)] = target
         location = target.relative_to(folder).as_posix()
@@ -146,18 +153,28 @@ def _place_weights(model: ir.Model, folder: Path, *, link: bool) -> dict[Path, s
             "model with its weights in one folder, then compile the file"
         )
     bring_files(targets, link=link)
-    for source in targets:
+    _move_inline(model, folder, sparse)
+    for source in (*targets, *sparse):
         if FileIdentity.of(source) != measured[source].identity:
             raise InvalidInputError(f"{source} changed while it was compiled; run the command again")
-    _move_inline(model, folder)
     return {target: measured[source].sha256 for source, target in targets.items()}
 
 
-def _move_inline(model: ir.Model, folder: Path) -> None:
+def _sparse_files(model: ir.Model) -> set[Path]:
+    """The weight files that the model needs less than three quarters of."""
+    places = {(data_file(tensor), tensor.offset, tensor.nbytes) for _, tensor in external_tensors(model)}
+    needed: Counter[Path] = Counter()
+    for file, _, size in places:
+        needed[file] += size
+    return {file for file, size in needed.items() if 4 * size < 3 * file.stat().st_size}
+
+
+def _move_inline(model: ir.Model, folder: Path, sparse: Collection[Path]) -> None:
     path = folder / WEIGHTS / INLINE
     while path.exists():
         path = path.with_name(f"_{path.name}")
     with WeightFile(path, folder) as file:
+        file.take_from(model, sparse)
         file.take_inline(model)
     if not path.stat().st_size:
         path.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 
@@ -49,10 +50,14 @@ class WeightFile:
 
     def take(self, model: ir.Model) -> None:
         """Brings every tensor of another file, and every large initializer, into the file."""
-        for slot, tensor in external_tensors(model):
-            if data_file(tensor) != self.path:
-                slot.replace(self._append(tensor, _stored(tensor)))
+        self.take_from(model, {data_file(tensor) for _, tensor in external_tensors(model)} - {self.path})
         self.take_inline(model)
+
+    def take_from(self, model: ir.Model, files: Collection[Path]) -> None:
+        """Brings the tensors that lie in some files into this one."""
+        for slot, tensor in external_tensors(model):
+            if data_file(tensor) in files:
+                slot.replace(self._append(tensor, _stored(tensor)))
 
     def take_inline(self, model: ir.Model) -> None:
         """Brings every large initializer that the model holds itself into the file."""

@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from hetc.model.external_tensors import tensor_values
+from hetc.model.quantised_tensor import QuantisedTensor, constant_values
 from hetc.model.weights import FLOATS
 from hetc.passes.analysis.product_roles import structural_roles
 from hetc.passes.analysis.weight_uses import Product, bias_of, products_of
@@ -148,7 +149,10 @@ def _add_biases(weights: Mapping[ir.Value, list[Product]], roles: dict[ir.Value,
 
 
 def _is_copy(table: ir.Value, head: ir.Value) -> bool:
-    """Whether a matrix holds the numbers of a table, or of the table turned; rows here and there tell."""
+    """Whether a matrix holds the numbers of a table, or of the table turned; rows here and there tell.
+
+    One that was quantised holds them but for a step.
+    """
     if table is head or table.shape is None or head.shape is None or table.const_value is None:
         return False
     shape, other = table.shape.numpy(), head.shape.numpy()
@@ -157,4 +161,12 @@ def _is_copy(table: ir.Value, head: ir.Value) -> bool:
     rows = np.linspace(0, shape[0] - 1, COMPARED).astype(np.int64)
     numbers = tensor_values(head.const_value)
     same = (numbers, numbers.T) if shape[0] == shape[1] else (numbers if other == shape else numbers.T,)
-    return any(np.array_equal(one[rows], tensor_values(table.const_value)[rows]) for one in same)
+    looked_up = tensor_values(table.const_value)[rows].astype(np.float32)
+    step = _step(table.const_value) + _step(head.const_value)
+    return any(bool((np.abs(one[rows].astype(np.float32) - looked_up) <= step).all()) for one in same)
+
+
+def _step(tensor: ir.TensorProtocol) -> float:
+    """How far a number may be from the one that was quantised; 0 if it was not."""
+    scales = tensor.form.constants[1] if isinstance(tensor, QuantisedTensor) else None
+    return 0.0 if scales is None else float(constant_values(scales).astype(np.float32).max())

@@ -132,7 +132,8 @@ class DequantiseWeights(ir.passes.InPlacePass):
         axis += len(shape) if axis < 0 else 0
         if len(scale.shape) > 1 and not block:
             raise _DeclinedError(f"its scale is {list(scale.shape.numpy())} and it has no block_size")
-        counted = f"{block} to a scale" if block else "one scale" if scale.size == 1 else "a scale a row"
+        line = "a scale a column" if axis == len(shape) - 1 else "a scale a row"
+        counted = f"{block} to a scale" if block else "one scale" if scale.size == 1 else line
         form = QuantisedForm(
             node.domain,
             node.op_type,

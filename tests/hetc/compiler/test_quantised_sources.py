@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from onnx import numpy_helper
+from partition_runs import open_plain, run_parts
 from quantised_models import QUANTISERS, plain_proto
 
 import hetc
 from hetc.compiler.compile import plan_model
+from hetc.compiler.loading import load_moe_model
+from hetc.passes.analysis.find_units import find_units, model_parameters
 from hetc.plan.plan import Plan
 
 PACKED = {"blocks": "MatMulNBits", "qdq": "DequantizeLinear", "dynamic": "MatMulInteger"}
+
+IDS = {"input_ids": np.arange(11)}
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +62,9 @@ def test_shares_are_the_plain_models_and_exact_mode_the_sources(
         if entry.key == "hetc.unit"
     )
     assert all(stamped[unit] > 3 for unit in digital), "the nodes of a digital expert know their unit"
+    hetc.partition_bundle(bundle, tmp_path / "parts")
+    whole = open_plain(bundle.path / "model.onnx").run(None, IDS)
+    np.testing.assert_allclose(run_parts(tmp_path / "parts", IDS)[0], whole[0], rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.slow
@@ -65,3 +75,34 @@ def test_scores_are_those_of_the_values(tmp_path: Path) -> None:
     _, plain = plan_model(ir.from_proto(plain_proto(layers=1)))
     for unit, expected in zip(plan.units, plain.units, strict=True):
         assert unit.score == pytest.approx(expected.score, rel=0.02)
+
+
+def tied_proto() -> onnx.ModelProto:
+    """The LM head is the embedding's table, turned."""
+    proto = plain_proto(layers=1)
+    held = {one.name: one for one in proto.graph.initializer}
+    table = numpy_helper.to_array(held["model.embed_tokens.weight"])
+    head = numpy_helper.from_array(np.ascontiguousarray(table.T), "lm_head.weight")
+    held["lm_head.weight"].CopyFrom(head)
+    return proto
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", QUANTISERS)
+def test_a_tied_table_that_is_quantised_counts_once(name: str, tmp_path: Path) -> None:
+    plain = load_moe_model(ir.from_proto(tied_proto())).model
+    quantised = load_moe_model(QUANTISERS[name](tied_proto(), tmp_path)).model
+    assert "embedding" not in {unit.id for unit in find_units(quantised)}
+    assert model_parameters(quantised) == model_parameters(plain)
+
+
+def test_packed_weights_of_analog_units_stay_behind(tmp_path: Path) -> None:
+    """Of a file of packed weights, a bundle has what is digital."""
+    source = QUANTISERS["blocks"](plain_proto(layers=1, inter=128), tmp_path)
+    bundle = hetc.compile(
+        source, tmp_path / "bundle", digital_frac=0, analog=["layers.*.attention", "lm_head"]
+    )
+    assert [name for name in bundle.manifest if name.startswith("weights/")] == ["weights/inline.bin"]
+    written = onnx.load(bundle.path / "model.onnx", load_external_data=False)
+    packed = [one.name for one in written.graph.initializer if one.name.endswith("_Q4")]
+    assert packed == ["model.layers.0.mlp.gate.weight_Q4"]
