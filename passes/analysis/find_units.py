@@ -80,8 +80,7 @@ def find_units(model: ir.Model) -> tuple[Unit, ...]:
 def model_parameters(model: ir.Model) -> int:
     """All parameters: every floating-point initializer of one or more dimensions; tied copies count once.
 
-    Tables of angles don't count: some exporters write cosines and sines of all positions, others compute
-    them.
+    Tables of angles don't count: some exporters write cosines and sines of all positions, others none.
     """
     copy = tied_copy(model)
     held = {value for pairs in unit_weights(model).values() for _, value in pairs}
