@@ -7,6 +7,7 @@ import functools
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,9 +28,24 @@ def _hetc(checkpoint: Path, folder: Path) -> Path:
 def _mobius(checkpoint: Path, folder: Path, *, provider: str = "default") -> Path:
     import mobius
 
-    package = mobius.build(str(checkpoint), execution_provider=provider)
+    package = mobius.build(str(_with_stacks(checkpoint, folder)), execution_provider=provider)
     package.save(str(folder))
     return next(folder.rglob("model.onnx"))
+
+
+def _with_stacks(checkpoint: Path, folder: Path) -> Path:
+    """A DeepSeek checkpoint with stacks of experts, the only ones that mobius reads of that family."""
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM
+
+    if not json.loads((checkpoint / "config.json").read_text())["model_type"].startswith("deepseek"):
+        return checkpoint
+    stacked = folder / "checkpoint"
+    stacked.mkdir()
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype="auto")
+    save_file(dict(model.state_dict()), stacked / "model.safetensors")
+    shutil.copyfile(checkpoint / "config.json", stacked / "config.json")
+    return stacked
 
 
 def _genai(checkpoint: Path, folder: Path, *, precision: str, provider: str = "cpu") -> Path:

@@ -54,7 +54,10 @@ def check(model: Path, folder: Path, experts: int) -> Outcome:
     found = sum(unit.kind == "expert" for unit in plan.units)
     if found != experts:
         return Outcome("wrong", f"{found} experts found of {experts}", plan.units, outside)
-    checks = {check.name: check for check in hetc.verify(bundle, model, seeds=2)}
+    try:
+        checks = {check.name: check for check in hetc.verify(bundle, model, seeds=2)}
+    except HetcError as error:
+        return Outcome("wrong", " ".join(str(error).split()), plan.units, outside)
     failed = [f"{name}: {check.detail}" for name, check in checks.items() if check.status == "failed"]
     if failed or checks["exact mode = source"].status != "ok":
         return Outcome(
