@@ -30,9 +30,10 @@ def found_layer(trial: Trial, run: Run, reading: Reading, x: ir.Value) -> FoundL
         x: The tokens in the shape of the output.
     """
     form, experts = reading.form, trial.orders[reading.order]
-    index, weight = trial.router.outputs[-1], trial.others[reading.weight]
+    index, weight = trial.found.index, trial.others[reading.weight]
     glue = NamedTape(f"{trial.router.name}/chosen")
-    if trial.router.op_type == "ArgMax" and not trial.router.attributes.get_int("keepdims", 1):
+    chooser = index.producer()
+    if chooser is not None and chooser.op_type == "ArgMax" and not chooser.attributes.get_int("keepdims", 1):
         index = glue.op("index", "Unsqueeze", [index, glue.constant("axis", [-1])])
         index.dtype = ir.DataType.INT64
     if run.others[reading.weight].size != run.index.size:

@@ -25,13 +25,15 @@ class Routed:
     """A router, and what may be the experts that it chooses.
 
     Attributes:
-        router: The TopK or ArgMax.
+        router: The TopK or ArgMax; the first of several whose choices are joined.
+        index: The experts that it chose, or that they chose together.
         region: What depends on tokens and scores, its sources in this order.
         scoring: What depends on the tokens alone: what the scores are computed in.
         products: Products with constant weights in the region, less the router's own.
     """
 
     router: ir.Node
+    index: ir.Value
     region: Region
     scoring: Region
     products: tuple[Product, ...]
@@ -51,7 +53,7 @@ def layers(graph: ir.Graph, experts: Callable[[Routed], Sequence[object]]) -> It
                 if not experts(found):
                     continue
             # Routers that choose groups of experts first depend on the same products.
-            last[frozenset(product.node for product in found.products)] = node
+            last[frozenset(product.node for product in found.products)] = found.router
     yield from last.values()
 
 
@@ -68,25 +70,43 @@ def routed(router: ir.Node) -> Routed:
 
 
 def _find_routed(router: ir.Node) -> Routed | None:
+    router, index = _joined(router)
     graph, scores = router.graph, router.inputs[0]
-    if not isinstance(graph, ir.Graph) or scores is None or _is_index(scores):
+    if not isinstance(graph, ir.Graph) or scores is None or _chooser(scores) is not None:
         return None
     for tokens in _tokens(scores):
         region, scoring = Region(graph, [tokens, scores], router), Region(graph, [tokens], router)
-        own = region.ancestors(router.outputs[-1]) | scoring.ancestors(scores)
+        own = region.ancestors(index) | scoring.ancestors(scores)
         products = tuple(p for p in find_products(region.nodes) if region.outermost(p.node) not in own)
         if products:
-            return Routed(router, region, scoring, products)
+            return Routed(router, index, region, scoring, products)
     return None
 
 
-def _is_index(value: ir.Value) -> bool:
-    """Whether a value is what another router has chosen: it is sorted then, not chosen from."""
-    node = value.producer()
+def _joined(router: ir.Node) -> tuple[ir.Node, ir.Value]:
+    """The first of the routers whose choices are joined with this one's, and all that they chose.
+
+    Sparse mixers choose the best expert, then the best of the others.
+    """
+    ways = [router.outputs[-1]]
+    for value in ways:
+        for user in value.consumers():
+            if user.op_type == "Concat":
+                choosers = [_chooser(part) for part in user.inputs]
+                if choosers[0] is not None and None not in choosers:
+                    return choosers[0], user.outputs[0]
+            elif user.op_type in (*SAME_ROWS, "Cast") and user.inputs[0] is value:
+                ways += user.outputs
+    return router, router.outputs[-1]
+
+
+def _chooser(value: ir.Value | None) -> ir.Node | None:
+    """The router whose choice a value is; what sorts such a choice is no router itself."""
+    node = None if value is None else value.producer()
     while node is not None and node.op_type in (*SAME_ROWS, "Cast") and node.inputs[0] is not None:
         value = node.inputs[0]
         node = value.producer()
-    return node is not None and node.op_type in CHOICES and value is node.outputs[-1]
+    return node if node is not None and node.op_type in CHOICES and value is node.outputs[-1] else None
 
 
 def _tokens(scores: ir.Value) -> Iterator[ir.Value]:

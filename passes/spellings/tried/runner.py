@@ -77,7 +77,7 @@ class Runner:
             raise MismatchError(reason + (LOST if experts < self._score_shape[-1] else ""), router)
         # The router may take the lowest scores.
         self._lowest = not router.attributes.get_int("largest", 1)
-        self._layer = trial_function(region, [router.outputs[-1], *values], stand_ins, sizes, router)
+        self._layer = trial_function(region, [found.index, *values], stand_ins, sizes, router)
 
     def _tokens(self, size: Float32 | float) -> Float32:
         rows = self._random.standard_normal((self.rows, self._shape[-1])) * size

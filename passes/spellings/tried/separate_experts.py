@@ -49,7 +49,7 @@ def recognise(node: ir.Node) -> FoundLayer:
 
 def _alike(found: Routed) -> list[ExpertProducts]:
     """The experts of one shape, as many as the router has scores, or the most, less shared ones."""
-    chosen = found.region.descendants(found.router.outputs)
+    chosen = found.region.descendants([*found.router.outputs, found.index])
     shapes: dict[tuple[object, ...], list[ExpertProducts]] = defaultdict(list)
     products = [product for product in found.products if product.weight.index is None]
     for expert in _experts(products, found.region):

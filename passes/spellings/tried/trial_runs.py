@@ -25,6 +25,9 @@ __all__ = ["Run", "Trial"]
 
 SIZES = (100, 1, 0.01)
 """How large tokens are: where anything is clipped or counted, it shows."""
+CLOSE = 1e-3
+"""How far apart scores are at most where they are almost equal: some routers weigh only those that are close to
+the highest, and experts that are far from it weigh 0 or 1."""
 LEAST_ROWS = 12
 LONG_SEQUENCE = 1024
 """Rows of a run in which all choose the same experts; more where the layer has a larger integer, which may be
@@ -123,6 +126,8 @@ class Trial:
             said = f"where tokens are {size:g} times as large"
             for favoured in in_turn(range(self.experts), layer.rows, 1):
                 yield layer.run(said, favouring(self._random, self.experts, favoured), size)
+        close = favouring(self._random, self.experts, np.arange(layer.rows)[:, None] % self.experts)
+        yield layer.run("where scores are almost equal", 0.9 + np.float32(CLOSE) * close)
         yield layer.run("where all tokens choose the same experts", self._alike(layer.rows))
 
     def harder_runs(self, outputs: Collection[int], others: Collection[int], top_k: int) -> Iterator[Run]:
