@@ -6,12 +6,33 @@ from math import pi, sqrt
 
 from hetc.base.errors import InvalidInputError
 
-__all__ = ["ACTIVATIONS", "CLAMPED_SWISH", "combine"]
+__all__ = [
+    "ACTIVATIONS",
+    "ACTIVATION_ATTRIBUTES",
+    "CLAMPED_SWISH",
+    "NEEDS_GATE",
+    "SOFTCAPPED_SWISH",
+    "combine",
+]
 
 CLAMPED_SWISH = "clamped_swish"
 """The activation of gated experts that bounds gate and up; it has attributes of its own."""
 
-# Each but `clamped_swish` turns the float32 tensor z into z_activated. Opset 18 has no Gelu.
+SOFTCAPPED_SWISH = "softcapped_swish"
+"""The activation of gated experts that bounds gate and up smoothly; it has attributes of its own."""
+
+NEEDS_GATE = (CLAMPED_SWISH, SOFTCAPPED_SWISH)
+"""Activations of gate and up together."""
+
+ACTIVATION_ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "leaky_relu": ("activation_alpha",),
+    "elu": ("activation_alpha",),
+    CLAMPED_SWISH: ("activation_alpha", "activation_beta", "activation_limit"),
+    SOFTCAPPED_SWISH: ("activation_gate_cap", "activation_up_cap"),
+}
+"""Float attributes that nodes with an activation have, and no others."""
+
+# Each but those of gate and up turns the float32 tensor z into z_activated. Opset 18 has no Gelu.
 ACTIVATIONS: dict[str, str] = {
     "silu": """
         z_sigmoid = Sigmoid (z)
@@ -44,6 +65,34 @@ ACTIVATIONS: dict[str, str] = {
     "relu2": """
         z_positive = Relu (z)
         z_activated = Mul (z_positive, z_positive)""",
+    "leaky_relu": """
+        z_activated = LeakyRelu <alpha: float = @activation_alpha> (z)""",
+    "elu": """
+        z_activated = Elu <alpha: float = @activation_alpha> (z)""",
+    "relu6": """
+        z_zero = Constant <value = float {0.0}> ()
+        z_six = Constant <value = float {6.0}> ()
+        z_activated = Clip (z, z_zero, z_six)""",
+    "tanh": """
+        z_activated = Tanh (z)""",
+    "sigmoid": """
+        z_activated = Sigmoid (z)""",
+    "softplus": """
+        z_activated = Softplus (z)""",
+    "hard_swish": """
+        z_activated = HardSwish (z)""",
+    SOFTCAPPED_SWISH: """
+        gate_cap = Constant <value_float: float = @activation_gate_cap> ()
+        up_cap = Constant <value_float: float = @activation_up_cap> ()
+        gate_ratio = Div (gate_y, gate_cap)
+        gate_tanh = Tanh (gate_ratio)
+        gate_capped = Mul (gate_tanh, gate_cap)
+        gate_sigmoid = Sigmoid (gate_y)
+        z_activated = Mul (gate_capped, gate_sigmoid)
+        up_ratio = Div (up_y, up_cap)
+        up_tanh = Tanh (up_ratio)
+        up_capped = Mul (up_tanh, up_cap)
+        h = Mul (z_activated, up_capped)""",
     CLAMPED_SWISH: """
         limit = Constant <value_float: float = @activation_limit> ()
         limit_below = Neg (limit)
@@ -69,7 +118,7 @@ def combine(activation: str, *, gated: bool) -> str:
     if activation not in ACTIVATIONS:
         raise InvalidInputError(f"activation {activation!r} has no body; known are {', '.join(ACTIVATIONS)}")
     text = ACTIVATIONS[activation]
-    if activation == CLAMPED_SWISH:
+    if activation in NEEDS_GATE:
         if not gated:
             raise InvalidInputError(f"activation {activation!r} needs experts with a gate")
         return text

@@ -10,11 +10,10 @@ from onnx import TypeProto
 from onnx.defs import OpSchema
 from onnx.shape_inference import InferenceContext
 
-from hetc.operators.activations import CLAMPED_SWISH
+from hetc.operators.activations import ACTIVATION_ATTRIBUTES
 
 __all__ = [
     "ATTRIBUTES",
-    "CLAMPED_SWISH_ATTRIBUTES",
     "DOMAIN",
     "EXPERT_OPERATORS",
     "INPUTS",
@@ -78,13 +77,6 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
     "RequireLibrary": {},
 }
 
-#: What nodes with the activation `clamped_swish` have besides, and no other node.
-CLAMPED_SWISH_ATTRIBUTES = {
-    "activation_alpha": "float",
-    "activation_beta": "float",
-    "activation_limit": "float",
-}
-
 EXPERT_INPUTS = {
     "x": "T",
     "gate": "W?",
@@ -126,8 +118,7 @@ ANALOG_TYPES = {
 
 def attribute_types(operator: str, activation: str = "") -> dict[str, str]:
     """The attributes of an operator's nodes with this activation, and their types."""
-    own = CLAMPED_SWISH_ATTRIBUTES if activation == CLAMPED_SWISH else {}
-    return {**ATTRIBUTES[operator], **own}
+    return {**ATTRIBUTES[operator], **dict.fromkeys(ACTIVATION_ATTRIBUTES.get(activation, ()), "float")}
 
 
 def register() -> None:
@@ -161,8 +152,8 @@ def _schema(operator: str) -> OpSchema:
             for name, kind in ATTRIBUTES[operator].items()
         ]
         + [
-            OpSchema.Attribute(name, getattr(OpSchema.AttrType, kind.upper()), required=False)
-            for name, kind in CLAMPED_SWISH_ATTRIBUTES.items()
+            OpSchema.Attribute(name, OpSchema.AttrType.FLOAT, required=False)
+            for name in sorted({name for names in ACTIVATION_ATTRIBUTES.values() for name in names})
             if "activation" in ATTRIBUTES[operator]
         ],
     )

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 import onnx_ir as ir
 
 from hetc.base.errors import InvalidInputError
-from hetc.operators.schemas import CLAMPED_SWISH_ATTRIBUTES, DOMAIN
+from hetc.operators.activations import ACTIVATION_ATTRIBUTES
+from hetc.operators.schemas import DOMAIN
 from hetc.passes.canonical.canonical_layer import ExpertWeights, build_canonical_layer, expert_operator
 from hetc.passes.rewrite.add_expert_bodies import AddExpertBodies
 from hetc.plan.weight_roles import layer_name
@@ -71,8 +72,7 @@ class ExpandExperts(ir.passes.InPlacePass):
             activation=node.attributes["activation"].as_string(),
             activation_attributes={
                 name: node.attributes[name].as_float()
-                for name in CLAMPED_SWISH_ATTRIBUTES
-                if name in node.attributes
+                for name in ACTIVATION_ATTRIBUTES.get(node.attributes["activation"].as_string(), ())
             },
             transpose_weight=bool(node.attributes["transpose_weight"].as_int()),
         )

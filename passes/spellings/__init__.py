@@ -12,7 +12,7 @@ from hetc.base.errors import InvalidInputError
 from hetc.base.plugins import load_plugins
 from hetc.passes.spellings.matched import dense_loop, moe_operator, qmoe_operator
 from hetc.passes.spellings.spelling import Spelling
-from hetc.passes.spellings.tried import gathered_experts, grouped_experts, separate_experts
+from hetc.passes.spellings.tried import gathered_experts, grouped_experts, separate_experts, stacked_experts
 
 __all__ = ["GROUP", "SPELLINGS", "known_spellings"]
 
@@ -26,6 +26,7 @@ SPELLINGS: tuple[Spelling, ...] = (
     gathered_experts,
     grouped_experts,
     separate_experts,
+    stacked_experts,
 )
 """In the order in which they are tried: the more specific ones first."""
 

@@ -8,13 +8,15 @@ Forwards, rows of several experts may be joined before a bias is added; backward
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from hetc.passes.spellings.products import Product, read_product
 from hetc.passes.spellings.weight_path import WeightPath, trace_weight, trace_whole
 
-__all__ = ["Linear", "find_bias", "read_linear"]
+__all__ = ["Linear", "bias_row", "find_bias", "read_linear"]
 
 ROWS_KEPT = ("Concat", "Squeeze", "Unsqueeze", "Reshape", "Identity")
 
@@ -60,8 +62,14 @@ def find_bias(product: Product) -> WeightPath | None:
         if user.op_type not in ROWS_KEPT:
             break
         value = user.outputs[0]
-    wide = path is not None and path.view().size == product.matrix().shape[1]
-    return path if wide else None
+    width = product.matrix().shape[1] * (product.count if product.is_stacked else 1)
+    return path if path is not None and path.view().size == width else None
+
+
+def bias_row(bias: WeightPath, product: Product, expert: int) -> NDArray[Any]:
+    """What is added to the product of one expert, `[out]`."""
+    row: NDArray[Any] = bias.view(expert)
+    return row.reshape(product.count, -1)[expert] if product.is_stacked else row.reshape(-1)
 
 
 def _third_input(node: ir.Node) -> ir.Value | None:

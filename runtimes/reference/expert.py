@@ -9,16 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hetc.base.errors import InvalidInputError
-from hetc.operators.activations import CLAMPED_SWISH
+from hetc.operators.activations import CLAMPED_SWISH, NEEDS_GATE, SOFTCAPPED_SWISH
 from hetc.runtimes.reference.crossbar import Crossbar, analog_matmul
 from hetc.runtimes.reference.layout import Mask
 from hetc.runtimes.reference.noise import Float32
 
-__all__ = ["activate", "analog_expert", "expert"]
+__all__ = ["activate", "analog_expert", "expert", "hidden"]
 
 
-def activate(h: Float32, activation: str) -> Float32:
-    """Apply ``silu``, ``gelu`` (erf), ``gelu_tanh``, ``relu`` or ``relu2`` (squared ReLU) to every element.
+def activate(h: Float32, activation: str, activation_alpha: float = 1.0) -> Float32:
+    """Apply an activation of one operand to every element, as `docs/operators.md` defines it.
+
+    Args:
+        h: any shape.
+        activation: ``silu``, ``gelu`` (erf), ``gelu_tanh``, ``relu``, ``relu2`` (squared ReLU),
+            ``leaky_relu``, ``elu``, ``relu6``, ``tanh``, ``sigmoid``, ``softplus`` or ``hard_swish``.
+        activation_alpha: of ``leaky_relu`` and ``elu`` alone.
 
     Raises:
         InvalidInputError: for any other name.
@@ -36,12 +42,55 @@ def activate(h: Float32, activation: str) -> Float32:
         y = np.maximum(z, 0)
     elif activation == "relu2":
         y = np.maximum(z, 0) ** 2
+    elif activation == "leaky_relu":
+        y = np.where(z < 0, np.float32(activation_alpha) * z, z)
+    elif activation == "elu":
+        y = np.where(z < 0, np.float32(activation_alpha) * np.expm1(np.minimum(z, 0)), z)
+    elif activation == "relu6":
+        y = np.clip(z, 0, 6)
+    elif activation == "tanh":
+        y = np.tanh(z)
+    elif activation == "sigmoid":
+        y = (1 + np.tanh(z / 2)) / 2
+    elif activation == "softplus":
+        y = np.logaddexp(0, z)
+    elif activation == "hard_swish":
+        y = z * np.clip(z / 6 + 0.5, 0, 1)
     else:
         raise InvalidInputError(
-            f"activation is {activation!r}; known are silu, gelu, gelu_tanh, relu and relu2, "
-            "and clamped_swish for experts with a gate"
+            f"activation is {activation!r}; known are silu, gelu, gelu_tanh, relu, relu2, leaky_relu, elu, "
+            "relu6, tanh, sigmoid, softplus and hard_swish, and for experts with a gate "
+            f"{' and '.join(NEEDS_GATE)}"
         )
     return y.astype(np.float32)
+
+
+def hidden(gate: Float32 | None, up: Float32, activation: str, **attributes: float) -> Float32:
+    """What stands between the products of an expert, of the products of gate and up with their biases.
+
+    Args:
+        gate: None for an expert without one.
+        up: of gate's shape.
+        activation: see `activate`; with a gate also ``clamped_swish`` and ``softcapped_swish``.
+        attributes: the activation's own, by name.
+
+    Raises:
+        InvalidInputError: see `activate`.
+    """
+    if gate is None:
+        return activate(up, activation, **attributes)
+    number = {name.removeprefix("activation_"): np.float32(value) for name, value in attributes.items()}
+    h: Float32
+    if activation == CLAMPED_SWISH:
+        alpha, beta, limit = (number[name] for name in ("alpha", "beta", "limit"))
+        swish = activate(alpha * np.minimum(gate, limit), "silu") / alpha
+        h = swish * (np.clip(up, -limit, limit) + beta)
+    elif activation == SOFTCAPPED_SWISH:
+        capped = number["gate_cap"] * activate(gate / number["gate_cap"], "tanh")
+        h = capped * activate(gate, "sigmoid") * (number["up_cap"] * activate(up / number["up_cap"], "tanh"))
+    else:
+        h = activate(gate, activation, **attributes) * up
+    return h
 
 
 def analog_expert(
@@ -66,9 +115,7 @@ def analog_expert(
     up_weight_scale: Float32 | None = None,
     down_weight_scale: Float32 | None = None,
     digital_neurons: Mask | None = None,
-    activation_alpha: float = 1.0,
-    activation_beta: float = 0.0,
-    activation_limit: float = np.inf,
+    **attributes: float,
 ) -> NDArray[Any]:
     """Operator `AnalogExpert`, and `Expert` in mode ``exact``, as `docs/operators.md` defines them.
 
@@ -78,14 +125,14 @@ def analog_expert(
         down: ``[H, I]`` if transpose_weight, else ``[I, H]``.
         crossbar: mode, geometry, converters, noise.
         streams: random streams of gate (-1 without one), up and down.
-        activation: see `activate`; ``clamped_swish`` for experts with a gate.
+        activation: see `hidden`.
         transpose_weight: orientation of the three weights.
         gate_bias, up_bias, down_bias: ``[I]``, ``[I]``, ``[H]``, added digitally.
         in_range, mid_range: input ranges of gate and up, and of down, per K-slice.
         gate_adc_bound, up_adc_bound, down_adc_bound: see `analog_matmul`.
         gate_weight_scale, up_weight_scale, down_weight_scale: see `analog_matmul`.
         digital_neurons: ``[I]``, digital outputs of gate and up and digital inputs of down; none if None.
-        activation_alpha, activation_beta, activation_limit: of ``clamped_swish`` alone.
+        attributes: the activation's own, by name.
 
     Returns:
         ``[..., H]`` of x's type; everything between is float32.
@@ -119,21 +166,11 @@ def analog_expert(
         return product if bias is None else product + bias.astype(np.float32)
 
     wide = x.astype(np.float32)
-    h = project(wide, up, streams[1], up_bias, in_range, up_adc_bound, up_weight_scale)
-    if gate is None:
-        h = activate(h, activation)
-    else:
+    gated = None
+    if gate is not None:
         gated = project(wide, gate, streams[0], gate_bias, in_range, gate_adc_bound, gate_weight_scale)
-        if activation == CLAMPED_SWISH:
-            scaled = np.float32(activation_alpha) * np.minimum(gated, np.float32(activation_limit))
-            bounded = np.clip(h, -np.float32(activation_limit), np.float32(activation_limit))
-            h = (
-                activate(scaled, "silu")
-                / np.float32(activation_alpha)
-                * (bounded + np.float32(activation_beta))
-            )
-        else:
-            h = activate(gated, activation) * h
+    h = project(wide, up, streams[1], up_bias, in_range, up_adc_bound, up_weight_scale)
+    h = hidden(gated, h, activation, **attributes)
     y = project(h, down, streams[2], down_bias, mid_range, down_adc_bound, down_weight_scale)
     return y.astype(x.dtype)
 
@@ -149,9 +186,7 @@ def expert(
     gate_bias: NDArray[Any] | None = None,
     up_bias: NDArray[Any] | None = None,
     down_bias: NDArray[Any] | None = None,
-    activation_alpha: float = 1.0,
-    activation_beta: float = 0.0,
-    activation_limit: float = np.inf,
+    **attributes: float,
 ) -> NDArray[Any]:
     """Operators `Expert` and `Expert16`; arguments as for `analog_expert`."""
     return analog_expert(
@@ -166,7 +201,5 @@ def expert(
         gate_bias=gate_bias,
         up_bias=up_bias,
         down_bias=down_bias,
-        activation_alpha=activation_alpha,
-        activation_beta=activation_beta,
-        activation_limit=activation_limit,
+        **attributes,
     )

@@ -210,8 +210,6 @@ RECURRENT = (
 
 # Model types that `export` refuses, and part of the reason that it gives.
 REFUSED = {
-    "inkling2_loop_text": "Inkling2LoopSoftcappedSwiGLU",
-    "inkling2_text": "Inkling2SoftcappedSwiGLU",
     "qwen4_exp_text": "nonzero",
 }
 

@@ -46,6 +46,17 @@ class Layer:
     seed: int = 0
 
 
+NODES: dict[str, tuple[str, dict[str, float]]] = {
+    "leaky_relu": ("LeakyRelu", {"alpha": 0.1}),
+    "elu": ("Elu", {"alpha": 0.7}),
+    "tanh": ("Tanh", {}),
+    "sigmoid": ("Sigmoid", {}),
+    "softplus": ("Softplus", {}),
+    "hard_swish": ("HardSwish", {}),
+}
+"""Activations that are a node."""
+
+
 @dataclass
 class Builder:
     """Writes nodes into a graph."""
@@ -105,6 +116,11 @@ class Builder:
             return self.op("Mul", z, self.op("Sigmoid", z))
         if kind == "relu":
             return self.op("Relu", z)
+        if kind == "relu6":
+            return self.op("Clip", z, self.constant(np.float32(0)), self.constant(np.float32(6)))
+        if kind in NODES:
+            operator, attributes = NODES[kind]
+            return self.op(operator, z, **attributes)
         if kind == "relu2":
             return self.op("Pow", self.op("Relu", z), self.constant(np.float32(2)))
         half, one = self.constant(np.float32(0.5)), self.constant(np.float32(1))
@@ -182,14 +198,20 @@ def dense_mask(b: Builder, x: ir.Value, index: ir.Value, weight: ir.Value, score
 
 def dense_scatter(b: Builder, x: ir.Value, index: ir.Value, weight: ir.Value, scores: ir.Value) -> ir.Value:
     """Weights scattered into a row for each token, one column for each expert; stacked results."""
-    zeros = b.op("Expand", b.constant(np.float32(0)), b.op("Shape", scores))
-    columns = b.op("ScatterElements", zeros, index, weight, axis=-1)
+    columns = _columns(b, index, weight, scores)
     terms = [None] * b.layer.experts
     for e in b.order:
         terms[e] = b.op("Unsqueeze", b.feed_forward(x, b.expert(e)), b.constant([-2]))
     stacked = b.op("Concat", *terms, axis=-2)
     weighted = b.op("Mul", stacked, b.op("Unsqueeze", columns, b.constant([-1])))
     return b.op("ReduceSum", weighted, b.constant([-2]), keepdims=0)
+
+
+def _columns(b: Builder, index: ir.Value, weight: ir.Value, scores: ir.Value) -> ir.Value:
+    """Weights `[T, E]`, 0 for the experts that a token didn't choose."""
+    zeros = b.op("Expand", b.constant(np.float32(0)), b.op("Shape", scores))
+    columns: ir.Value = b.op("ScatterElements", zeros, index, weight, axis=-1)
+    return columns
 
 
 def non_zero(b: Builder, x: ir.Value, index: ir.Value, weight: ir.Value, scores: ir.Value) -> ir.Value:
@@ -348,11 +370,47 @@ def grouped(b: Builder, x: ir.Value, index: ir.Value, weight: ir.Value, scores: 
     return b.op("ReduceSum", weighted, b.constant([1]), keepdims=0)
 
 
+def einsum(b: Builder, x: ir.Value, index: ir.Value, weight: ir.Value, scores: ir.Value) -> ir.Value:
+    """Every expert on every token, in one Einsum for each stack; without biases the last one sums, too."""
+    stacks, columns = b.stacks(), _columns(b, index, weight, scores)
+
+    def product(rows: ir.Value, name: str) -> ir.Value:
+        own = "eih" if b.layer.transposed != (name == "down") else "ehi"
+        data, result = ("th", "tei") if name != "down" else ("tei", "teh")
+        operands, terms = [rows, b.wide(stacks[name])], [data, own]
+        if name == "down" and not b.layer.bias:
+            operands, terms, result = [columns, *operands], ["te", *terms], "th"
+        y = b.op("Einsum", *operands, equation=f"{','.join(terms)}->{result}")
+        bias = stacks.get(f"{name}_bias")
+        return y if bias is None else b.op("Add", y, b.wide(bias))
+
+    y = product(_activated(b, x, stacks, product), "down")
+    return b.op("Einsum", y, columns, equation="teh,te->th") if b.layer.bias else y
+
+
+def batched(b: Builder, x: ir.Value, index: ir.Value, weight: ir.Value, scores: ir.Value) -> ir.Value:
+    """Every expert on every token, in one batched MatMul for each stack."""
+    stacks, columns = b.stacks(), _columns(b, index, weight, scores)
+
+    def product(rows: ir.Value, name: str) -> ir.Value:
+        turned = b.op("Transpose", stacks[name], perm=[0, 2, 1]) if b.layer.transposed else stacks[name]
+        y = b.op("MatMul", rows, b.wide(turned))
+        bias = stacks.get(f"{name}_bias")
+        return y if bias is None else b.op("Add", y, b.op("Unsqueeze", b.wide(bias), b.constant([1])))
+
+    rows = b.op("Unsqueeze", x, b.constant([0]))
+    y = product(_activated(b, rows, stacks, product), "down")
+    shares = b.op("Unsqueeze", b.op("Transpose", columns, perm=[1, 0]), b.constant([2]))
+    return b.op("ReduceSum", b.op("Mul", y, shares), b.constant([0]), keepdims=0)
+
+
 SEPARATE: dict[str, Spelling] = {
     spelling.__name__: spelling
     for spelling in (dense_mask, dense_scatter, non_zero, branches, sorted_split, stacked_parts)
 }
-STACKED: dict[str, Spelling] = {spelling.__name__: spelling for spelling in (gathered, loop, grouped)}
+STACKED: dict[str, Spelling] = {
+    spelling.__name__: spelling for spelling in (gathered, loop, grouped, einsum, batched)
+}
 
 
 def spell(

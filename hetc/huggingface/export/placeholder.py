@@ -18,7 +18,7 @@ from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
 from hetc.base.errors import InvalidInputError
 from hetc.huggingface.experts import experts_modules, require_known_experts
-from hetc.operators.activations import CLAMPED_SWISH
+from hetc.operators.activations import CLAMPED_SWISH, SOFTCAPPED_SWISH
 from hetc.operators.schemas import DOMAIN, VERSION
 from hetc.passes.rewrite.expand_experts import PLACEHOLDER
 
@@ -39,7 +39,15 @@ ACTIVATION_NAMES = {
     "gelu_pytorch_tanh": "gelu_tanh",
     "relu": "relu",
     "relu2": "relu2",
+    "relu6": "relu6",
+    "leaky_relu": "leaky_relu",
+    "tanh": "tanh",
+    "sigmoid": "sigmoid",
+    "hardswish": "hard_swish",
 }
+LEAKY_SLOPE = 0.01
+"""Of transformers' leaky ReLU."""
+
 # Where modules of transformers keep the parameters of a gate of their own.
 LIMITS = ("limit", "swiglu_limit")
 ALPHAS = ("alpha", "swiglu_alpha")
@@ -89,7 +97,8 @@ def _plain_activation(module: Any) -> _Attributes | None:
         return None
     for theirs, ours in ACTIVATION_NAMES.items():
         if torch.allclose(computed, ACT2FN[theirs](points), rtol=1e-6, atol=1e-6):
-            return {"activation": ours}
+            slope = {"activation_alpha": LEAKY_SLOPE} if ours == "leaky_relu" else {}
+            return {"activation": ours, **slope}
     return None
 
 
@@ -123,6 +132,16 @@ def _gated_activation(module: Any) -> _Attributes | None:
                 "activation_alpha": alpha,
                 "activation_beta": beta,
                 "activation_limit": limit,
+            }
+    caps = [getattr(getattr(module, "act_fn", None), name, None) for name in ("gate_softcap", "up_softcap")]
+    gate_cap, up_cap = (float(getattr(cap, "softcap", 0)) for cap in caps)
+    if gate_cap > 0 and up_cap > 0:
+        capped = gate_cap * torch.tanh(gate / gate_cap) * (up_cap * torch.tanh(up / up_cap))
+        if agrees(capped * torch.sigmoid(gate)):
+            return {
+                "activation": SOFTCAPPED_SWISH,
+                "activation_gate_cap": gate_cap,
+                "activation_up_cap": up_cap,
             }
     return None
 

@@ -19,23 +19,25 @@ import onnx_ir as ir
 import onnxruntime
 from numpy.typing import NDArray
 
-from hetc.operators.activations import CLAMPED_SWISH
+from hetc.operators.activations import NEEDS_GATE
+from hetc.passes.spellings.activation_choices import (
+    ALIKE,
+    MOST_NUMBERS,
+    attribute_choices,
+    known_activations,
+    node_numbers,
+)
 from hetc.passes.spellings.constants import small_constant
 from hetc.passes.spellings.spelling import MismatchError
-from hetc.runtimes.reference.expert import activate
+from hetc.runtimes.reference.expert import hidden
 
 __all__ = ["ActivationReading", "read_activation"]
 
 HALF = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
-ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "relu", "relu2")
 TOLERANCE = 2e-5
 """Largest difference on the grid, relative to 1 + |value|; the two nearest, gelu and gelu_tanh, have 5e-4."""
 TOLERANCE_16 = 1e-3
 """The same beside 16-bit weights, where the constants are rounded too; the nearest activation counts."""
-
-
-MOST_NUMBERS = 8
-"""How many different constants a clamped swish may have: with more, they are no alpha, beta and limit."""
 
 
 @dataclass(frozen=True, order=True)
@@ -76,8 +78,7 @@ def read_activation(
     """
     reading = _nearest_activation(_as_model(nodes, inputs, output, blamed), len(inputs))
     if reading is None or reading.error > (TOLERANCE_16 if weight_type in HALF else TOLERANCE):
-        known = ", ".join((*ACTIVATIONS, CLAMPED_SWISH))
-        raise MismatchError(f"the activation is none of {known}", blamed, matched=2)
+        raise MismatchError(f"the activation is none of {known_activations()}", blamed, matched=2)
     return reading
 
 
@@ -136,33 +137,28 @@ def _nearest_activation(model: bytes, products: int) -> ActivationReading | None
         return float(np.max(np.abs(result - expected) / (1 + np.abs(expected))))
 
     readings = []
+    numbers = _numbers(model)
     for order in permutations(range(products)):
-        gate, up = grids[order[0]], grids[order[-1]]
-        for name in ACTIVATIONS:
-            hidden = activate(gate, name)
-            hidden = hidden * up if products == 2 else hidden
-            readings.append(ActivationReading(error(hidden), name, order))
-        if products == 2:
-            for alpha, beta, limit in _clamps(model):
-                bounded = np.minimum(gate, limit)
-                swish = activate(alpha * bounded, "silu") / alpha
-                expected = swish * (np.clip(up, -limit, limit) + beta)
-                numbers = {"alpha": alpha, "beta": beta, "limit": limit}
-                attributes = tuple((f"activation_{part}", float(value)) for part, value in numbers.items())
-                readings.append(ActivationReading(error(expected), CLAMPED_SWISH, order, attributes))
+        gate, up = (None, grids[0]) if products == 1 else (grids[order[0]], grids[order[1]])
+        for name in (name for names in ALIKE for name in names):
+            if gate is not None or name not in NEEDS_GATE:
+                for attributes in attribute_choices(name, numbers):
+                    expected = hidden(gate, up, name, **attributes)
+                    readings.append(
+                        ActivationReading(error(expected), name, order, tuple(attributes.items()))
+                    )
     return min(readings)
 
 
-def _clamps(model: bytes) -> Iterator[tuple[np.float32, np.float32, np.float32]]:
-    """Every alpha, beta and limit that `clamped_swish` may have with the constants of the model."""
-    constants = [onnx.numpy_helper.to_array(part) for part in onnx.load_from_string(model).graph.initializer]
-    found = {np.float32(abs(part.item())) for part in constants if part.dtype == np.float32 and part != 0}
-    if len(found) > MOST_NUMBERS:
-        return
-    for limit in sorted(found):
-        for alpha in sorted(found | {np.float32(1)}):
-            for beta in sorted(found | {np.float32(0)}):
-                yield alpha, beta, limit
+def _numbers(model: bytes) -> set[float]:
+    """What the attributes of an activation may be, of the constants of the model; none where it has many."""
+    graph = ir.from_proto(onnx.load_from_string(model)).graph
+    found = {number for node in graph for number in node_numbers(node)}
+    for value in graph.initializers.values():
+        numbers = small_constant(value)
+        if numbers is not None and numbers.dtype == np.float32 and numbers != 0:
+            found.add(abs(float(numbers.item())))
+    return found if len(found) <= MOST_NUMBERS else set()
 
 
 def _grids(count: int) -> Iterator[NDArray[np.float32]]:

@@ -21,7 +21,8 @@ from hetc.passes.spellings.weight_path import trace_whole
 __all__ = ["ExpertPattern", "match_expert"]
 
 ELEMENTWISE = {
-    *("Abs", "Add", "Cast", "CastLike", "Clip", "Div", "Erf", "Exp", "FastGelu", "Gelu", "Identity", "Max"),
+    *("Abs", "Add", "Cast", "CastLike", "Clip", "Div", "Elu", "Erf", "Exp", "FastGelu", "Gelu"),
+    *("HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Max", "Softplus"),
     *("Min", "Mul", "Neg", "Pow", "QuickGelu", "Relu", "Sigmoid", "Sqrt", "Sub", "Swish", "Tanh"),
 }
 

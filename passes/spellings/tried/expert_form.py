@@ -10,11 +10,13 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from hetc.operators.activations import CLAMPED_SWISH
+from hetc.operators.activations import NEEDS_GATE
+from hetc.passes.spellings.activation_choices import attribute_choices
+from hetc.passes.spellings.linear import bias_row
 from hetc.passes.spellings.products import Product
 from hetc.passes.spellings.tried.trial_model import StandIn
 from hetc.passes.spellings.weight_path import WeightPath
-from hetc.runtimes.reference.expert import activate
+from hetc.runtimes.reference.expert import hidden
 
 __all__ = ["ExpertProducts", "Float32", "Form", "Part", "expert_terms", "forms"]
 
@@ -57,8 +59,8 @@ class Form:
     activation: str
     up: Part
     gate: Part | None
-    clamp: tuple[float, float, float] | None = None
-    """Alpha, beta and limit of `clamped_swish`."""
+    numbers: tuple[tuple[str, float], ...] = ()
+    """The activation's own attributes."""
 
 
 def forms(expert: ExpertProducts, activations: Sequence[str], numbers: Set[float]) -> Iterator[Form]:
@@ -67,7 +69,7 @@ def forms(expert: ExpertProducts, activations: Sequence[str], numbers: Set[float
     Args:
         expert: Its products.
         activations: Those to try.
-        numbers: What alpha, beta and limit of `clamped_swish` may be.
+        numbers: What attributes of activations may be.
     """
     inner = expert.down.matrix().shape[0]
     widths = [product.matrix().shape[1] for product in expert.ups]
@@ -82,10 +84,9 @@ def forms(expert: ExpertProducts, activations: Sequence[str], numbers: Set[float
         arrangements = [(Part(1), Part(0)), (Part(0), Part(1))]
     for activation in activations:
         for up, gate in arrangements:
-            if activation != CLAMPED_SWISH:
-                yield Form(activation, up, gate)
-            elif gate is not None:
-                yield from (Form(activation, up, gate, clamp) for clamp in _clamps(numbers))
+            if gate is not None or activation not in NEEDS_GATE:
+                for attributes in attribute_choices(activation, numbers):
+                    yield Form(activation, up, gate, tuple(attributes.items()))
 
 
 def expert_terms(
@@ -111,9 +112,9 @@ def expert_terms(
     """
 
     def project(tokens: Float32, products: list[tuple[Product, int]]) -> Float32:
-        rows = [_row(stand_ins[product.node], product, i) for product, i in products]
+        rows = [_row(stand_ins[product.node], i) for product, i in products]
         inner, outer = (np.stack(parts)[index] for parts in zip(*rows, strict=True))
-        bias = _biases([(biases[product.node], i) for product, i in products])
+        bias = _biases([(biases[product.node], product, i) for product, i in products])
         product = np.einsum("tkh,tkh->tk", np.broadcast_to(tokens, inner.shape), inner)[..., None] * outer
         result: Float32 = (product if bias is None else product + bias[index]).astype(np.float32)
         return result
@@ -121,32 +122,17 @@ def expert_terms(
     def part(of: Part) -> Float32:
         return project(x[:, None], [(e.ups[of.product], e.index) for e in experts])[..., of.columns]
 
-    up = part(form.up)
-    if form.clamp is not None and form.gate is not None:
-        alpha, beta, limit = (np.float32(number) for number in form.clamp)
-        swish = activate(np.minimum(part(form.gate), limit) * alpha, "silu") / alpha
-        hidden: Float32 = swish * (np.clip(up, -limit, limit) + beta)
-    elif form.gate is None:
-        hidden = activate(up, form.activation)
-    else:
-        hidden = activate(part(form.gate), form.activation) * up
-    return project(hidden, [(e.down, e.index) for e in experts])
+    gate = None if form.gate is None else part(form.gate)
+    between = hidden(gate, part(form.up), form.activation, **dict(form.numbers))
+    return project(between, [(e.down, e.index) for e in experts])
 
 
-def _row(stand_in: StandIn, product: Product, index: int) -> tuple[Float32, Float32]:
-    index = index if product.weight.index is not None else 0
+def _row(stand_in: StandIn, index: int) -> tuple[Float32, Float32]:
+    index = index if len(stand_in.inner) > 1 else 0
     return stand_in.inner[index], stand_in.outer[index]
 
 
-def _biases(paths: Sequence[tuple[WeightPath | None, int]]) -> NDArray[Any] | None:
-    if any(path is None for path, _ in paths):
+def _biases(added: Sequence[tuple[WeightPath | None, Product, int]]) -> NDArray[Any] | None:
+    if any(path is None for path, _, _ in added):
         return None
-    return np.stack([path.view(index).reshape(-1) for path, index in paths if path is not None])
-
-
-def _clamps(numbers: Set[float]) -> Iterator[tuple[float, float, float]]:
-    """Every alpha, beta and limit."""
-    known = sorted(numbers | {1.0})
-    for limit in known:
-        for alpha in known:
-            yield from ((alpha, beta, limit) for beta in sorted({*known, 0.0}))
+    return np.stack([bias_row(path, product, index) for path, product, index in added if path is not None])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hetc.passes.canonical.canonical_layer import ExpertWeights
 from hetc.passes.canonical.named_tape import NamedTape
 from hetc.passes.spellings.initializers import as_initializer
+from hetc.passes.spellings.linear import bias_row
 from hetc.passes.spellings.products import Product
 from hetc.passes.spellings.spelling import FoundLayer
 from hetc.passes.spellings.tried.expert_form import ExpertProducts, Form, Part
@@ -51,10 +52,6 @@ def found_layer(trial: Trial, run: Run, reading: Reading, x: ir.Value) -> FoundL
         gate_bias, up_bias, down_bias = _bias_values(trial, expert, form)
         assert parts[1] is not None and parts[2] is not None
         found.append(ExpertWeights(parts[1], parts[2], parts[0], gate_bias, up_bias, down_bias))
-    attributes = {}
-    if form.clamp is not None:
-        names = ("activation_alpha", "activation_beta", "activation_limit")
-        attributes = dict(zip(names, form.clamp, strict=True))
     return FoundLayer(
         x=x,
         top_k_index=index,
@@ -64,7 +61,7 @@ def found_layer(trial: Trial, run: Run, reading: Reading, x: ir.Value) -> FoundL
         top_k=run.index.shape[1],
         hidden_size=run.x.shape[1],
         activation=form.activation,
-        activation_attributes=attributes,
+        activation_attributes=dict(form.numbers),
         transpose_weight=transpose,
         glue=glue,
     )
@@ -87,7 +84,7 @@ def _bias_values(trial: Trial, expert: ExpertProducts, form: Form) -> list[ir.Va
         path = trial.biases[product.node]
         if path is None:
             return None
-        return as_initializer(path, path.view(expert.index).reshape(-1)[columns])
+        return as_initializer(path, bias_row(path, product, expert.index)[columns])
 
     gate = None if form.gate is None else cut(expert.ups[form.gate.product], form.gate.columns)
     up = cut(expert.ups[form.up.product], form.up.columns)

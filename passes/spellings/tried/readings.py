@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hetc.operators.activations import CLAMPED_SWISH
+from hetc.passes.spellings.activation_choices import ALIKE, MOST_NUMBERS, known_activations, node_numbers
 from hetc.passes.spellings.constants import small_constant
 from hetc.passes.spellings.spelling import MismatchError
 from hetc.passes.spellings.tried.expert_form import Float32, Form, expert_terms, forms
@@ -18,12 +18,8 @@ from hetc.passes.spellings.tried.trial_runs import Run, Trial
 
 __all__ = ["HARDER", "Reading", "fitting_readings"]
 
-ACTIVATIONS = (("silu",), ("relu",), ("relu2",), ("gelu", "gelu_tanh"))
-"""In the order in which they are tried; those so alike that the nearer one is taken stand together."""
 TOLERANCE = 1e-4
 """Largest error relative to the mean term: float32 sums of a few thousand random numbers."""
-MOST_NUMBERS = 8
-"""How many constants may be alpha, beta and limit of a clamped swish: all arrangements of them are tried."""
 FLOATING = ("float32", "float16", "bfloat16")
 """Types that such constants may have."""
 HARDER = 3
@@ -72,7 +68,7 @@ def fitting_readings(trial: Trial, runs: Sequence[Run]) -> dict[Reading, float]:
     weights.sort(key=lambda number: run.others[number].shape[-1] != choices)
     numbers = _numbers(trial)
     for order in range(len(trial.orders)):
-        for names in (*ACTIVATIONS, (CLAMPED_SWISH,)):
+        for names in ALIKE:
             errors = {}
             for form in forms(trial.orders[0][0], names, numbers):
                 terms = _terms(trial, run, order, form)
@@ -85,10 +81,9 @@ def fitting_readings(trial: Trial, runs: Sequence[Run]) -> dict[Reading, float]:
             if fits:
                 return _still_fitting(trial, fits, run.index.shape[1])
     _require_finite(trial, runs, outputs)
-    known = ", ".join((*(name for names in ACTIVATIONS for name in names), CLAMPED_SWISH))
     raise MismatchError(
         "what it makes of its experts is not the sum of the chosen ones times their weights, or "
-        f"their activation is none of {known}",
+        f"their activation is none of {known_activations()}",
         trial.orders[0][0].down.node,
     )
 
@@ -136,10 +131,14 @@ def _numbers(trial: Trial) -> set[float]:
     """The magnitudes of what follows products: those that follow most, since all experts share theirs."""
     found: Counter[float] = Counter()
     for value in trial.outputs:
-        for source in value.producer().inputs:  # type: ignore[union-attr]
+        node = value.producer()
+        assert node is not None
+        found.update(node_numbers(node))
+        for source in node.inputs:
             number = small_constant(source)
             if number is not None and number.size == 1 and number.dtype.name in FLOATING:
                 found[abs(float(number.item()))] += 1
+    del found[0.0]
     return {number for number, _ in found.most_common(MOST_NUMBERS)}
 
 

@@ -13,11 +13,12 @@ from hetc.passes.spellings.constants import constant_tensor
 from hetc.passes.spellings.products import subgraphs
 from hetc.passes.spellings.tried.graph_walk import walk
 
-__all__ = ["CHOICES", "Region"]
+__all__ = ["CHOICES", "PRODUCTS", "Region"]
 
 CHOICES = ("TopK", "ArgMax")
 """What chooses experts."""
-PRODUCTS = ("MatMul", "Gemm")
+PRODUCTS = ("MatMul", "Gemm", "Einsum")
+"""What multiplies with weights."""
 
 LONGEST_SHAPE_WAY = 12
 """Nodes between the shape of a value and where a layer reads what was computed of it."""

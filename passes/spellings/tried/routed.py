@@ -11,7 +11,8 @@ import onnx_ir as ir
 from hetc.passes.spellings.constants import constant_tensor
 from hetc.passes.spellings.products import Product, find_products
 from hetc.passes.spellings.spelling import MismatchError
-from hetc.passes.spellings.tried.region import CHOICES, Region
+from hetc.passes.spellings.tried.graph_walk import walk
+from hetc.passes.spellings.tried.region import CHOICES, PRODUCTS, Region
 
 __all__ = ["Routed", "layers", "routed"]
 
@@ -73,7 +74,7 @@ def _find_routed(router: ir.Node) -> Routed | None:
     router, index = _joined(router)
     graph, scores = router.graph, router.inputs[0]
     if not isinstance(graph, ir.Graph) or scores is None or _chooser(scores) is not None:
-        return None
+        return None  # what sorts a choice is no router
     for tokens in _tokens(scores):
         region, scoring = Region(graph, [tokens, scores], router), Region(graph, [tokens], router)
         own = region.ancestors(index) | scoring.ancestors(scores)
@@ -91,22 +92,26 @@ def _joined(router: ir.Node) -> tuple[ir.Node, ir.Value]:
     ways = [router.outputs[-1]]
     for value in ways:
         for user in value.consumers():
-            if user.op_type == "Concat":
-                choosers = [_chooser(part) for part in user.inputs]
-                if choosers[0] is not None and None not in choosers:
-                    return choosers[0], user.outputs[0]
-            elif user.op_type in (*SAME_ROWS, "Cast") and user.inputs[0] is value:
+            if user.op_type == "Concat" and (first := _chooser(user.outputs[0])):
+                return first, user.outputs[0]
+            if user.op_type in (*SAME_ROWS, "Cast") and user.inputs[0] is value:
                 ways += user.outputs
     return router, router.outputs[-1]
 
 
 def _chooser(value: ir.Value | None) -> ir.Node | None:
-    """The router whose choice a value is; what sorts such a choice is no router itself."""
+    """The router whose choice a value is, the first in the graph of several whose choices are joined."""
     node = None if value is None else value.producer()
-    while node is not None and node.op_type in (*SAME_ROWS, "Cast") and node.inputs[0] is not None:
-        value = node.inputs[0]
-        node = value.producer()
-    return node if node is not None and node.op_type in CHOICES and value is node.outputs[-1] else None
+    if value is None or node is None:
+        return None
+    if node.op_type in (*SAME_ROWS, "Cast"):
+        return _chooser(node.inputs[0])
+    if node.op_type == "Concat":
+        choosers = [chooser for part in node.inputs if (chooser := _chooser(part))]
+        places = walk(graph, node).places if isinstance(graph := node.graph, ir.Graph) else {}
+        known = len(choosers) == len(node.inputs) and all(chooser in places for chooser in choosers)
+        return min(choosers, key=places.__getitem__) if known else None
+    return node if node.op_type in CHOICES and value is node.outputs[-1] else None
 
 
 def _tokens(scores: ir.Value) -> Iterator[ir.Value]:
@@ -116,7 +121,7 @@ def _tokens(scores: ir.Value) -> Iterator[ir.Value]:
         node = value.producer()
         if node is None or len(way) > LONGEST_WAY:
             continue
-        if node.op_type in ("MatMul", "Gemm"):
+        if node.op_type in PRODUCTS:
             found = next(find_products([node]), None)
             if found is not None:
                 yield from _backwards(found.data)

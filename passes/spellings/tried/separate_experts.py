@@ -51,7 +51,7 @@ def _alike(found: Routed) -> list[ExpertProducts]:
     """The experts of one shape, as many as the router has scores, or the most, less shared ones."""
     chosen = found.region.descendants([*found.router.outputs, found.index])
     shapes: dict[tuple[object, ...], list[ExpertProducts]] = defaultdict(list)
-    products = [product for product in found.products if product.weight.index is None]
+    products = [product for product in found.products if _is_single(product)]
     for expert in _experts(products, found.region):
         with suppress(MismatchError):  # a weight that is no matrix is no expert's
             if _is_shared(expert, found.region, chosen):
@@ -61,6 +61,13 @@ def _alike(found: Routed) -> list[ExpertProducts]:
     count = scores.shape[-1] if scores.shape else None
     alike = [experts for experts in shapes.values() if len(experts) > 1]
     return max(alike, key=lambda experts: (len(experts) == count, len(experts)), default=[])
+
+
+def _is_single(product: Product) -> bool:
+    """Whether a product is that of one matrix."""
+    with suppress(MismatchError):
+        return product.weight.index is None and not product.is_stacked
+    return False
 
 
 def _is_shared(expert: ExpertProducts, region: Region, chosen: Set[ir.Value]) -> bool:

@@ -1,6 +1,7 @@
 """Runs a region with stand-in weights: writes it as a model of its own for ONNX Runtime.
 
-    MatMul(x, W)  ->  MatMul(MatMul(x, a), b)        a [in, 1], b [1, out] instead of W [in, out]
+    MatMul(x, W)               ->  MatMul(MatMul(x, a), b)    a [in, 1], b [1, out] instead of W [in, out]
+    Einsum("th,ehi->tei", x, W)  ->  Einsum("th,eh,ei->tei", x, a, b)
 
 A stand-in of rank one is told apart from every other, from its transpose and from any part of another, and
 costs no memory: what a layer computes can be found out by running it, without reading one weight.
@@ -30,6 +31,7 @@ from hetc.passes.spellings.constants import constant_tensor
 from hetc.passes.spellings.products import Product
 from hetc.passes.spellings.spelling import MismatchError
 from hetc.passes.spellings.tried.region import Region
+from hetc.passes.spellings.weight_path import trace_weight
 
 __all__ = ["StandIn", "trial_function"]
 
@@ -42,7 +44,7 @@ class StandIn:
     """Weights of rank one, `inner[e] outer[e]^T` for expert e.
 
     Attributes:
-        inner: `[E, in]`, or `[1, in]` where a product always has the same weight.
+        inner: `[E, in]`, or `[1, in]` where a product has the weight of one expert.
         outer: `[E, out]`.
     """
 
@@ -276,6 +278,9 @@ class _Extraction:
     def write_product(self, node: ir.Node, product: Product, stand_in: StandIn) -> None:
         inner, outer = self.factor(product, stand_in.inner, True), self.factor(product, stand_in.outer, False)
         graph = node.graph
+        if product.letters is not None:
+            self.names[node.outputs[0]] = self.write_einsum(node, product, inner, outer)
+            return
         data = self.name(product.data)
         if product.on_left:
             result = self.add("MatMul", [outer, self.add("MatMul", [inner, data], where=graph)], where=graph)
@@ -285,16 +290,33 @@ class _Extraction:
             result = self.add("Add", [result, self.name(node.inputs[2])], where=graph)
         self.names[node.outputs[0]] = result
 
+    def write_einsum(self, node: ir.Node, product: Product, inner: str, outer: str) -> str:
+        """The Einsum with two factors in the place of the weight."""
+        terms, _, result = node.attributes["equation"].as_string().replace(" ", "").partition("->")
+        operands, letters = terms.split(","), product.letters
+        assert letters is not None
+        place = next(n for n, value in enumerate(node.inputs) if trace_weight(value) is not None)
+        own = operands[place]
+        operands[place : place + 1] = [own.replace(own[axis], "") for axis in (letters.outer, letters.inner)]
+        names = [self.name(value) for n, value in enumerate(node.inputs) if n != place]
+        output = self.add("Einsum", [*names[:place], inner, outer, *names[place:]], where=node.graph)
+        equation = f"{','.join(operands)}->{result}"
+        self.written[node.graph][-1].attribute.append(onnx.helper.make_attribute("equation", equation))  # type: ignore[index]
+        return output
+
     def factor(self, product: Product, numbers: NDArray[np.float32], inner: bool) -> str:
         """One of the two factors, where the weight goes: inner is `[in, 1]`, or turned for a left operand."""
+        if product.letters is not None:
+            kept, expert = product.letters.inner if inner else product.letters.outer, product.letters.expert
+            return self.constant(numbers[0] if expert is None else numbers.T if kept < expert else numbers)
         column = inner != product.on_left
+        table = numbers[:, :, None] if column else numbers[:, None, :]
         _, choice = product.weight.split()
         if not choice:
-            return self.constant(numbers[0][:, None] if column else numbers[0][None, :])
+            stacks = product.weight.view().shape[:-2]
+            return self.constant(table.reshape(*stacks, *table.shape[1:]))
         # The stand-ins of all experts lie as their weights do, and pass the same nodes from the choice on.
-        turns = product.weight.turns % 2 == 1
-        table = numbers[:, :, None] if column != turns else numbers[:, None, :]
-        name = self.constant(table)
+        name = self.constant(table.swapaxes(1, 2) if product.weight.turns % 2 else table)
         for step, output in choice:
             name = self.write(step, {step.inputs[0]: name})[output]  # type: ignore[dict-item]
         return name

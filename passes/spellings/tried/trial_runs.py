@@ -26,8 +26,8 @@ __all__ = ["Run", "Trial"]
 SIZES = (100, 1, 0.01)
 """How large tokens are: where anything is clipped or counted, it shows."""
 CLOSE = 1e-3
-"""How far apart scores are at most where they are almost equal: some routers weigh only those that are close to
-the highest, and experts that are far from it weigh 0 or 1."""
+"""How far apart scores are at most where they are almost equal: some routers weigh experts by those that are
+close to the best only, which is 1 where none is."""
 LEAST_ROWS = 12
 LONG_SEQUENCE = 1024
 """Rows of a run in which all choose the same experts; more where the layer has a larger integer, which may be
@@ -111,7 +111,7 @@ class Trial:
         self.outputs = [value for value in values if value in self._mixed]
 
     def _stand_in(self, product: Product) -> StandIn:
-        count = product.weight.count()
+        count = product.count
         inner, outer = product.matrix().shape
         return StandIn(
             (self._random.standard_normal((count, inner)) / np.sqrt(inner)).astype(np.float32),

@@ -12,7 +12,7 @@ from equality import assert_mostly_equal
 from single_node import ANALOG_ATTRIBUTES, Run, run_in_evaluator, run_in_onnxruntime, single_node_model
 
 from hetc.base.errors import InvalidInputError
-from hetc.operators.activations import ACTIVATIONS, CLAMPED_SWISH
+from hetc.operators.activations import ACTIVATION_ATTRIBUTES, ACTIVATIONS
 from hetc.operators.analog import analog_expert_function, analog_matmul_function
 from hetc.operators.schemas import register
 from hetc.runtimes.reference import Crossbar, analog_expert, split
@@ -104,9 +104,19 @@ def check_expert(
 
 @RUNTIMES
 @pytest.mark.parametrize("gated", [True, False])
-@pytest.mark.parametrize("activation", sorted(set(ACTIVATIONS) - {CLAMPED_SWISH}))
+@pytest.mark.parametrize("activation", sorted(set(ACTIVATIONS) - set(ACTIVATION_ATTRIBUTES)))
 def test_expert_activations(run: Run, gated: bool, activation: str) -> None:
     check_expert(run, gated=gated, activation=activation)
+
+
+ATTRIBUTES = {"activation_alpha": 0.3, "activation_gate_cap": 0.7, "activation_up_cap": 1.3}
+
+
+@RUNTIMES
+@pytest.mark.parametrize("activation", ["leaky_relu", "elu", "softcapped_swish"])
+def test_activations_with_attributes(run: Run, activation: str) -> None:
+    own = {name: ATTRIBUTES[name] for name in ACTIVATION_ATTRIBUTES[activation]}
+    check_expert(run, activation=activation, **own)
 
 
 @RUNTIMES

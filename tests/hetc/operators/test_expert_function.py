@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from single_node import run_in_evaluator, run_in_onnxruntime, single_node_model
 
 from hetc.base.errors import InvalidInputError
-from hetc.operators.activations import ACTIVATIONS, CLAMPED_SWISH
+from hetc.operators.activations import ACTIVATION_ATTRIBUTES, ACTIVATIONS
 from hetc.operators.expert import expert_function
 from hetc.operators.schemas import register
 from hetc.runtimes.reference import expert
@@ -82,10 +82,20 @@ def check_expert(
 
 
 @RUNTIMES
-@pytest.mark.parametrize("activation", sorted(set(ACTIVATIONS) - {CLAMPED_SWISH}))
+@pytest.mark.parametrize("activation", sorted(set(ACTIVATIONS) - set(ACTIVATION_ATTRIBUTES)))
 @pytest.mark.parametrize("gated", [True, False])
 def test_activation(run: Run, activation: str, gated: bool) -> None:
     check_expert(run, activation=activation, gated=gated)
+
+
+ATTRIBUTES = {"activation_alpha": 0.3, "activation_gate_cap": 0.7, "activation_up_cap": 1.3}
+
+
+@RUNTIMES
+@pytest.mark.parametrize("activation", ["leaky_relu", "elu", "softcapped_swish"])
+def test_activations_with_attributes(run: Run, activation: str) -> None:
+    own = {name: ATTRIBUTES[name] for name in ACTIVATION_ATTRIBUTES[activation]}
+    check_expert(run, activation=activation, biases=BIASES, **own)
 
 
 @RUNTIMES

@@ -11,7 +11,8 @@ import pytest
 from places import ROOT
 from single_node import ANALOG_ATTRIBUTES, single_node_model
 
-from hetc.operators.schemas import ATTRIBUTES, CLAMPED_SWISH_ATTRIBUTES, DOMAIN, INPUTS, register
+from hetc.operators.activations import ACTIVATION_ATTRIBUTES
+from hetc.operators.schemas import ATTRIBUTES, DOMAIN, INPUTS, register
 
 SPECIFICATION = (ROOT / "docs" / "operators.md").read_text()
 EXPERT_WEIGHTS = {
@@ -104,7 +105,7 @@ def test_attributes_are_those_of_the_specification() -> None:
     added = {"stream": "int"}, {"gate_stream": "int", "up_stream": "int", "down_stream": "int"}
     assert ATTRIBUTES["AnalogMatMul"] == {**table, **added[0]}
     assert ATTRIBUTES["AnalogExpert"] == {**table, **added[1], "activation": "string"}
-    assert all(f"`{name}`" in SPECIFICATION for name in CLAMPED_SWISH_ATTRIBUTES)
+    assert all(f"`{name}`" in SPECIFICATION for names in ACTIVATION_ATTRIBUTES.values() for name in names)
 
 
 @pytest.mark.parametrize("operator", ["AnalogMatMul", "AnalogExpert", "Expert"])

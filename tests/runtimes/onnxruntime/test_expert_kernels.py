@@ -11,10 +11,12 @@ from equality import assert_mostly_equal
 from kernel_runs import NOISY, open_kernel, run_kernel, run_matmul
 from single_node import ANALOG_ATTRIBUTES, single_node_model
 
+from hetc.operators.activations import ACTIVATION_ATTRIBUTES
+from hetc.operators.activations import ACTIVATIONS as BODIES
 from hetc.runtimes.reference import Crossbar, activate, analog_expert, expert
 
 STREAMS = {"gate_stream": 4, "up_stream": 5, "down_stream": 6}
-ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "relu", "relu2")
+ACTIVATIONS = tuple(sorted(set(BODIES) - set(ACTIVATION_ATTRIBUTES)))
 CLAMPED = {"activation_alpha": 1.7, "activation_beta": 1.0, "activation_limit": 0.5}
 HIDDEN, INTERMEDIATE = 90, 70
 
@@ -66,7 +68,7 @@ def reference(x: np.ndarray, values: dict[str, Any], attributes: dict[str, Any],
         attributes["activation"],
         transpose_weight=bool(attributes["transpose_weight"]),
         **{name: value for name, value in values.items() if name not in ("gate", "up", "down")},
-        **{name: attributes[name] for name in CLAMPED if name in attributes},
+        **{name: attributes[name] for name in ACTIVATION_ATTRIBUTES.get(attributes["activation"], ())},
     )
 
 
@@ -87,6 +89,21 @@ def assert_is_reference(
 def test_analog_expert(mode: str, gated: bool, activation: str) -> None:
     x, values = vectors(40), parameters(gated=gated, biased=True)
     attributes = analog_attributes(activation, gated, mode=mode)
+    assert_is_reference(x, values, attributes)
+
+
+@pytest.mark.parametrize("mode", ["exact", "converters", "noisy"])
+def test_softcapped_swish(mode: str) -> None:
+    x, values = vectors(40), parameters(biased=True)
+    caps = {"activation_gate_cap": 0.7, "activation_up_cap": 1.3}
+    assert_is_reference(x, values, analog_attributes("softcapped_swish", mode=mode, **caps))
+
+
+@pytest.mark.parametrize("activation", ["leaky_relu", "elu"])
+@pytest.mark.parametrize("gated", [True, False])
+def test_slopes_below_zero(activation: str, gated: bool) -> None:
+    x, values = vectors(40), parameters(gated=gated, biased=True)
+    attributes = analog_attributes(activation, gated, mode="noisy", activation_alpha=0.3)
     assert_is_reference(x, values, attributes)
 
 
@@ -208,7 +225,7 @@ def test_activations_far_from_zero(activation: str) -> None:
         (
             "AnalogExpert",
             {"activation": "swish"},
-            "allowed: silu, gelu, gelu_tanh, relu, relu2, clamped_swish",
+            "allowed: silu, gelu, gelu_tanh, relu, relu2, leaky_relu",
         ),
         ("AnalogExpert", {"gate_stream": -1}, "attribute 'gate_stream' is -1; allowed: 0.."),
         ("AnalogExpert", {"down": np.ones((HIDDEN, 3), np.float32)}, "down must be its reverse"),
@@ -219,12 +236,14 @@ def test_activations_far_from_zero(activation: str) -> None:
         ("AnalogExpert", {"mid_range": np.ones(3, np.float32)}, "mid_range has shape [3]; allowed: [2]"),
         ("AnalogExpert", {"down_adc_bound": np.ones((3, 1), np.float32)}, "down_adc_bound has shape [3, 1]"),
         ("AnalogExpert", {"activation": "clamped_swish"}, "activation_alpha"),
+        ("AnalogExpert", {"activation": "leaky_relu"}, "activation_alpha"),
+        ("Expert16", {"activation": "softcapped_swish"}, "activation_gate_cap"),
         (
             "Expert16",
             {"activation": "clamped_swish", **CLAMPED, "activation_limit": 0.0},
             "'activation_limit' is 0.000000; allowed: finite, > 0",
         ),
-        ("Expert16", {"activation": "swish"}, "allowed: silu, gelu, gelu_tanh, relu, relu2, clamped_swish"),
+        ("Expert16", {"activation": "swish"}, "allowed: silu, gelu, gelu_tanh, relu, relu2, leaky_relu"),
         ("Expert16", {"up": np.ones((INTERMEDIATE, HIDDEN), np.float32)}, "allowed: float16, bfloat16"),
         ("Expert16", {"gate_bias": np.ones(INTERMEDIATE, np.float32), "gate": None}, "but gate is not"),
     ],

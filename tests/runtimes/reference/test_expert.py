@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hetc.base.errors import InvalidInputError
+from hetc.operators.activations import ACTIVATION_ATTRIBUTES
 from hetc.runtimes.reference import Crossbar, activate, analog_expert, analog_matmul, expert
 
 NOISE: dict[str, Any] = {"noise_form": "differential-pair", "noise_sigma": (0.01, 0.08, -0.05), "seed": 3}
@@ -21,7 +22,15 @@ EXPECTED = {
     "gelu_tanh": [-0.003637392081773, -0.1542859901749, 0.0, 0.5305701347051, 1.954597694088],
     "relu": [0.0, 0.0, 0.0, 0.7, 2.0],
     "relu2": [0.0, 0.0, 0.0, 0.49, 4.0],
+    "relu6": [0.0, 0.0, 0.0, 0.7, 2.0],
+    "leaky_relu": [-0.75, -0.125, 0.0, 0.7, 2.0],
+    "elu": [-0.237553232908, -0.0983673350718, 0.0, 0.7, 2.0],
+    "tanh": [-0.995054753687, -0.46211715726, 0.0, 0.604367777117, 0.964027580076],
+    "sigmoid": [0.0474258731776, 0.377540668798, 0.5, 0.668187772168, 0.880797077978],
+    "softplus": [0.0485873515737, 0.474076984180, 0.69314718056, 1.10318604889, 2.12692801104],
+    "hard_swish": [0.0, -0.208333333333, 0.0, 0.431666666667, 1.66666666667],
 }
+ALPHA = {"activation_alpha": 0.25}
 
 
 def weights(seed: int = 0) -> dict[str, Any]:
@@ -35,7 +44,8 @@ def weights(seed: int = 0) -> dict[str, Any]:
 
 @pytest.mark.parametrize("activation", EXPECTED)
 def test_activations(activation: str) -> None:
-    got = activate(np.array(POINTS, np.float32), activation)
+    alpha = ALPHA if "activation_alpha" in ACTIVATION_ATTRIBUTES.get(activation, ()) else {}
+    got = activate(np.array(POINTS, np.float32), activation, **alpha)
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, EXPECTED[activation], rtol=1e-6, atol=1e-7)
 
@@ -62,6 +72,16 @@ def test_clamped_swish_is_its_formula() -> None:
         **p,
     )
     np.testing.assert_allclose(got, h @ p["down"].T + p["down_bias"], rtol=1e-5, atol=1e-5)
+
+
+def test_softcapped_swish_is_its_formula() -> None:
+    p = weights()
+    x = np.random.default_rng(1).normal(size=(5, 16)).astype(np.float32)
+    gate, up = x @ p["gate"].T + p["gate_bias"], x @ p["up"].T + p["up_bias"]
+    h = 4 * np.tanh(gate / 4) / (1 + np.exp(-gate)) * 2.5 * np.tanh(up / 2.5)
+    caps = {"activation_gate_cap": 4.0, "activation_up_cap": 2.5}
+    got = expert(x, activation="softcapped_swish", transpose_weight=True, **caps, **p)
+    np.testing.assert_allclose(got, h @ p["down"].T + p["down_bias"], rtol=1e-4, atol=1e-4)
 
 
 def test_clamped_swish_needs_a_gate() -> None:

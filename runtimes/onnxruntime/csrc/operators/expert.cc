@@ -46,8 +46,8 @@ ExpertParameters read_expert(const KernelInfo& info, bool transpose_weight) {
   expert.gate_bias = read_bias(info, kGateBias, "gate_bias", expert.intermediate());
   expert.up_bias = read_bias(info, kUpBias, "up_bias", expert.intermediate());
   expert.down_bias = read_bias(info, kDownBias, "down_bias", expert.hidden());
-  if (!expert.gate && expert.activation.clamped)
-    throw Error("attribute 'activation': 'clamped_swish' needs a gate");
+  if (!expert.gate && expert.activation.needs_gate())
+    throw Error("attribute 'activation': '" + info.text("activation") + "' needs a gate");
   if (!expert.gate && !expert.gate_bias.empty()) throw Error("gate_bias is given, but gate is not");
   return expert;
 }

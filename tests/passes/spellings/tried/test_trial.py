@@ -11,11 +11,12 @@ from onnx_ir.passes.common import ShapeInferencePass
 from raising import assert_raised, run
 from spelled_layers import BFLOAT16, SEPARATE, STACKED, Layer, spell
 
+from hetc.operators.activations import ACTIVATIONS, NEEDS_GATE
 from hetc.passes.rewrite.raise_experts import RaiseExperts
-from hetc.passes.spellings.tried import gathered_experts, grouped_experts, separate_experts
+from hetc.passes.spellings.tried import gathered_experts, grouped_experts, separate_experts, stacked_experts
 
 SPELLINGS = [*SEPARATE, *STACKED]
-TRIED = (gathered_experts, grouped_experts, separate_experts)
+TRIED = (gathered_experts, grouped_experts, separate_experts, stacked_experts)
 
 
 @st.composite
@@ -27,7 +28,7 @@ def layers(draw: st.DrawFn) -> Layer:
         hidden=draw(st.integers(2, 7)),
         inter=draw(st.integers(2, 6)),
         gated=draw(st.booleans()),
-        activation=draw(st.sampled_from(["silu", "gelu", "gelu_tanh", "relu", "relu2"])),
+        activation=draw(st.sampled_from(sorted(set(ACTIVATIONS) - set(NEEDS_GATE)))),
         bias=draw(st.booleans()),
         transposed=draw(st.booleans()),
         fused=draw(st.booleans()),
