@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
+import onnx
+
 from hetc.base.errors import InvalidInputError, UsageError
 from hetc.base.reading import read_json
 from hetc.base.schema import check_record
@@ -59,6 +61,23 @@ class Bundle:
     def graph_file(self) -> Path:
         """The model without a guard: what is cut or rewritten further."""
         return self.path / (PORTABLE_MODEL if self.baked is None else MODEL)
+
+    def require_tokens(self, command: str) -> None:
+        """Sees that it is a language model, before a tokenizer is looked for or weights are programmed.
+
+        Args:
+            command: What needs one.
+
+        Raises:
+            InvalidInputError: It takes no `input_ids`.
+        """
+        graph = onnx.load(self.path / MODEL, load_external_data=False).graph
+        names = [value.name for value in graph.input]
+        if "input_ids" not in names:
+            raise InvalidInputError(
+                f"bundle {self.path} takes {', '.join(names)}, and no input_ids: `hetc {command}` needs "
+                "a language model; other models run through `hetc.load_bundle(...).session()`"
+            )
 
     def check_unchanged(self) -> None:
         """Sees that the folder still holds what was opened, so that no plan meets another bundle's model.

@@ -23,6 +23,7 @@ from hetc.bundle.readme import bundle_readme
 from hetc.model.external_tensors import data_file, external_tensors, tensor_at
 from hetc.model.load import sha256
 from hetc.model.text_files import copy_text_files, lies_in
+from hetc.model.vision_file import VISION_FILE, open_vision
 from hetc.model.weight_file import WeightFile
 from hetc.model.weight_pass import FileIdentity
 from hetc.model.weights import measured_files
@@ -61,6 +62,8 @@ def write_bundle(model: ir.Model, plan: Plan, folder: Path, *, link: bool = Fals
     save_model(model, folder / MODEL)
     source = plan.source["file"]
     require_opens(folder / MODEL, f"model {source}" if source else "the model")
+    if source:
+        _bring_vision(model, Path(source).parent, folder, link=link)
     plan.save(folder / PLAN)
     own = folder / "lib" / f"{platform.system().lower()}-{platform.machine()}" / library.name
     own.parent.mkdir(parents=True)
@@ -167,6 +170,22 @@ def _sparse_files(model: ir.Model) -> set[Path]:
     for file, _, size in places:
         needed[file] += size
     return {file for file, size in needed.items() if 4 * size < 3 * file.stat().st_size}
+
+
+def _bring_vision(model: ir.Model, source: Path, folder: Path, *, link: bool) -> None:
+    """Brings the vision tower of a text part along, as it is; most of its weight files are there already."""
+    vision = open_vision(model, source)
+    if vision is None:
+        return
+    targets: dict[Path, Path] = {}
+    for slot, tensor in external_tensors(vision):
+        target = folder / WEIGHTS / tensor.location
+        if not target.exists():
+            targets[data_file(tensor)] = target
+        location = target.relative_to(folder).as_posix()
+        slot.replace(tensor_at(tensor, location, tensor.offset, tensor.length, folder))
+    bring_files(targets, link=link)
+    save_model(vision, folder / VISION_FILE)
 
 
 def _move_inline(model: ir.Model, folder: Path, sparse: Collection[Path]) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Union
 from hetc.bundle.bundle import Bundle
 from hetc.compiler.loading import open_placed
 from hetc.model.load import LoadedModel
+from hetc.model.vision_file import find_vision
 from hetc.passes.analysis.find_units import find_units, model_parameters
 from hetc.passes.analysis.outside_units import find_outside
 from hetc.passes.analysis.unit_arithmetic import unit_arithmetic
@@ -78,6 +79,10 @@ def inspect(path: str | Path) -> Union[Plan, Scores, ModelUnits]:
     units: tuple[Unit, ...] = ()
     if not opened.findings or any(finding.raised for finding in opened.findings):
         units = find_units(opened.model)
-    findings = (*opened.findings, *find_outside(opened.model))
+    findings = (
+        *opened.findings,
+        *find_outside(opened.model),
+        *find_vision(opened.model, opened.folder),
+    )
     arithmetic = unit_arithmetic(opened.model, units)
     return ModelUnits(model_parameters(opened.model), units, findings, arithmetic)

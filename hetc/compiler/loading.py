@@ -18,6 +18,7 @@ from hetc.base.errors import InvalidInputError, UsageError
 from hetc.bundle.bundle import Bundle, load_bundle
 from hetc.bundle.files import MANIFEST, PARTITIONS, PLAN, describe, is_bundle
 from hetc.model.load import LoadedModel, load_model
+from hetc.model.vision_file import VISION_FILE
 from hetc.operators.schemas import DOMAIN, EXPERT_OPERATORS
 from hetc.passes.rewrite.dequantise_weights import DequantiseWeights
 from hetc.passes.rewrite.raise_experts import RaiseExperts
@@ -128,7 +129,7 @@ def _model_in(folder: Path) -> Path:
         source = load_bundle(folder).plan.source["file"]
         made_of = f", such as {source}" if source else ""
         raise UsageError(f"{folder} is a bundle; give the model that it was compiled from{made_of}")
-    models = sorted(folder.glob("*.onnx"))
+    models = sorted(model for model in folder.glob("*.onnx") if model.name != VISION_FILE)
     if len(models) == 1:
         return models[0]
     if models:

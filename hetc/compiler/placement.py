@@ -18,6 +18,7 @@ from hetc.costing.cost import CostBasis
 from hetc.costing.profile import load_costs
 from hetc.hardware.profile import Profile
 from hetc.model.load import LoadedModel
+from hetc.model.vision_file import find_vision
 from hetc.passes.analysis.device_loss import device_losses, predicted_loss
 from hetc.passes.analysis.find_units import find_units, model_parameters
 from hetc.passes.analysis.order_neurons import score_in_rounds
@@ -158,7 +159,11 @@ def make_plan(loaded: LoadedModel, placement: Placement, profile: Profile) -> Pl
         hetc={"version": __version__},
         range_rule="dynamic" if calibration is None else placement.range_rule or DEFAULT_RANGE_RULE,
         adc_bound_rule=placement.adc_bound_rule or "out_bound",
-        findings=(*loaded.findings, *find_outside(loaded.model)),
+        findings=(
+            *loaded.findings,
+            *find_outside(loaded.model),
+            *find_vision(loaded.model, loaded.folder),
+        ),
         budget=spent,
         granularity=placement.granularity,
         neuron_ranks=neuron_ranks,

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hetc.base.errors import InvalidInputError
-from hetc.model.inputs import first_step, next_step
+from hetc.model.generation_config import decoder_start
+from hetc.model.inputs import first_step, is_encoder_decoder, next_step
 from hetc.model.prediction import Generate
 from hetc.runtimes.onnxruntime.run_model import run_model
 
@@ -64,8 +65,12 @@ def generate_tokens(
         folder: Where the model's `genai_config.json` may lie.
 
     Raises:
-        InvalidInputError: The model is not a cached language model, or can't run on the tokens.
+        InvalidInputError: The model is neither a cached language model nor an encoder-decoder, or can't run
+            on the tokens.
     """
+    if is_encoder_decoder(session):
+        yield from _write_tokens(session, tokens, max_new_tokens, end, folder)
+        return
     names = [value.name for value in session.get_outputs()]
     if "logits" not in names or not any(name.startswith("present.") for name in names):
         raise InvalidInputError("the model has no logits or no KV cache; export it with `hetc export`")
@@ -78,3 +83,22 @@ def generate_tokens(
             return
         yield int(token[0, 0])
         feeds = next_step(feeds, outputs, token)
+
+
+def _write_tokens(
+    session: onnxruntime.InferenceSession,
+    tokens: list[int],
+    max_new_tokens: int,
+    end: frozenset[int],
+    folder: Path | None,
+) -> Iterator[int]:
+    """What an encoder-decoder writes of `tokens`; without a cache, each token is a run of the whole."""
+    written = [decoder_start(folder)]
+    for _ in range(max_new_tokens):
+        feeds = first_step(session, np.array([tokens]), folder, written=np.array([written]))
+        (logits,) = run_model(session, ["logits"], feeds)
+        token = int(logits[0, -1].argmax())
+        if token in end:
+            return
+        yield token
+        written.append(token)

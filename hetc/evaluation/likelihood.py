@@ -15,7 +15,8 @@ import numpy as np
 
 from hetc.base.errors import InvalidInputError
 from hetc.model.batch_limit import BatchLimit, BatchSize
-from hetc.model.inputs import first_step, next_step, prompt_shape
+from hetc.model.generation_config import decoder_start
+from hetc.model.inputs import first_step, is_encoder_decoder, next_step, prompt_shape
 from hetc.model.prediction import Predict
 from hetc.runtimes.onnxruntime.run_model import run_model
 
@@ -48,13 +49,16 @@ def session_forward(session: onnxruntime.InferenceSession, folder: Path | None =
     Where rows begin alike, and the model has a cache, the function can run that beginning once: what comes
     out is equal, bit for bit, as far as the runtime multiplies a row alike whatever stands beside it.
 
+    An encoder-decoder reads the first half of each row, and writes the second after its start token. It gives
+    the logits of the second half, and of what would follow.
+
     Args:
         session: The model.
         folder: Where its `genai_config.json` may lie.
 
     Raises:
-        InvalidInputError: The model has no `input_ids` or no `logits`. From the function, for tokens that it
-            can't run on.
+        InvalidInputError: The model has no `input_ids` or no `logits`, or nothing says which token an
+            encoder-decoder starts with. From the function, for tokens that it can't run on.
     """
     outputs = [value.name for value in session.get_outputs()]
     names = {value.name for value in session.get_inputs()} | set(outputs)
@@ -62,8 +66,12 @@ def session_forward(session: onnxruntime.InferenceSession, folder: Path | None =
         if name not in names:
             raise InvalidInputError(f"the model has no {name!r}; only a language model has a likelihood")
     cached = [name for name in outputs if name.startswith("present.")]
+    start = decoder_start(folder) if is_encoder_decoder(session) else None
 
     def run(tokens: np.ndarray, shared: int) -> np.ndarray:
+        if start is not None:
+            feeds = _halves(session, tokens, start, folder)
+            return run_model(session, ["logits"], feeds)[0]
         if not shared or not cached:
             (logits,) = run_model(session, ["logits"], first_step(session, tokens, folder))
             return logits.reshape(*tokens.shape, -1)[:, shared:]
@@ -81,6 +89,17 @@ def session_forward(session: onnxruntime.InferenceSession, folder: Path | None =
         return logits.astype(np.float32, copy=False)
 
     return forward
+
+
+def _halves(
+    session: onnxruntime.InferenceSession, tokens: np.ndarray, start: int, folder: Path | None
+) -> dict[str, np.ndarray]:
+    """What an encoder-decoder is fed to foretell the second half of each row from the first."""
+    half = tokens.shape[1] // 2
+    if not half:
+        raise InvalidInputError("an encoder-decoder reads half of a window; give windows of 2 tokens or more")
+    written = np.insert(tokens[:, half:], 0, start, axis=1)
+    return first_step(session, tokens[:, :half], folder, written=written)
 
 
 @dataclass(frozen=True)

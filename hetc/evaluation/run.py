@@ -68,6 +68,7 @@ def run(
     if checkpoint is not None:
         source = folder = resolve_source(checkpoint)
     elif isinstance(opened, Bundle):
+        opened.require_tokens("run")
         source, folder = None, opened.path
     else:
         raise UsageError("a plan alone can't run: give a bundle, or the plan's checkpoint as well")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hetc.base.errors import InvalidInputError
 from hetc.base.progress import progress
 from hetc.model.batch_limit import BatchLimit
 from hetc.model.prediction import Predict
@@ -53,6 +54,9 @@ def score_texts(predict: Predict, texts: Sequence[Text], *, padding: int) -> lis
 
     Returns:
         For each text its answer, in nats.
+
+    Raises:
+        InvalidInputError: The model is an encoder-decoder.
     """
     answers: list[tuple[float, bool]] = [(0.0, True)] * len(texts)
     trusted: bool | None = None
@@ -65,6 +69,11 @@ def score_texts(predict: Predict, texts: Sequence[Text], *, padding: int) -> lis
                 trusted = _goes_on(predict, windows, shared)
             shared = shared if trusted else 0
             losses, hits = predict(windows, shared)
+            if losses.shape[1] != windows.shape[1] - 1 - shared:
+                raise InvalidInputError(
+                    "an encoder-decoder foretells half of a text, so that it can't score tasks' answers; "
+                    "`hetc tune --data` and sweeps with data measure its loss"
+                )
             for row, index in enumerate(part):
                 end = len(texts[index].tokens) - 1 - shared
                 scored = slice(max(0, end - texts[index].scored), end)

@@ -13,6 +13,7 @@ __all__ = [
     "CONFIG",
     "GENAI_CONFIG",
     "context_length",
+    "decoder_start",
     "end_tokens",
     "first_token",
     "genai_decoder",
@@ -72,6 +73,21 @@ def first_token(folder: Path) -> int:
     raise InvalidInputError(
         f"{folder}: neither bos_token_id nor eos_token_id in {CONFIG} or {GENERATION_CONFIG}; copy them from "
         "the checkpoint"
+    )
+
+
+def decoder_start(folder: Path | None) -> int:
+    """The token that an encoder-decoder begins to write from.
+
+    Raises:
+        InvalidInputError: No file names it, or one is damaged.
+    """
+    if folder is not None:
+        for token in _tokens(folder, "decoder_start_token_id", (GENERATION_CONFIG, CONFIG)):
+            return token
+    raise InvalidInputError(
+        f"{folder or 'the model'}: no decoder_start_token_id in {CONFIG} or {GENERATION_CONFIG} beside the "
+        "model, from which an encoder-decoder begins to write; copy them from the checkpoint"
     )
 
 

@@ -5,9 +5,11 @@ A language model takes `input_ids`. Besides, hetc knows these inputs, and refuse
 | input | what is fed |
 |---|---|
 | `attention_mask` `[batch, total]` | ones: every token is attended to |
-| `position_ids`, `cache_position` | 0, 1, 2, ... and on from there |
+| `position_ids`, `cache_position` | 0, 1, 2, ... and on from there; of time, height and width the same |
 | `token_type_ids` | zeros |
+| `decoder_input_ids` | what an encoder-decoder has written so far |
 | `num_logits_to_keep`, `logits_to_keep` | 0, which stands for all |
+| `image_features`, `deepstack_features` | none: a prompt of text alone |
 | `past_key_values.*`, `past.*` | an empty cache or zeros, then the `present.*` of the step before |
 
 Sizes that a model doesn't declare are looked up in `genai_config.json`.
@@ -28,7 +30,7 @@ from hetc.model.tokens import check_vocabulary
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["first_step", "next_step", "prompt_shape"]
+__all__ = ["first_step", "is_encoder_decoder", "next_step", "prompt_shape"]
 
 TYPES = {
     "tensor(int64)": np.int64,
@@ -40,7 +42,10 @@ TYPES = {
     "tensor(int8)": np.int8,
     "tensor(bool)": np.bool_,
 }
+IMAGE_SIZE = 224
+"""Height and width that most vision models were made for, and many multiples of what they divide by."""
 ALL_LOGITS = ("num_logits_to_keep", "logits_to_keep")
+IMAGES = ("image_features", "deepstack_features")
 CACHES = ("past.", "past_key_values.")
 
 
@@ -56,19 +61,30 @@ def prompt_shape(session: onnxruntime.InferenceSession, batch: int, sequence: in
     return rows, tokens
 
 
+def is_encoder_decoder(session: onnxruntime.InferenceSession) -> bool:
+    """Whether a model reads one text and writes another."""
+    return "decoder_input_ids" in {value.name for value in session.get_inputs()}
+
+
 def first_step(
-    session: onnxruntime.InferenceSession, tokens: np.ndarray, folder: Path | None = None, free: int = 2
+    session: onnxruntime.InferenceSession,
+    tokens: np.ndarray,
+    folder: Path | None = None,
+    free: int = 2,
+    written: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Inputs of a prefill: `tokens` `[batch, sequence]`, everything attended, an empty cache.
 
     A model without `input_ids` gets standard normal numbers (seed 0) in the shapes that it declares, with
-    2 for every free dimension, or `free` for the last one: how many rows an MoE layer of its own gets.
+    2 for every free dimension, or `free` for the last one: how many rows an MoE layer of its own gets. Free
+    heights and widths of images are 224. A dimension of one name has one size.
 
     Args:
         session: The model.
         tokens: Token ids; one row for a model whose `input_ids` are `[sequence]`.
         folder: Where its `genai_config.json` may lie.
         free: Last free dimension of the inputs of a model without `input_ids`.
+        written: What an encoder-decoder has written, `[batch, sequence]`; None for `tokens` again.
 
     Raises:
         InvalidInputError: An input that hetc has nothing for, or another number of tokens than it takes.
@@ -78,9 +94,9 @@ def first_step(
         if value.type not in TYPES:
             raise InvalidInputError(f"input {value.name!r} is {value.type}; hetc feeds {', '.join(TYPES)}")
     if "input_ids" not in {value.name for value in inputs}:
-        random = np.random.default_rng(0)
+        random, known = np.random.default_rng(0), dict[str, int]()
         return {
-            value.name: random.standard_normal(_sizes(value.shape, free)).astype(TYPES[value.type])
+            value.name: random.standard_normal(_sizes(value.shape, free, known)).astype(TYPES[value.type])
             for value in inputs
         }
     check_vocabulary(tokens, _vocabulary(session), "the data")
@@ -91,15 +107,18 @@ def first_step(
             f"{tokens.shape[1]} tokens in a row are more than the {longest} that {GENAI_CONFIG} gives as the "
             "model's context; take a shorter window"
         )
-    return {value.name: _language_input(value, tokens, decoder) for value in inputs}
+    written = tokens if written is None else written
+    return {value.name: _language_input(value, tokens, written, decoder) for value in inputs}
 
 
-def _sizes(declared: Sequence[int | str | None], free: int) -> list[int]:
-    sizes = [size if isinstance(size, int) else 2 for size in declared]
-    for axis in reversed(range(len(sizes))):
-        if not isinstance(declared[axis], int):
-            sizes[axis] = free
-            break
+def _sizes(declared: Sequence[int | str | None], free: int, known: dict[str, int]) -> list[int]:
+    """A shape of the one that is declared; `known` are the sizes that names have, and get the new ones."""
+    last = max((axis for axis, size in enumerate(declared) if not isinstance(size, int)), default=-1)
+    image = len(declared) == 4 and not any(isinstance(size, int) for size in declared[2:])
+    sizes = []
+    for axis, size in enumerate(declared):
+        chosen = IMAGE_SIZE if image and axis > 1 else free if axis == last else 2
+        sizes.append(size if isinstance(size, int) else known.setdefault(size, chosen) if size else chosen)
     return sizes
 
 
@@ -135,8 +154,8 @@ def next_step(
             step[name] = np.zeros((*value.shape[:-1], more), value.dtype)
         elif not name.startswith(CACHES):
             step[name] = value
-        if name in ("position_ids", "token_type_ids") and value.ndim == 2:
-            step[name] = step[name][picked]
+        if name in ("position_ids", "token_type_ids") and value.ndim > 1:
+            step[name] = step[name][..., picked, :]
     return step
 
 
@@ -146,18 +165,23 @@ def _vocabulary(session: onnxruntime.InferenceSession) -> int | None:
     return next((size for size in sizes if isinstance(size, int)), None)
 
 
-def _language_input(value: Any, tokens: np.ndarray, decoder: Mapping[str, Any]) -> np.ndarray:
+def _language_input(
+    value: Any, tokens: np.ndarray, written: np.ndarray, decoder: Mapping[str, Any]
+) -> np.ndarray:
     """What one input of a language model gets in its first step."""
     kind, (batch, sequence) = TYPES[value.type], tokens.shape
     if value.name.startswith(CACHES):
         return np.zeros((batch, *_cache_sizes(value, decoder)), kind)
     if value.name in ALL_LOGITS:
         return np.zeros([1 for _ in value.shape], kind)
+    if value.name in IMAGES:
+        return np.zeros([size if isinstance(size, int) else 0 for size in value.shape], kind)
     positions: np.ndarray = np.arange(sequence, dtype=np.int64).astype(kind)
     if value.name == "cache_position":
         return _fitting(value, positions)
     known = {
         "input_ids": tokens.astype(kind),
+        "decoder_input_ids": written.astype(kind),
         "attention_mask": np.ones((batch, sequence), kind),
         "token_type_ids": np.zeros((batch, sequence), kind),
         "position_ids": np.tile(positions, (batch, 1)),
@@ -168,6 +192,8 @@ def _language_input(value: Any, tokens: np.ndarray, decoder: Mapping[str, Any]) 
             "the model without it, or give it a value as an initializer"
         )
     rows = known[value.name]
+    if value.name == "position_ids" and len(value.shape) == 3:
+        rows = np.tile(rows, (3, 1, 1))
     return _fitting(value, rows[0] if len(value.shape) == 1 and batch == 1 else rows)
 
 

@@ -29,7 +29,8 @@ class Predict(Protocol):
                 is run once if the model's cache allows it.
 
         Returns:
-            float64 and bool, both `[windows, sequence - 1 - shared]`.
+            float64 and bool, both `[windows, sequence - 1 - shared]`. An encoder-decoder reads the first half
+            of each window and foretells the second: `[windows, sequence - sequence // 2]`.
         """
         ...
 

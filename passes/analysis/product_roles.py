@@ -36,6 +36,7 @@ ATTENTION_OPERATORS = (
     "PagedAttention",
     "SparseAttention",
 )
+TOKENS = ("input_ids", "decoder_input_ids")
 EXPERT_NAME = re.compile(r"layers\.(\d+)\.experts\.\d+$")
 CACHE_INPUT = re.compile(r"past\D*(\d+)")
 
@@ -98,7 +99,7 @@ class _Roles:
     def _find_embedding(self) -> None:
         """The table that tokens are looked up in."""
         for value in self.graph.inputs:
-            for node in value.consumers() if value.name == "input_ids" else ():
+            for node in value.consumers() if value.name in TOKENS else ():
                 table = node.inputs[0] if node.op_type == "Gather" else None
                 if table is not None and table.is_initializer() and table not in self.named:
                     self.found[table] = WeightRole("embedding", None, "embed_tokens")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -19,7 +20,7 @@ from hetc.model.quantised_tensor import QuantisedTensor, constant_values
 from hetc.model.weights import FLOATS
 from hetc.passes.analysis.product_roles import structural_roles
 from hetc.passes.analysis.weight_uses import Product, bias_of, products_of
-from hetc.plan.weight_roles import WeightRole, unit_of_scope, unit_of_weight
+from hetc.plan.weight_roles import WeightRole, encoder_layers, in_tower, unit_of_scope, unit_of_weight
 from hetc.plan.words import Kind
 
 __all__ = ["UnitKey", "UnitWeights", "tied_copy", "unit_weights"]
@@ -80,12 +81,15 @@ def tied_copy(model: ir.Model) -> ir.Value | None:
 
 def _groups(model: ir.Model) -> UnitWeights:
     weights = {value: list(products_of(value)) for value in _weights(model)}
+    if any(value.name == "input_ids" for value in model.graph.inputs):
+        weights = {value: products for value, products in weights.items() if not _in_tower(value, products)}
     roles = {value: role for value in weights if (role := unit_of_weight(value.name or "")) is not None}
     for value, products in weights.items():
         if value in roles and roles[value].kind == "lm_head" and not products and _is_looked_up(value):
             roles[value] = WeightRole("embedding", None, "embed_tokens")  # a tied table, by its other name
         elif value not in roles and (role := _role_by_nodes(products)) is not None:
             roles[value] = role
+    roles = _numbered_on(roles)
     matrices = [product for found in weights.values() for product in found if _is_matrix(product)]
     for value, role in structural_roles(model.graph, matrices, roles).items():
         roles.setdefault(value, role)
@@ -106,6 +110,22 @@ def _in_order(pairs: list[tuple[str, ir.Value]]) -> list[tuple[str, ir.Value]]:
     if any(projection not in CHECKPOINT_ORDER for projection, _ in pairs):
         return pairs
     return sorted(pairs, key=lambda pair: CHECKPOINT_ORDER.index(pair[0]))
+
+
+def _in_tower(value: ir.Value, products: list[Product]) -> bool:
+    """Whether a weight is of the vision tower of a language model, which no unit holds."""
+    return any(map(in_tower, (value.name or "", *(name for one in products for name in _names(one.node)))))
+
+
+def _numbered_on(roles: dict[ir.Value, WeightRole]) -> dict[ir.Value, WeightRole]:
+    """The roles with a decoder's layers numbered on from those of its encoder."""
+    more = encoder_layers((role.stack, role.layer) for role in roles.values() if role.layer is not None)
+    return {
+        value: replace(role, layer=role.layer + more)
+        if role.stack == "decoder" and role.layer is not None
+        else role
+        for value, role in roles.items()
+    }
 
 
 def _weights(model: ir.Model) -> Iterator[ir.Value]:

@@ -1,9 +1,9 @@
 """hetc::Experts(x, top_k_index, top_k_weight) -> the canonical MoE layer.
 
 `Experts` is the placeholder that an exporter leaves where a framework's stacked experts stood. It carries
-`path` (the module's name, such as `model.layers.3.mlp.experts`), `top_k`, `hidden_size`, and what it hands to
-every expert: `transpose_weight`, `activation` and the activation's own attributes. The pass holds the weights
-by path.
+`path` (the module's name, such as `model.layers.3.mlp.experts`), `layer` (`layers.3`), `top_k`,
+`hidden_size`, and what it hands to every expert: `transpose_weight`, `activation` and the activation's own
+attributes. The pass holds the weights by path.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from hetc.operators.activations import ACTIVATION_ATTRIBUTES
 from hetc.operators.schemas import DOMAIN
 from hetc.passes.canonical.canonical_layer import ExpertWeights, build_canonical_layer, expert_operator
 from hetc.passes.rewrite.add_expert_bodies import AddExpertBodies
-from hetc.plan.weight_roles import layer_name
 
 __all__ = ["PLACEHOLDER", "ExpandExperts"]
 
@@ -66,7 +65,7 @@ class ExpandExperts(ir.passes.InPlacePass):
             top_k_index,
             top_k_weight,
             experts,
-            layer=layer_name(path),
+            layer=node.attributes["layer"].as_string(),
             top_k=node.attributes["top_k"].as_int(),
             hidden_size=node.attributes["hidden_size"].as_int(),
             activation=node.attributes["activation"].as_string(),

@@ -14,7 +14,16 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING, model_type_to_module_name
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-__all__ = ["OWN_EXPERTS", "RECURRENT", "REFUSED", "causal_model_types", "tiny_config"]
+__all__ = [
+    "ENCODER_DECODERS",
+    "IMAGE_TOKEN",
+    "OWN_EXPERTS",
+    "RECURRENT",
+    "REFUSED",
+    "WITH_IMAGES",
+    "causal_model_types",
+    "tiny_config",
+]
 
 LAYERS = 4
 
@@ -191,7 +200,79 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "attention_chunk_size": 4,
         "floor_scale": 4,
     },
+    "qwen3_vl_moe_text": {
+        "num_hidden_layers": 2,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]},
+    },
+    # Experts of fewer tokens than the test has: some are dropped.
+    "switch_transformers": {
+        "d_model": 32,
+        "d_kv": 8,
+        "d_ff": 24,
+        "num_layers": 2,
+        "num_decoder_layers": 2,
+        "num_sparse_encoder_layers": 1,
+        "num_sparse_decoder_layers": 1,
+        "num_heads": 4,
+        "expert_capacity": 3,
+        "relative_attention_num_buckets": 8,
+        "relative_attention_max_distance": 16,
+        "eos_token_id": 1,
+    },
+    "nllb-moe": {
+        "d_model": 32,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+        "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4,
+        "encoder_ffn_dim": 24,
+        "decoder_ffn_dim": 40,
+        "encoder_sparse_step": 2,
+        "decoder_sparse_step": 2,
+        "moe_token_dropout": 0.2,
+    },
 }
+
+IMAGE_TOKEN = 90
+
+# Model types of text and images -> what their configuration has besides that of the text.
+WITH_IMAGES: dict[str, dict[str, Any]] = {
+    "llama4": {
+        "image_token_index": IMAGE_TOKEN,
+        "vision_config": {
+            "hidden_size": 16,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 64,
+            "image_size": 16,
+            "patch_size": 4,
+            "vision_output_dim": 24,
+            "projector_input_dim": 24,
+            "projector_output_dim": 24,
+            "pixel_shuffle_ratio": 0.5,
+        },
+    },
+    "qwen3_vl_moe": {
+        "image_token_id": IMAGE_TOKEN,
+        "video_token_id": 91,
+        "vision_start_token_id": 92,
+        "vision_end_token_id": 93,
+        "vision_config": {
+            "depth": 2,
+            "hidden_size": 16,
+            "intermediate_size": 24,
+            "num_heads": 2,
+            "patch_size": 4,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+            "out_hidden_size": 32,
+            "num_position_embeddings": 16,
+            "deepstack_visual_indexes": [0, 1],
+        },
+    },
+}
+
+ENCODER_DECODERS = ("nllb-moe", "switch_transformers")
 
 # Model types outside the experts interface that `export` knows.
 OWN_EXPERTS = ("dbrx", "jetmoe", "llama4_text")
@@ -227,4 +308,6 @@ def tiny_config(model_type: str, **changes: Any) -> PretrainedConfig:
         fields.pop("head_dim", None)
     fields.update(OVERRIDES.get(text.model_type, {}))
     fields.update(changes)
-    return build(**fields) if text is default else build(text_config=type(text)(**fields).to_dict())
+    if text is default:
+        return build(**fields)
+    return build(text_config=type(text)(**fields).to_dict(), **WITH_IMAGES.get(model_type, {}))

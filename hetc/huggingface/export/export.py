@@ -7,10 +7,11 @@ checkpoint: its integers become the values that they mean.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -22,21 +23,25 @@ from hetc.base.choices import choose
 from hetc.base.errors import InvalidInputError
 from hetc.base.output import whole_folder
 from hetc.base.progress import progress
-from hetc.huggingface.cache import find_cache
+from hetc.huggingface.cache import CachedTensor, find_cache
 from hetc.huggingface.checkpoint import StoredTensor, resolve_source
 from hetc.huggingface.checkpoint_kind import require_checkpoint
 from hetc.huggingface.experts import choose_experts_function, experts_modules
+from hetc.huggingface.export.encoder_decoder import trace_encoder_decoder
 from hetc.huggingface.export.generation import genai_config
+from hetc.huggingface.export.images import image_inputs
 from hetc.huggingface.export.placeholder import SHAPES_ONLY, TRACED
 from hetc.huggingface.export.skeleton import build_skeleton, fill_with_zeros
 from hetc.huggingface.export.tensor_files import TensorFiles
 from hetc.huggingface.export.tracing import trace
+from hetc.huggingface.export.vision import trace_vision
 from hetc.huggingface.export.weight_names import WeightPlaces, find_weights
 from hetc.huggingface.export.weights import AttachWeights, expert_weights
 from hetc.huggingface.quantised.gguf_file import is_gguf
 from hetc.huggingface.quantised.packed_tensor import PackedTensor
 from hetc.huggingface.quantised.reading import checkpoint_tensors, forget_quantisation, read_gguf
 from hetc.model.text_files import copy_text_files
+from hetc.model.vision_file import VISION_FILE
 from hetc.operators.schemas import DOMAIN
 from hetc.passes.rewrite.expand_experts import ExpandExperts
 from hetc.passes.rewrite.restore_quantised import RestoreQuantised
@@ -64,6 +69,8 @@ def export(
 
     The graph takes `input_ids`, `attention_mask` `[batch, past + sequence]` (zeros on the left for padding),
     `position_ids` and the key/value cache, and gives float32 `logits`; batch, sequence and past are dynamic.
+    Of a model of text and images, it takes `image_features` besides, which may be empty; `vision.onnx` beside
+    it makes them of `pixel_values`.
 
         >>> import hetc
         >>> path = hetc.export("samples/tiny_moe", "exported")
@@ -128,16 +135,15 @@ def _kept(tensors: Mapping[str, StoredTensor | PackedTensor]) -> set[str]:
 def _write_model(skeleton: PreTrainedModel, places: WeightPlaces, directory: Path) -> None:
     family = skeleton.config.model_type
     logger.info("tracing %s", family)
-    try:
-        choose_experts_function(skeleton, SHAPES_ONLY)
-        cache = find_cache(skeleton)
+    cache: list[CachedTensor] = []
+    paired = bool(skeleton.config.is_encoder_decoder)
+    with _tracing(family):
+        if not paired:
+            choose_experts_function(skeleton, SHAPES_ONLY)
+            cache = find_cache(skeleton)
         choose_experts_function(skeleton, TRACED)
         fill_with_zeros(skeleton)
-        with progress(f"tracing {family}"):
-            model = trace(skeleton, cache)
-    except Exception as error:  # whatever the family's code and the tracer raise
-        reason = " ".join(str(error).split("\n")[:2]).strip()
-        raise InvalidInputError(f"PyTorch cannot trace {family}: {reason}") from error
+        model = trace_encoder_decoder(skeleton) if paired else trace(skeleton, cache)
     expand = ExpandExperts(expert_weights(places, directory))
     run_passes(model, expand, AttachWeights(places.parameters, directory))
     expected = sum(module.num_experts for _, module in experts_modules(skeleton))
@@ -148,7 +154,34 @@ def _write_model(skeleton: PreTrainedModel, places: WeightPlaces, directory: Pat
     # What stays packed: nothing is analog yet.
     run_passes(model, RestoreQuantised({}))
     ir.save(model, directory / MODEL_FILE)
+    if image_inputs(skeleton.config) is not None:
+        _write_vision(skeleton, places, directory)
+    # onnxruntime-genai's configuration has no place for image features, nor for two inputs of tokens.
+    elif not paired:
+        _write_genai_config(skeleton, cache, directory)
+
+
+def _write_genai_config(skeleton: PreTrainedModel, cache: list[CachedTensor], directory: Path) -> None:
     configuration = genai_config(skeleton.config, cache, directory / MODEL_FILE)
     if configuration:
         text = json.dumps(configuration, indent=2) + "\n"
         (directory / "genai_config.json").write_text(text, encoding="utf-8")
+
+
+def _write_vision(skeleton: PreTrainedModel, places: WeightPlaces, directory: Path) -> None:
+    """Write the vision tower beside the text part, with its weights in the same files."""
+    with _tracing(f"the vision tower of {skeleton.config.model_type}"):
+        vision = trace_vision(skeleton)
+    run_passes(vision, AttachWeights(places.parameters, directory))
+    ir.save(vision, directory / VISION_FILE)
+
+
+@contextlib.contextmanager
+def _tracing(what: str) -> Iterator[None]:
+    """Shows that it takes a while, and gives errors a sentence."""
+    try:
+        with progress(f"tracing {what}"):
+            yield
+    except Exception as error:  # whatever the family's code and the tracer raise
+        reason = " ".join(str(error).split("\n")[:2]).strip()
+        raise InvalidInputError(f"PyTorch cannot trace {what}: {reason}") from error

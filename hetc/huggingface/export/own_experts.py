@@ -11,7 +11,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import DbrxForCausalLM, JetMoeForCausalLM, Llama4ForCausalLM, PretrainedConfig
+from transformers import (
+    DbrxForCausalLM,
+    JetMoeForCausalLM,
+    Llama4ForCausalLM,
+    Llama4ForConditionalGeneration,
+    PretrainedConfig,
+)
 from transformers.activations import ACT2FN
 from transformers.conversion_mapping import register_checkpoint_conversion_mapping
 from transformers.core_model_loading import ConversionOps, Transpose, WeightConverter, WeightRenaming
@@ -69,7 +75,7 @@ class HasExperts:
 
     def set_experts_implementation(self: Any, experts_implementation: Any) -> None:
         """Choose the experts function. transformers would look for its decorator in the family's file."""
-        self.config._experts_implementation_internal = experts_implementation
+        self.config.get_text_config()._experts_implementation_internal = experts_implementation
 
 
 class DbrxMoe(DbrxFFN):
@@ -227,16 +233,41 @@ class Llama4WithExperts(HasExperts, Llama4ForCausalLM):  # type: ignore[no-untyp
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        layers: Any = self.model.layers
-        for layer in layers:
-            if layer.is_moe_layer:
-                layer.feed_forward = Llama4Moe(config)
+        _replace_llama4_layers(self)
+
+
+class Llama4ImagesWithExperts(HasExperts, Llama4ForConditionalGeneration):  # type: ignore[no-untyped-call]
+    """Llama 4 with its vision tower, and with `Experts`."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        _replace_llama4_layers(self.language_model)
+
+    def forward(self, input_ids: torch.Tensor, mm_encoder_outputs: Any = None, **options: Any) -> Any:
+        """The text part on features that are projected already; transformers 5.24's own asks its result for
+        the outputs of a vision tower, which it hasn't."""
+        embedded = self.get_input_embeddings()(input_ids)
+        if mm_encoder_outputs is not None:
+            (rows,) = mm_encoder_outputs["image"].pooler_output
+            embedded = embedded.masked_scatter((input_ids == self.config.image_token_id).unsqueeze(-1), rows)
+        return self.language_model(inputs_embeds=embedded, **options)
+
+
+def _replace_llama4_layers(model: Any) -> None:
+    for layer in model.model.layers:
+        if layer.is_moe_layer:
+            layer.feed_forward = Llama4Moe(model.config)
 
 
 OWN_EXPERTS: MappingProxyType[str, Any] = MappingProxyType(
-    {"dbrx": DbrxWithExperts, "jetmoe": JetMoeWithExperts, "llama4_text": Llama4WithExperts}
+    {
+        "dbrx": DbrxWithExperts,
+        "jetmoe": JetMoeWithExperts,
+        "llama4": Llama4ImagesWithExperts,
+        "llama4_text": Llama4WithExperts,
+    }
 )
-"""Model type -> the class to build instead of transformers' causal language model."""
+"""Model type -> the class to build instead of transformers'."""
 
 register_checkpoint_conversion_mapping(
     DbrxWithExperts.__name__,

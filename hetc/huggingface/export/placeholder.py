@@ -21,6 +21,7 @@ from hetc.huggingface.experts import experts_modules, require_known_experts
 from hetc.operators.activations import CLAMPED_SWISH, SOFTCAPPED_SWISH
 from hetc.operators.schemas import DOMAIN, VERSION
 from hetc.passes.rewrite.expand_experts import PLACEHOLDER
+from hetc.plan.weight_roles import encoder_layers, layer_name, layer_of
 
 __all__ = ["SHAPES_ONLY", "TRACED", "prepare_experts"]
 
@@ -63,11 +64,13 @@ def prepare_experts(model: nn.Module, model_type: str) -> None:
             for.
     """
     require_known_experts(model, model_type)
+    more = encoder_layers(layer for name, _ in model.named_modules() if (layer := layer_of(name)) is not None)
     for name, module in experts_modules(model):
         reason = _reason_to_refuse(module)
         if reason:
             raise InvalidInputError(f"{model_type}: {name} ({type(module).__name__}) {reason}")
         module.hetc_path = name
+        module.hetc_layer = layer_name(name, more)
         module.hetc_attributes = {
             "transpose_weight": int(not module.is_transposed),
             **((_gated_activation(module) if module.has_gate else _plain_activation(module)) or {}),
@@ -155,6 +158,7 @@ def _placeholder(
         (hidden, top_k_index, top_k_weights),
         {
             "path": str(module.hetc_path),
+            "layer": str(module.hetc_layer),
             **attributes,
             "top_k": int(top_k_index.shape[-1]),
             "hidden_size": int(hidden.shape[-1]),

@@ -12,11 +12,19 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoModelForSeq2SeqLM,
+    PreTrainedModel,
+)
 
 import hetc.huggingface.deepseek  # noqa: F401 - registers the family
 from hetc.base.errors import InvalidInputError
 from hetc.huggingface.export.compressed_attention import prepare_compressors
+from hetc.huggingface.export.encoder_decoder_experts import ENCODER_DECODERS
+from hetc.huggingface.export.images import image_inputs
 from hetc.huggingface.export.own_experts import OWN_EXPERTS
 from hetc.huggingface.export.placeholder import prepare_experts
 from hetc.huggingface.export.rotary import prepare_rotary
@@ -45,10 +53,15 @@ def build_skeleton(folder: Path) -> PreTrainedModel:
     text.output_router_logits = False
     try:
         with torch.device("meta"):
-            own: Any = OWN_EXPERTS.get(text.model_type)
-            build: Any = own._from_config if own else AutoModelForCausalLM.from_config
+            images = image_inputs(config) is not None
+            whole = config if images else text
+            own: Any = {**OWN_EXPERTS, **ENCODER_DECODERS}.get(whole.model_type)
+            auto: Any = AutoModelForImageTextToText if images else AutoModelForCausalLM
+            if config.is_encoder_decoder:
+                auto = AutoModelForSeq2SeqLM
+            build: Any = own._from_config if own else auto.from_config
             model: PreTrainedModel = build(
-                text if own else config, dtype=torch.float32, attn_implementation="eager"
+                whole if own else config, dtype=torch.float32, attn_implementation="eager"
             )
     except ValueError as error:
         raise InvalidInputError(

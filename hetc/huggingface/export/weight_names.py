@@ -103,7 +103,7 @@ def find_weights(
                 places.parameters[name] = settle(key, whole=linear)
         elif path in modules and _is_stack(converter, parameter):
             for key, pattern in sources.keys.items():
-                index = re.search(r"\.experts\.(\d+)\.", key)
+                index = re.search(r"\.experts\.(?:expert_)?(\d+)\.", key)
                 if index is None or int(index[1]) >= modules[path].num_experts:
                     raise InvalidInputError(f"{key}: not a tensor of this model's {path}")
                 projection = STACKED[parameter][converter.source_patterns.index(pattern)]

@@ -29,6 +29,12 @@ def test_a_folder_with_one_model_is_that_model() -> None:
     assert find_model(MODEL) == MODEL
 
 
+def test_a_vision_tower_beside_the_model_is_not_meant(tmp_path: Path) -> None:
+    for name in ("model.onnx", "vision.onnx"):
+        shutil.copyfile(MODEL, tmp_path / name)
+    assert find_model(tmp_path) == tmp_path / "model.onnx"
+
+
 def test_what_a_path_leads_to(bundle: Bundle) -> None:
     assert isinstance(open_placed(bundle.path), Bundle)
     assert isinstance(open_placed(bundle.path / "plan.json"), Plan)

@@ -10,7 +10,9 @@ import pytest
 from places import ROOT
 
 from hetc.base.errors import InvalidInputError
+from hetc.evaluation.generate import generate_tokens
 from hetc.evaluation.likelihood import mean_loss, session_forward, session_predict, token_losses
+from hetc.evaluation.score_texts import Text, score_texts
 
 
 def bigram(tokens: np.ndarray) -> np.ndarray:
@@ -50,6 +52,52 @@ def test_a_shared_beginning_is_run_once(sample: str) -> None:
     whole = session_predict(session, batch=1)(tokens)
     np.testing.assert_allclose(losses, whole[0][:, 30:], atol=1e-4)
     np.testing.assert_array_equal(hits, whole[1][:, 30:])
+
+
+@pytest.fixture
+def encoder_decoder(tmp_path: Path) -> onnxruntime.InferenceSession:
+    """Foretells the sum of its source and of the last token written, over 7, with a margin of 3."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    ids = [
+        helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", name])
+        for name in ("input_ids", "decoder_input_ids")
+    ]
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "decoder_input_ids", 7])
+    constants = {"axis": np.array([1]), "seven": np.array(7), "range": np.array([0.0, 3.0], np.float32)}
+    nodes = [
+        helper.make_node("ReduceSum", ["input_ids", "axis"], ["sum"], keepdims=1),
+        helper.make_node("Add", ["sum", "decoder_input_ids"], ["total"]),
+        helper.make_node("Mod", ["total", "seven"], ["next"]),
+        helper.make_node("OneHot", ["next", "seven", "range"], ["logits"]),
+    ]
+    tensors = [numpy_helper.from_array(array, name) for name, array in constants.items()]
+    graph = helper.make_graph(nodes, "g", ids, [logits], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(model, tmp_path / "m.onnx")
+    (tmp_path / "config.json").write_text('{"decoder_start_token_id": 5}')
+    return onnxruntime.InferenceSession(tmp_path / "m.onnx")
+
+
+def test_an_encoder_decoder_foretells_the_second_half(
+    encoder_decoder: onnxruntime.InferenceSession, tmp_path: Path
+) -> None:
+    # The source [1, 2, 0] has the sum 3: after 5 comes 1, then 4, 0 and 3.
+    windows = np.array([[1, 2, 0, 1, 4, 0, 3], [1, 2, 0, 1, 4, 0, 4]])
+    losses, hits = session_predict(encoder_decoder, tmp_path)(windows)
+    right, wrong = np.log(np.exp(3) + 6) - 3, np.log(np.exp(3) + 6)
+    np.testing.assert_allclose(losses, [[right] * 4, [right] * 3 + [wrong]], rtol=1e-6)
+    assert hits.tolist() == [[True] * 4, [True] * 3 + [False]]
+    written = generate_tokens(encoder_decoder, [1, 2, 0], 9, end=frozenset([3]), folder=tmp_path)
+    assert list(written) == [1, 4, 0]
+    with pytest.raises(InvalidInputError, match="windows of 2 tokens or more"):
+        session_predict(encoder_decoder, tmp_path)(windows[:, :1])
+    with pytest.raises(InvalidInputError, match="decoder_start_token_id"):
+        session_predict(encoder_decoder)
+    texts = [Text([1, 2, 0, 1, 4], 2)]
+    with pytest.raises(InvalidInputError, match="foretells half of a text"):
+        score_texts(session_predict(encoder_decoder, tmp_path), texts, padding=0)
 
 
 def test_a_model_without_tokens_is_refused(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from command_line import SAMPLE, hetc
 from models import saved_moe_model
 
 from hetc.base.errors import InvalidInputError
-from hetc.model.inputs import first_step, next_step, prompt_shape
+from hetc.model.inputs import first_step, is_encoder_decoder, next_step, prompt_shape
 
 TOKENS = np.array([[3, 1, 4], [1, 5, 9]])
 
@@ -87,6 +87,40 @@ def test_the_state_of_a_convolution_begins_with_zeros() -> None:
     assert step["past.0.conv"].sum() == 16
 
 
+def test_a_prompt_of_text_alone_has_no_image_features() -> None:
+    session = Session(
+        Input("position_ids", [3, "batch", "sequence"]),
+        Input("image_features", ["image_tokens", 8], "tensor(float)"),
+        Input("deepstack_features", [2, "image_tokens", 8], "tensor(float)"),
+    )
+    feeds = first_step(session, TOKENS)
+    assert feeds["image_features"].shape == (0, 8)
+    assert feeds["deepstack_features"].shape == (2, 0, 8)
+    assert feeds["position_ids"].tolist() == [[[0, 1, 2]] * 2] * 3
+    step = next_step(feeds, {}, TOKENS[:1, :2], np.array([1]))
+    assert step["position_ids"].tolist() == [[[3, 4]]] * 3
+    assert step["image_features"].shape == (0, 8)
+
+
+def test_an_encoder_decoder_is_fed_what_it_has_written() -> None:
+    session = Session(Input("decoder_input_ids", ["batch", "target"]))
+    assert is_encoder_decoder(session) and not is_encoder_decoder(Session())
+    assert first_step(session, TOKENS)["decoder_input_ids"].tolist() == TOKENS.tolist()
+    written = first_step(session, TOKENS, written=TOKENS[:, :1])["decoder_input_ids"]
+    assert written.tolist() == TOKENS[:, :1].tolist()
+
+
+def test_a_model_without_tokens_gets_numbers_of_the_shapes_that_it_declares() -> None:
+    session = Session(
+        Input("times", ["batch"], "tensor(float)"), Input("pixels", ["batch", 3, "h", "w"], "tensor(float)")
+    )
+    del session.inputs[0]
+    feeds = first_step(session, TOKENS, free=5)
+    assert feeds["times"].shape == (5,)
+    assert feeds["pixels"].shape == (5, 3, 224, 224)
+    assert feeds["pixels"].std() == pytest.approx(1, abs=0.01)
+
+
 @pytest.mark.parametrize(
     ("unknown", "message"),
     [
@@ -94,7 +128,7 @@ def test_the_state_of_a_convolution_begins_with_zeros() -> None:
         (Input("use_cache_branch", [1], "tensor(bool)"), "input 'use_cache_branch'"),
         (Input("texts", ["n"], "tensor(string)"), r"input 'texts' is tensor\(string\)"),
         (Input("attention_mask", ["batch", 1, "s", "s"]), "input 'attention_mask' is declared"),
-        (Input("position_ids", [3, "batch", "s"]), "input 'position_ids' is declared"),
+        (Input("position_ids", [2, "batch", "s"]), "input 'position_ids' is declared"),
     ],
 )
 def test_an_unknown_input_is_refused_by_name(unknown: Input, message: str) -> None:

@@ -18,6 +18,7 @@ from hetc.base.errors import InvalidInputError
 from hetc.passes.canonical.canonical_layer import ExpertWeights
 from hetc.passes.rewrite.expand_experts import ExpandExperts
 from hetc.passes.run_passes import run_passes
+from hetc.plan.weight_roles import layer_name
 from hetc.runtimes.reference import expert
 
 HIDDEN, INTERMEDIATE = 6, 4
@@ -57,6 +58,7 @@ def placeholder_model(top_k: int, paths: tuple[str, ...] = (PATH,), activation: 
     for path in paths:
         attributes = {
             "path": path,
+            "layer": layer_name(path),
             "activation": activation,
             "transpose_weight": 1,
             "top_k": top_k,
