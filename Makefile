@@ -117,8 +117,8 @@ evidence: $(VENV)/test-installed
 	    $(BIN)/hetc sweep samples/sweeps/$${sample}_$$sweep.toml --force -o build/evidence/$${sample}_$$sweep.parquet && \
 	    $(BIN)/python benchmarks/neurons.py build/evidence/$${sample}_$$sweep.parquet || exit 1; \
 	  done; \
-	  $(BIN)/python benchmarks/paper_tables.py samples/$$sample/model.onnx \
-	    build/evidence/$${sample}_accuracy.parquet --scale 8 --metrics acc accuracy || exit 1; \
+	  $(BIN)/hetc report samples/$$sample/model.onnx --results build/evidence/$${sample}_accuracy.parquet \
+	    --tables md --noise-scale 8 --context 100 --accounting digital-only || exit 1; \
 	done
 
 # A dense model of 135 M parameters, out of a package of 93 MB; what is there already is not made again.

@@ -9,10 +9,12 @@ import click
 
 from hetc.base.extras import needs
 from hetc.cli.command import command
-from hetc.cli.output import print_json, say
+from hetc.cli.cost_options import cost_basis
+from hetc.cli.output import as_lines, print_json, say
 
 if TYPE_CHECKING:
     from hetc.costing.work import Accounting
+    from hetc.reporting.paper_tables import TableFormat
 
 __all__ = ["report_command"]
 
@@ -37,7 +39,15 @@ __all__ = ["report_command"]
 )
 @click.option("--width", metavar="85mm", help="Of the figures in that folder.  [default: 85mm, a column]")
 @click.option(
-    "--noise-scale", type=float, metavar="C", help="Of figures at one noise.  [default: the plan's]"
+    "--noise-scale",
+    type=float,
+    metavar="C",
+    help="Of what is shown at one noise.  [default: the plan's]",
+)
+@click.option(
+    "--tables",
+    type=click.Choice(["md", "latex"]),
+    help="Print Tables 1 and 2 of arXiv 2603.02633 from the results instead of writing a page.",
 )
 @click.option("--force", is_flag=True, help="Replace what exists.")
 def report_command(
@@ -51,10 +61,23 @@ def report_command(
     figures: Path | None,
     width: str | None,
     noise_scale: float | None,
+    tables: TableFormat | None,
     force: bool,
     as_json: bool,
 ) -> None:
     """Write a page on X (a bundle, plan.json or model): placement, scores, costs, and measured results."""
+    if tables is not None:
+        from hetc.reporting.paper_tables import report_tables
+
+        if output is not None or figures is not None:
+            raise click.UsageError("--tables prints and writes nothing: no -o or --figures beside")
+        basis = cost_basis(costs, batch, context, accounting)
+        text = report_tables(path, results, tables, basis=basis, noise_scale=noise_scale)
+        if as_json:
+            print_json({"tables": text})
+        else:
+            click.echo(as_lines(text), nl=False)
+        return
     from hetc.costing.profile import DEFAULT_COSTS
 
     with needs("report", "hetc report"):

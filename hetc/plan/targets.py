@@ -36,7 +36,7 @@ def targets_at(plan: Plan, digital_frac: FractionLike) -> tuple[PlannedUnit, ...
         if unit.rank is None or not unit.follows_fraction:
             return unit
         count = fraction.count(unit.group_size)
-        neurons = unit.digital_neurons
+        neurons = unit.neurons if unit.rank < count else 0
         if plan.neuron_ranks is not None:
             neurons = int((plan.neuron_ranks.ranks[unit.id] < count).sum())
         return replace(unit, target="digital" if unit.rank < count else "analog", digital_neurons=neurons)
