@@ -15,7 +15,7 @@ FILES = (
     "Text, or token ids: .npz with an array `tokens` (hetc tokens writes them), .npy, .parquet with a column "
     "`tokens` or `input_ids`."
 )
-MODELS = ("model", "bundle", "checkpoint")
+MODELS = ("model", "bundle", "checkpoint", "target")
 """What commands call the argument whose folder may hold the tokenizer."""
 
 Command = Callable[..., Any]
@@ -52,6 +52,6 @@ def _tokenizer_of_model(data: Path, options: Mapping[str, Any]) -> Path | None:
 
     if not is_text(data):
         return None
-    model = Path(next(options[name] for name in MODELS if name in options))
+    model = Path(next(options[name] for name in MODELS if options.get(name) is not None))
     file = (model if model.is_dir() else model.parent) / "tokenizer.json"
     return file if file.is_file() else None

@@ -1,18 +1,23 @@
-"""`hetc evaluate`: accuracy on tasks of lm-eval."""
+"""`hetc evaluate`: accuracy on tasks of lm-eval, loss on tokens."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hetc.base.extras import needs
 from hetc.base.progress import progress
 from hetc.cli.command import command
+from hetc.cli.data_options import data_options
 from hetc.cli.output import print_json, say
 from hetc.model.batch_limit import BatchSize
 from hetc.operators.words import MODES, Mode
+
+if TYPE_CHECKING:
+    from hetc.evaluation.differences import Rows
+    from hetc.model.tokens import TokensLike
 
 __all__ = ["evaluate_command"]
 
@@ -26,9 +31,24 @@ class BatchType(click.IntRange):
         return value if value == "auto" else super().convert(value, param, ctx)
 
 
+class NumbersType(click.ParamType):
+    """Numbers by commas."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return [float(each) for each in str(value).split(",")]
+        except ValueError:
+            self.fail(f"{value!r} is no number, or several by commas", param, ctx)
+
+
 @command("evaluate")
 @click.argument("target", metavar="X", type=click.Path(path_type=Path))
-@click.option("--tasks", required=True, help="Names that lm-eval knows, by commas; `paper` for the paper's.")
+@click.option("--tasks", default="", help="Names that lm-eval knows, by commas; `paper` for the paper's.")
+@data_options(required=False)
+@click.option("--window", type=click.IntRange(min=2), default=256, show_default=True, help="Tokens in a row.")
+@click.option("--windows", type=click.IntRange(min=1), default=32, show_default=True, help="Rows, at most.")
 @click.option("--include-path", type=click.Path(path_type=Path), help="Folder with task files of your own.")
 @click.option("--limit", type=click.IntRange(min=1), help="Questions of each task, at most.")
 @click.option("--checkpoint", help="Run the plan of X on this folder or hub id, in torch.")
@@ -36,7 +56,8 @@ class BatchType(click.IntRange):
 @click.option("--batch", type=BatchType(min=1), default="auto", show_default=True, help="Texts at a time.")
 @click.option("--mode", type=click.Choice(MODES), help="[default: noisy]")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Programmings.")
-@click.option("--noise-scale", type=float, metavar="C", help="Factor on the programming noise.")
+@click.option("--noise-scale", type=NumbersType(), metavar="C[,C...]", help="Factors on programming noise.")
+@click.option("--baseline", is_flag=True, help="Mode exact as well, and the differences from it.")
 @click.option("--drift-time", type=float, metavar="SECONDS", help="Since programming.")
 @click.option("--digital-frac", metavar="F", help="Raise the digital fraction.")
 @click.option("--low-memory", is_flag=True, help="Keep no weights twice, such as those that are programmed.")
@@ -45,6 +66,9 @@ class BatchType(click.IntRange):
 def evaluate_command(
     target: Path,
     tasks: str,
+    data: TokensLike | None,
+    window: int,
+    windows: int,
     include_path: Path | None,
     limit: int | None,
     checkpoint: str | None,
@@ -52,7 +76,8 @@ def evaluate_command(
     batch: BatchSize,
     mode: Mode | None,
     seeds: int,
-    noise_scale: float | None,
+    noise_scale: list[float] | None,
+    baseline: bool,
     drift_time: float | None,
     digital_frac: str | None,
     low_memory: bool,
@@ -60,20 +85,26 @@ def evaluate_command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Ask X, a bundle, or a plan.json with its --checkpoint, the questions of lm-eval's tasks."""
-    with needs("evaluate", "hetc evaluate"), progress("loading lm-eval"):
-        from hetc.evaluation.evaluate import evaluate
+    """Ask X, a bundle, or a plan.json with its --checkpoint, lm-eval's tasks, or to foretell --data."""
+    if tasks:
+        with needs("evaluate", "hetc evaluate --tasks"), progress("loading lm-eval"):
+            import lm_eval  # noqa: F401
+    from hetc.evaluation.evaluate import evaluate
 
     rows = evaluate(
         target,
         tasks,
         output,
+        data=data,
+        window=window,
+        windows=windows,
         checkpoint=checkpoint,
         device=device,
         batch=batch,
         seeds=seeds,
         mode=mode,
         noise_scale=noise_scale,
+        baseline=baseline,
         drift_time=drift_time,
         digital_frac=digital_frac,
         low_memory=low_memory,
@@ -89,17 +120,24 @@ def evaluate_command(
         _print(rows)
 
 
-def _print(rows: list[dict[str, Any]]) -> None:
-    """A line for each task and metric, over the seeds."""
+def _print(rows: Rows) -> None:
+    """A line for each task, metric and noise, over the seeds, with the distance from mode exact."""
     from rich.table import Table
 
     from hetc.cli.output import new_console
-    from hetc.evaluation.results import group_results, mean_and_deviation, to_results
 
-    table = Table("task", "metric", "mean", "deviation", "seeds", box=None, pad_edge=False)
-    for (task, metric), results in group_results(
-        to_results(rows), lambda result: (result.task, result.metric)
-    ).items():
-        mean, deviation = mean_and_deviation(results)
-        table.add_row(task, metric, f"{mean:.4f}", f"{deviation:.4f}", str(len(results)))
-    new_console().print(table)
+    found = rows.differences()
+    compared = any(each.difference is not None for each in found)
+    columns = ("task", "metric", "noise", "mean", "deviation", "seeds")
+    table = Table(*columns, *(["less exact", "95 % of it"] * compared), box=None, pad_edge=False)
+    for each in found:
+        noise = "exact" if each.mode == "exact" else f"c = {each.noise_scale:g}"
+        cells = [f"{each.mean:.4f}", f"{each.deviation:.4f}", str(each.seeds)]
+        if compared:
+            cells.append("" if each.difference is None else f"{each.difference:+.4f}")
+            cells.append("" if each.margin is None else f"± {each.margin:.4f}")
+        table.add_row(each.task, each.metric, noise, *cells)
+    console = new_console()
+    console.print(table)
+    if any(each.difference is not None and each.margin is None for each in found):
+        console.print("one programming has no interval; give --seeds 2 or more")

@@ -16,6 +16,7 @@ import numpy as np
 
 from hetc.bundle.bundle import Bundle, load_bundle
 from hetc.bundle.files import PLAN
+from hetc.evaluation.predictions import prediction_rows
 from hetc.evaluation.results import Row, score_label
 from hetc.evaluation.running import Running, running
 from hetc.evaluation.sweep_spec import Sweep
@@ -204,19 +205,8 @@ def _predictions(work: Work, model: Running) -> list[Row]:
     """Loss and accuracy of the next token on the sweep's data."""
     if work.sweep.data is None or work.windows is None:
         return []
-    losses, hits = model.predict(work.windows)
-    found = (("loss", losses.mean(), "nats/token", False), ("accuracy", hits.mean(), "", True))
-    return [
-        {
-            "task": work.sweep.data.stem,
-            "metric": metric,
-            "value": float(value),
-            "unit": unit,
-            "higher_is_better": better,
-            **work.data,
-        }
-        for metric, value, unit, better in found
-    ]
+    rows = prediction_rows(model.predict, work.windows, work.sweep.data.stem)
+    return [{**row, **work.data} for row in rows]
 
 
 def _answers(work: Work, model: Running) -> list[Row]:

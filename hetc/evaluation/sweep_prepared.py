@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from hetc.compiler.loading import load_moe_model
-from hetc.evaluation.origin import digest, plan_digest, runtime_columns, tasks_digest, tokens_digest
+from hetc.evaluation.origin import digest, plan_digest, runtime_columns, tasks_digest
+from hetc.evaluation.predictions import data_columns
 from hetc.evaluation.results import Row
 from hetc.evaluation.sweep_jobs import Job, Work, jobs_of, placements_of
 from hetc.evaluation.sweep_plans import plans_of
@@ -73,7 +74,7 @@ def prepare(sweep: Sweep, kind: str | None = None) -> Prepared:
     }
     data: Row = {}
     if windows is not None:
-        data = {"data_sha256": tokens_digest(windows), "tokens": windows.size, "window": windows.shape[1]}
+        data = data_columns(windows)
     work = Work(
         sweep=sweep,
         placements=placements,

@@ -24,13 +24,14 @@ from hetc.bundle.files import TUNING
 from hetc.bundle.noise_probe import mean_noise
 from hetc.costing.cost import CostBasis
 from hetc.costing.profile import load_costs
+from hetc.evaluation.differences import student_t
 from hetc.evaluation.likelihood import session_predict
 from hetc.model.tokens import TokensLike, token_windows
 from hetc.plan.fractions import DigitalFraction
 from hetc.plan.targets import targets_at
 from hetc.tuning.shares import TunedShare, Tuning
 
-__all__ = ["METRICS", "Metric", "student_t", "tune"]
+__all__ = ["METRICS", "Metric", "tune"]
 
 Metric = Literal["loss", "accuracy"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
@@ -125,14 +126,6 @@ def tune(
     tuning = Tuning(metric, reference, bound, seeds, confidence, str(basis), tuple(shares), tuple(chosen))
     _write(bundle, tuning)
     return tuning
-
-
-def student_t(confidence: float, freedom: int) -> float:
-    """Half width of the two-sided interval of Student's t, in standard errors, by integrating its density."""
-    half = np.tan(np.linspace(0, math.pi / 2, 200_001)[:-1])  # dense near 0, and reaching far
-    density = (1 + half**2 / freedom) ** (-(freedom + 1) / 2)
-    areas = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2 * np.diff(half))])
-    return float(np.interp(confidence, areas / areas[-1], half))
 
 
 def _shares(bundle: Bundle) -> list[DigitalFraction]:

@@ -22,11 +22,12 @@ from hetc.compiler.compile import compile
 from hetc.costing.cost import CostBasis
 from hetc.costing.profile import load_costs
 from hetc.costing.work import Workload
+from hetc.evaluation.differences import student_t
 from hetc.evaluation.likelihood import mean_loss, session_forward
 from hetc.hardware.profile import Profile
 from hetc.plan.targets import targets_at
 from hetc.tuning.shares import Tuning, choose_share, load_tuning
-from hetc.tuning.tune import _smallest, student_t, tune
+from hetc.tuning.tune import _smallest, tune
 
 BASIS = CostBasis(load_costs("a100+pcm-3d"), Workload("decode", batch=4, context=100), "overlapped")
 WINDOWS = np.load(SAMPLE / "heldout.npz")["tokens"][:256].reshape(2, 128)
