@@ -8,7 +8,7 @@ The weights of experts that a token didn't choose are 0. How they are applied an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 import onnx_ir as ir
@@ -16,6 +16,7 @@ import onnx_ir as ir
 from hetc.passes.spellings.products import Product
 from hetc.passes.spellings.spelling import FoundLayer, MismatchError
 from hetc.passes.spellings.tried.expert_form import ExpertProducts
+from hetc.passes.spellings.tried.region import PRODUCTS, Region
 from hetc.passes.spellings.tried.routed import Routed, layers, routed
 from hetc.passes.spellings.tried.trial import try_layer
 
@@ -44,11 +45,29 @@ def recognise(node: ir.Node) -> FoundLayer:
 
 
 def _stacks(found: Routed) -> list[Product]:
-    """Products with stacks of as many weights, in the order of the graph."""
+    """Two or three products with as many weights each, the last one of what the others make; else none."""
     stacks = []
     for product in found.products:
         with suppress(MismatchError):  # its weight isn't a stack
             if product.is_stacked:
                 stacks.append(product)
-    alike = len(stacks) in (2, 3) and len({product.count for product in stacks}) == 1
-    return stacks if alike else []
+    if len(stacks) not in (2, 3) or len({product.count for product in stacks}) != 1:
+        return []
+    *ups, down = stacks
+    return stacks if _follows(down, ups, found.region) else []
+
+
+def _follows(down: Product, ups: Sequence[Product], region: Region) -> bool:
+    """Whether a product reads what the others make, with no further product between: that is no expert."""
+    reached: set[ir.Node] = set()
+    waiting: list[ir.Value | None] = [down.data]
+    for value in waiting:
+        node = None if value is None else value.producer()
+        if node is None or node in reached or not region.holds(node):
+            continue
+        reached.add(node)
+        if not any(node is up.node for up in ups):
+            if node.op_type in PRODUCTS:
+                return False
+            waiting += node.inputs
+    return all(up.node in reached for up in ups)

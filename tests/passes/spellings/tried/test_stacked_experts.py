@@ -81,6 +81,26 @@ def test_one_expert_whose_result_is_doubled() -> None:
     assert "not the sum of the chosen ones" in declined("batched", Layer(), double_after).reason
 
 
+def test_stacks_with_an_attention_between_are_no_experts() -> None:
+    """JetMoE's attention has a router, too; nothing is said of it."""
+
+    def attend(model: ir.Model) -> None:
+        down = nodes_of(model, "MatMul")[-1]
+        hidden = down.inputs[0]
+        turned = ir.node("Transpose", [hidden], {"perm": [0, 2, 1]}, name="turned")
+        shares = ir.node("MatMul", [hidden, turned.outputs[0]], name="shares")
+        mixed = ir.node("MatMul", [shares.outputs[0], hidden], name="mixed")
+        for node in (turned, shares, mixed):
+            node.outputs[0].name = node.name
+        model.graph.insert_before(down, [turned, shares, mixed])
+        down.replace_input_with(0, mixed.outputs[0])
+
+    model, _ = spell("batched", Layer(), attend)
+    raising = RaiseExperts()
+    assert not raising(model).modified
+    assert not raising.findings
+
+
 def sparse_mixer(model: ir.Model, swapped: bool = False) -> None:
     """PhiMoE's router: the best expert, then the best of the others, each weighed by those close to it."""
     graph = model.graph
