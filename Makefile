@@ -11,7 +11,7 @@ NATIVE := CMakeLists.txt $(shell find $(CSRC) -type f)
 FORMATTED := $(shell find $(CSRC) samples/embed_c -name '*.cc' -o -name '*.[ch]' -o -name '*.inc')
 
 .PHONY: demo test test-all docs wheels lint lint-cpp bench bench-table bench-large evidence evidence-smollm2 middle \
-  models-table gpu gpu-test gpu-bench build/gpu clean
+  models-table exporters exporters-table gpu gpu-test gpu-bench build/gpu clean
 
 demo: $(VENV)/installed
 	rm -rf build/demo && mkdir -p build/demo
@@ -23,7 +23,7 @@ demo: $(VENV)/installed
 test: $(VENV)/test-installed lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" -rs
 
-test-all: $(VENV)/test-installed lint
+test-all: $(VENV)/test-installed lint exporters
 	$(BIN)/python -m pytest -n 2 -rs
 
 # The documentation site, with its notebooks run and its links checked: build/site/index.html.
@@ -98,6 +98,13 @@ bench-large: $(VENV)/test-installed
 
 models-table: $(VENV)/test-installed
 	PYTHONPATH=tests/helpers:tests/hetc/huggingface/export $(BIN)/python benchmarks/model_table.py
+
+# Packages of other exporters and tools, in folders of their own; what can't be had skips by name.
+exporters: $(VENV)/test-installed
+	@$(BIN)/python tests/exporters/packages.py
+
+exporters-table: exporters
+	PYTHONPATH=tests/helpers:tests/exporters $(BIN)/python benchmarks/exporters_table.py
 
 # The tables of docs/results.md, "Evidence" and "Neurons": hours on 2 cores.
 evidence: $(VENV)/test-installed

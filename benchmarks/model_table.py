@@ -19,6 +19,8 @@ from model_types import OWN_EXPERTS, causal_model_types
 from test_model_types import TOLERANCE, check_model_type
 
 OUTPUT = Path(__file__).parent.parent / "docs" / "models.md"
+OTHERS = "\n## Other exporters"
+"""Where the part of benchmarks/exporters_table.py begins, which stays."""
 TIME = 600
 """Seconds that a model type may take."""
 
@@ -94,7 +96,8 @@ def main() -> None:
         own=", ".join(f"`{model_type}`" for model_type in own),
         refused="\n".join(refused),
     )
-    OUTPUT.write_text(text, encoding="utf-8")
+    _, heading, others = OUTPUT.read_text("utf-8").partition(OTHERS)
+    OUTPUT.write_text(text + heading + others, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ PACKAGES: dict[str, list[str]] = {
         "wadler_lindig",
         "flax",
         "optax",
+        "treescope",
     ],
     # The last one that optimum-onnx takes, and what that needs: for a process of its own.
     "optimum": [
