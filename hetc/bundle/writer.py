@@ -27,6 +27,7 @@ from hetc.model.vision_file import VISION_FILE, open_vision
 from hetc.model.weight_file import WeightFile
 from hetc.model.weight_pass import FileIdentity
 from hetc.model.weights import measured_files
+from hetc.passes.rewrite.narrow_products import NarrowProducts
 from hetc.passes.rewrite.require_library import RequireLibrary
 from hetc.passes.run_passes import run_passes
 from hetc.plan.plan import Plan
@@ -58,7 +59,7 @@ def write_bundle(model: ir.Model, plan: Plan, folder: Path, *, link: bool = Fals
     hashes = _place_weights(model, folder, link=link)
     save_model(model, folder / PORTABLE_MODEL)
     if plan.noisy:
-        run_passes(model, RequireLibrary())
+        run_passes(model, RequireLibrary(), NarrowProducts())
     save_model(model, folder / MODEL)
     source = plan.source["file"]
     require_opens(folder / MODEL, f"model {source}" if source else "the model")

@@ -74,6 +74,7 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
     "AnalogExpert": {**ANALOG_ATTRIBUTES, **STREAMS, "activation": "string"},
     "Expert": EXPERT_ATTRIBUTES,
     "Expert16": EXPERT_ATTRIBUTES,
+    "MatMul16": {"transpose_weight": "int"},
     "RequireLibrary": {},
 }
 
@@ -104,6 +105,7 @@ INPUTS: dict[str, dict[str, str]] = {
     },
     "Expert": EXPERT_INPUTS,
     "Expert16": EXPERT_INPUTS,
+    "MatMul16": {"x": "T", "w": "W"},
     "RequireLibrary": {"x": "T"},
 }
 
@@ -158,7 +160,7 @@ def _schema(operator: str) -> OpSchema:
         ],
     )
     schema.set_type_and_shape_inference_function(
-        _infer_matmul if operator == "AnalogMatMul" else _infer_like_x
+        _infer_matmul if operator in ("AnalogMatMul", "MatMul16") else _infer_like_x
     )
     return schema
 
@@ -171,6 +173,8 @@ def _types(operator: str) -> dict[str, list[str]]:
         return {"T": FLOAT32, "W": FLOAT32, "B": FLOAT32}
     if operator == "Expert16":
         return {"T": FLOAT32 + FLOAT16, "W": FLOAT16, "B": FLOAT32 + FLOAT16}
+    if operator == "MatMul16":
+        return {"T": FLOAT32 + FLOAT16, "W": FLOAT16}
     return ANALOG_TYPES
 
 

@@ -8,8 +8,9 @@
 
 extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(OrtSessionOptions* options,
                                                                                const OrtApiBase* base) {
-  return hetc::register_operators(
-      options, base, {&hetc::kAnalogMatMul, &hetc::kAnalogExpert, &hetc::kExpert16, &hetc::kRequireLibrary});
+  return hetc::register_operators(options, base,
+                                  {&hetc::kAnalogMatMul, &hetc::kAnalogExpert, &hetc::kExpert16,
+                                   &hetc::kMatMul16, &hetc::kRequireLibrary});
 }
 
 extern "C" __attribute__((visibility("default"))) uint64_t hetc_programmings() {

@@ -31,6 +31,7 @@ EXAMPLES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {name: weight.astype(np.float16) for name, weight in EXPERT_WEIGHTS.items()},
         {"activation": "silu", "transpose_weight": 1},
     ),
+    "MatMul16": ({"w": np.zeros((6, 4), np.float16)}, {"transpose_weight": 1}),
     "RequireLibrary": ({}, {}),
 }
 X = np.zeros((3, 4), np.float32)
@@ -86,7 +87,14 @@ def test_a_type_outside_the_specification_fails_full_checking() -> None:
 
 @pytest.mark.parametrize(
     ("operator", "transpose_weight", "outputs"),
-    [("AnalogMatMul", 1, 6), ("AnalogMatMul", 0, 4), ("AnalogExpert", 1, 4), ("RequireLibrary", 1, 4)],
+    [
+        ("AnalogMatMul", 1, 6),
+        ("AnalogMatMul", 0, 4),
+        ("AnalogExpert", 1, 4),
+        ("MatMul16", 1, 6),
+        ("MatMul16", 0, 4),
+        ("RequireLibrary", 1, 4),
+    ],
 )
 def test_shapes_are_inferred(operator: str, transpose_weight: int, outputs: int) -> None:
     constants, attributes = EXAMPLES[operator]

@@ -42,6 +42,7 @@ ATTRIBUTES: dict[str, dict[str, Any]] = {
     "AnalogMatMul": {**ANALOG_ATTRIBUTES, **NOISY, **GROUP, "stream": 3},
     "AnalogExpert": {**ANALOG_ATTRIBUTES, **NOISY, **GROUP, **STREAMS, "activation": "silu"},
     "Expert16": {"activation": "gelu", "transpose_weight": 1},
+    "MatMul16": {"transpose_weight": 1},
     "RequireLibrary": {},
 }
 ENTRIES = {
@@ -111,7 +112,7 @@ def cases(draw: st.DrawFn, operator: str) -> tuple[onnx.ModelProto, np.ndarray, 
         if kind.endswith("?") and name != "gate" and not (optional and draw(st.booleans())):
             continue
         dtype = np.float32 if kind == "F?" else draw(st.sampled_from(FLOATS))
-        if operator == "Expert16" and name in MATRICES:
+        if operator in ("Expert16", "MatMul16") and name in MATRICES:
             dtype = np.float16
         constants[name] = array(draw, usual_shape(name, hidden, inner, transposed), dtype)
         if kind == "F?":

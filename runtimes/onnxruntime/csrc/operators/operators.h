@@ -9,6 +9,7 @@ namespace hetc {
 extern const Operator kAnalogMatMul;
 extern const Operator kAnalogExpert;
 extern const Operator kExpert16;
+extern const Operator kMatMul16;
 extern const Operator kRequireLibrary;
 
 }  // namespace hetc
