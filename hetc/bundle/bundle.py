@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
@@ -47,6 +48,11 @@ class Bundle:
     def __repr__(self) -> str:
         digital, analog, _ = self.plan.shares.percent()
         return f"Bundle({self.path.name!r}, digital {digital:.2f} %, analog {analog:.2f} %)"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the folder and its plan."""
+        baked = "" if self.baked is None else f", baked with seed {self.baked['seed']}"
+        return f"<p>{escape(str(self.path))}{baked}</p>{self.plan._repr_html_()}"
 
     @property
     def weights_hold(self) -> str | None:

@@ -10,16 +10,22 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hetc.base.choices import choose
 from hetc.base.errors import InvalidInputError
+from hetc.base.frames import to_frame
+from hetc.base.html import html_table
+from hetc.base.quantity import quantity
 from hetc.costing.profile import CostProfile
 from hetc.costing.work import ACCOUNTINGS, Accounting, Work, Workload, sequential_matrices, unit_work
 from hetc.plan.calibration import Calibration
 from hetc.plan.plan import Plan, PlannedUnit
+
+if TYPE_CHECKING:
+    import pandas
 
 __all__ = [
     "PARTS",
@@ -100,6 +106,30 @@ class Cost:
             "joules_per_token": self.joules_per_token,
             "parts": {name: asdict(part) for name, part in self.parts.items()},
         }
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: what the step takes, and of what that is made."""
+        caption = (
+            f"{self.tokens_per_second:,.0f} tokens/s, {quantity(self.watts, 'W')}, "
+            f"{quantity(self.joules_per_token, 'J')}/token"
+        )
+        rows = [
+            (
+                PART_NAMES[name],
+                quantity(part.seconds, "s"),
+                f"{quantity(part.joules / self.tokens, 'J')}/token",
+            )
+            for name, part in self.parts.items()
+        ]
+        return html_table(caption, ("part", "time of a step", "energy"), rows)
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """The parts as a pandas frame, in seconds and joules of a step.
+
+        Raises:
+            RuntimeMissingError: pandas is not installed.
+        """
+        return to_frame({"part": name, **asdict(part)} for name, part in self.parts.items())
 
 
 def plan_cost(

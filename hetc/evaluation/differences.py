@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hetc.base.errors import UsageError
 from hetc.base.frames import to_frame
+from hetc.base.html import html_table
 from hetc.evaluation.results import Result, Row, group_results, mean_and_deviation, to_results
 
 if TYPE_CHECKING:
@@ -66,10 +66,8 @@ class Rows(list[Row]):
 
     def _repr_html_(self) -> str:
         """What a notebook shows: means and differences."""
-        found = [asdict(difference) for difference in self.differences()]
-        head = "".join(f"<th>{name}</th>" for name in Difference.__dataclass_fields__)
-        lines = "".join(f"<tr>{''.join(map(_cell, each.values()))}</tr>" for each in found)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
+        found = [asdict(difference).values() for difference in self.differences()]
+        return html_table(f"{len(self)} results", [*Difference.__dataclass_fields__], found)
 
 
 def differences(results: Iterable[Result], confidence: float = CONFIDENCE) -> list[Difference]:
@@ -109,8 +107,3 @@ def student_t(confidence: float, freedom: int) -> float:
     density = (1 + half**2 / freedom) ** (-(freedom + 1) / 2)
     areas = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2 * np.diff(half))])
     return float(np.interp(confidence, areas / areas[-1], half))
-
-
-def _cell(value: Any) -> str:
-    text = "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-    return f"<td>{escape(text)}</td>"

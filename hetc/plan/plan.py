@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hetc.base.errors import InvalidInputError, UsageError
+from hetc.base.frames import to_frame
+from hetc.base.html import html_table
 from hetc.base.quantity import quantity
 from hetc.base.reading import read_json
 from hetc.base.schema import check_record
@@ -21,12 +24,33 @@ from hetc.plan.neurons import NeuronRanks
 from hetc.plan.planned_unit import PlannedUnit
 from hetc.plan.totals import check_totals
 from hetc.plan.units import Matrix
-from hetc.plan.words import Ranking, Target
+from hetc.plan.words import TARGETS, Ranking, Target
+
+if TYPE_CHECKING:
+    import pandas
 
 __all__ = ["Partition", "Plan", "PlannedUnit", "Shares", "SpentBudget"]
 
 SCHEMA_VERSION = 1
 NEURONS = "neurons.safetensors"
+
+UNIT_COLUMNS = (
+    *(
+        "id",
+        "kind",
+        "layer",
+        "expert",
+        "target",
+        "rule",
+        "reason",
+        "rank",
+        "group_size",
+        "parameters",
+        "tiles",
+    ),
+    *("pinned", "load", "neurons", "digital_neurons"),
+)
+"""What a frame of a plan's units says of each."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +166,31 @@ class Plan:
         digital, analog, _ = self.shares.percent()
         return f"Plan({len(self.units)} units, digital {digital:.2f} %, analog {analog:.2f} %)"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: for each layer what is digital and what is analog."""
+        layers = dict.fromkeys(unit.layer for unit in self.units if unit.counted)
+        rows = []
+        for layer in layers:
+            own = [unit for unit in self.units if unit.counted and unit.layer == layer]
+            sides = [[unit for unit in own if unit.target == target] for target in TARGETS]
+            share = sum(unit.digital_parameters for unit in own) / sum(unit.parameters for unit in own)
+            rows.append((layer, f"{share:.1%}", *map(_unit_names, sides)))
+        caption = f"{self!r}, {self.score} per {self.ranking}, digital fraction {self.digital_frac}"
+        return html_table(caption, ("layer", "digital share", *TARGETS), rows)
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """The units as a pandas frame, without matrices, ranges and nodes; a column for each score.
+
+        Raises:
+            RuntimeMissingError: pandas is not installed.
+        """
+        return to_frame(
+            {name: getattr(unit, name) for name in UNIT_COLUMNS}
+            | {"digital_share": unit.digital_share}
+            | unit.score
+            for unit in self.units
+        )
+
     @cached_property
     def by_id(self) -> dict[str, PlannedUnit]:
         """The units by id."""
@@ -246,6 +295,13 @@ class Plan:
             neuron_ranks=_neuron_ranks(path, data.get("neurons"), units),
             conductances=data.get("conductances"),
         )
+
+
+def _unit_names(units: Sequence[PlannedUnit]) -> str:
+    """`experts 0 3 5, attention`, for what is of one layer."""
+    experts = [str(unit.expert) for unit in units if unit.kind == "expert"]
+    others = [unit.kind for unit in units if unit.kind != "expert"]
+    return ", ".join([*([f"experts {' '.join(experts)}"] if experts else []), *others])
 
 
 def _neuron_ranks(

@@ -6,17 +6,22 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hetc.base.errors import InvalidInputError
+from hetc.base.frames import to_frame
+from hetc.base.html import html_table
 from hetc.base.reading import parse_json
 from hetc.base.schema import check_record
 from hetc.base.tensors import cut_floats, read_tensors, save_tensors
 from hetc.plan.calibration import UNITS_PER_ONE, Calibration
 from hetc.plan.sensitivity import Sensitivities
+
+if TYPE_CHECKING:
+    import pandas
 
 __all__ = ["Scores", "load_scores", "scores_of_calibration"]
 
@@ -47,6 +52,27 @@ class Scores:
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name}: {len(units)} units" for name, units in self.values.items())
         return f"Scores({sizes})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: for each score how many units it has, and its range."""
+        rows = [
+            (name, len(units), min(units.values(), default=None), max(units.values(), default=None))
+            for name, units in self.values.items()
+        ]
+        origin = ", ".join(f"{name} {value}" for name, value in self.origin.items())
+        return html_table(origin or "scores", ("score", "units", "lowest", "highest"), rows)
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """A row for each unit and a column for each score, as a pandas frame.
+
+        Raises:
+            RuntimeMissingError: pandas is not installed.
+        """
+        units = dict.fromkeys(unit for scores in self.values.values() for unit in scores)
+        return to_frame(
+            {"unit": unit, **{name: scores.get(unit) for name, scores in self.values.items()}}
+            for unit in units
+        )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Scores):
