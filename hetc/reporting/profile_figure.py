@@ -11,10 +11,6 @@ from hetc.base.extras import needs
 from hetc.hardware.profile import Profile
 from hetc.reporting.device_curves import convert, device_curves, duration
 
-with needs("report", "a figure of a profile"):
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
 __all__ = ["draw_profile"]
 
 COLOURS = ("#0b66b0", "#b84c00", "#00805c", "#a8407f", "#8a6500", "#4a4fb5")
@@ -36,8 +32,11 @@ def draw_profile(profile: Profile, path: Path, kind: str) -> None:
     """Writes the figure as `svg`, `png` or `pdf`, whatever the file is called.
 
     Raises:
-        RuntimeMissingError: On import, where matplotlib is not installed.
+        RuntimeMissingError: matplotlib is not installed.
     """
+    with needs("report", "a figure of a profile"):
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
     with rc_context(SETTINGS):
         figure = Figure(figsize=(12, 3.6), layout="constrained")
         noise, drift, converters = figure.subplots(1, 3)
