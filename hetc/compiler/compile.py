@@ -151,7 +151,9 @@ def _on_conductances(plan: Plan, folder: str | Path | None) -> Plan:
         raise InvalidInputError(
             f"conductances {where} are not those that the plan was made with (sha256 differs)"
         )
-    return replace(plan, conductances={"folder": str(where), "sha256": digest})
+    # What was predicted is the loss of programming, which does not happen.
+    measured = {"folder": str(where), "sha256": digest}
+    return replace(plan, conductances=measured, predicted_loss=None)
 
 
 def default_output(model: ModelLike) -> Path:

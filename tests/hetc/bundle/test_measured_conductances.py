@@ -224,7 +224,10 @@ def test_g_max_is_the_file_s_or_the_noise_model_s(targets: Path, bundle: Bundle,
 def test_the_plan_says_which_and_can_be_followed(targets: Path, tmp_path: Path) -> None:
     model = moe_model(layers=1, hidden=40, inter=24)
     folder = changed(targets, tmp_path, assign("q_proj.g_plus", at(2.0)))
-    first = compiled(tmp_path / "first", conductances=folder)
+    _, plan = plan_model(model, profile=PROFILE, digital_frac="0.25", analog=["*.attention"])
+    predicted = replace(plan, predicted_loss=0.5)
+    first = compile(model, tmp_path / "first", plan=predicted, conductances=folder)
+    assert first.plan.predicted_loss is None, "nothing is programmed"
     assert first.plan.conductances is not None and first.plan.conductances["folder"] == str(folder)
     assert Plan.load(first.path / "plan.json").conductances == first.plan.conductances
     again = compile(model, tmp_path / "again", plan=first.path / "plan.json")
