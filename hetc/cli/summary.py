@@ -64,8 +64,9 @@ def print_plan(plan: Plan, bundle: Path | None = None) -> None:
         f"placement   {plan.score} per {plan.ranking}, digital fraction {plan.digital_frac} of {what}; "
         f"{sum(unit.pinned for unit in plan.units)} pinned"
     )
-    if plan.arithmetic:
-        console.print(f"numbers     {_arithmetic(plan.arithmetic)}")
+    packed = [one for one in plan.arithmetic if one.values != one.stored or one.activation_bits]
+    if packed:
+        console.print(f"numbers     {_arithmetic(packed)}")
     if plan.budget is not None:
         console.print(f"budget      {plan.budget}")
     if plan.predicted_loss is not None:
