@@ -103,7 +103,7 @@ def test_linked_weights_are_the_same_file(tmp_path: Path) -> None:
 def test_verify_passes_and_names_what_it_saw(bundle: Path) -> None:
     result = hetc_process("verify", bundle, "--source", MODEL, "--json")
     assert result.returncode == 0, result.stderr
-    checks = {check["name"]: check for check in json.loads(result.stdout)}
+    checks = {check["name"]: check for check in json.loads(result.stdout)["checks"]}
     assert {check["status"] for check in checks.values()} == {"ok"}
     assert "48 AnalogExpert" in checks["kernels"]["detail"]
 
@@ -116,7 +116,7 @@ def test_verify_does_not_call_ok_what_it_could_not_run(tmp_path: Path) -> None:
     assert hetc("compile", moved / "model.onnx", "-o", tmp_path / "bundle").returncode == 0
     (moved / "model.onnx").unlink()
     result = hetc("verify", tmp_path / "bundle", "--json")
-    checks = {check["name"]: check["status"] for check in json.loads(result.stdout)}
+    checks = {check["name"]: check["status"] for check in json.loads(result.stdout)["checks"]}
     assert checks["exact mode = source"] == "not run"
 
 

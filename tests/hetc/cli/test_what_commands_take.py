@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_baked_bundle_is_verified(folder: Path) -> None:
     done = hetc("verify", folder / "baked.hetc", "--json")
     assert done.returncode == 0, done.stderr
-    checks = {check["name"]: check for check in json.loads(done.stdout)}
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
     assert {name: check["status"] for name, check in checks.items()} == {
         "files": "ok",
         "exact mode = source": "not run",

@@ -91,7 +91,7 @@ def test_command_without_lm_eval(bundle: Bundle, tmp_path: Path, monkeypatch: py
     modes = [result.mode for result in read_results(tmp_path / "r.csv") if result.metric == "loss"]
     assert modes == ["exact", *["noisy"] * 4]
     one = hetc(*ask, "--baseline", "--json")
-    assert [row["mode"] for row in json.loads(one.stdout)] == ["exact", "exact", "noisy", "noisy"]
+    assert [row["mode"] for row in json.loads(one.stdout)["results"]] == ["exact", "exact", "noisy", "noisy"]
     assert hetc(*ask[:2]).returncode == 2
     assert hetc(*ask, "--noise-scale", "1;8").returncode == 2
     assert hetc("evaluate", bundle.path, "--tasks", "piqa").returncode == 5

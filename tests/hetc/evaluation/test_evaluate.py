@@ -265,7 +265,7 @@ def test_command_with_a_checkpoint(bundle: Bundle) -> None:
     ours = hetc("evaluate", bundle.path, *local)
     torchs = hetc("evaluate", bundle.path / "plan.json", "--checkpoint", SAMPLE, *local)
     assert torchs.returncode == 0, torchs.stderr
-    found = [json.loads(done.stdout) for done in (ours, torchs)]
+    found = [json.loads(done.stdout)["results"] for done in (ours, torchs)]
     measured = [[(row["metric"], row["value"], row["tasks_sha256"]) for row in rows] for rows in found]
     assert measured[0] == measured[1]
     assert [rows[0]["runtime"] for rows in found] == ["onnxruntime", "torch cpu"]
