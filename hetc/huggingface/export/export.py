@@ -39,7 +39,12 @@ from hetc.huggingface.export.weight_names import WeightPlaces, find_weights
 from hetc.huggingface.export.weights import AttachWeights, expert_weights
 from hetc.huggingface.quantised.gguf_file import is_gguf
 from hetc.huggingface.quantised.packed_tensor import PackedTensor
-from hetc.huggingface.quantised.reading import checkpoint_tensors, forget_quantisation, read_gguf
+from hetc.huggingface.quantised.reading import (
+    checkpoint_tensors,
+    forget_quantisation,
+    quantisation,
+    read_gguf,
+)
 from hetc.model.text_files import copy_text_files
 from hetc.model.vision_file import VISION_FILE
 from hetc.operators.schemas import DOMAIN
@@ -105,7 +110,7 @@ def export(
             tensors = checkpoint_tensors(folder)
         skeleton = build_skeleton(folder or staging)
         with TensorFiles(staging) as files:
-            kept = _kept(tensors) if digital_weights == "keep" else ()
+            kept = _kept(tensors, folder) if digital_weights == "keep" else ()
             places = find_weights(skeleton, tensors, files, kept)
         brought = sorted(file for file in places.files if file.parent != staging)
         bring_files({file: staging / file.name for file in brought}, link=link)
@@ -116,8 +121,10 @@ def export(
     return output / MODEL_FILE
 
 
-def _kept(tensors: Mapping[str, StoredTensor | PackedTensor]) -> set[str]:
+def _kept(tensors: Mapping[str, StoredTensor | PackedTensor], folder: Path | None) -> set[str]:
     """The names of the quantised tensors that can stay packed; warns of the others, in one line a reason."""
+    settings = None if folder is None else quantisation(folder)
+    form = "GGUF" if settings is None else settings.values["quant_method"]
     packed = {
         name: one for name, one in tensors.items() if isinstance(one, PackedTensor) and one.kept is not None
     }
@@ -127,7 +134,12 @@ def _kept(tensors: Mapping[str, StoredTensor | PackedTensor]) -> set[str]:
     for reason, count in Counter(others.values()).items():
         first = next(name for name, why in others.items() if why == reason)
         logger.warning(
-            "%s of %s quantised weights become 16-bit values: %s (%s)", count, len(packed), reason, first
+            "%s of %s weights of %s don't stay packed: %s (the first is %s)",
+            count,
+            len(packed),
+            form,
+            reason,
+            first,
         )
     return packed.keys() - others.keys()
 

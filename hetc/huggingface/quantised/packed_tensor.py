@@ -61,7 +61,7 @@ class PackedTensor:
     shape: tuple[int, ...]
     stored: Stored
     unpack: Callable[[Parts], torch.Tensor]
-    kept: Groups | str | None = "ONNX Runtime has no product with weights of its format"
+    kept: Groups | str | None = "ONNX Runtime has no product with such weights"
     zeros_stay: bool = False
 
     @property

@@ -85,11 +85,10 @@ def test_data_of_a_branch_comes_along(tmp_path: Path) -> None:
 
 def test_files_of_one_name_in_two_folders(tmp_path: Path) -> None:
     model = moe_model()
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "w.bin").write_bytes(bytes(1024))
     slots = [slot for slot in tensor_slots(model) if slot.tensor.dtype == ir.DataType.FLOAT][:2]
     for slot, folder in zip(slots, "ab", strict=True):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "w.bin").write_bytes(slot.tensor.tobytes())
         slot.replace(tensor_at(slot.tensor, "w.bin", 0, slot.tensor.nbytes, tmp_path / folder))
     with pytest.raises(InvalidInputError, match="files of one name"):
         hetc.compile(model, tmp_path / "out.hetc")
