@@ -64,9 +64,9 @@ def print_plan(plan: Plan, bundle: Path | None = None) -> None:
         f"placement   {plan.score} per {plan.ranking}, digital fraction {plan.digital_frac} of {what}; "
         f"{sum(unit.pinned for unit in plan.units)} pinned"
     )
-    packed = [one for one in plan.arithmetic if one.values != one.stored or one.activation_bits]
-    if packed:
-        console.print(f"numbers     {_arithmetic(packed)}")
+    packed = any(row.stored != row.values for row in plan.arithmetic)
+    if packed or (bundle is None and plan.arithmetic):  # what compile prints is short
+        console.print(f"numbers     {_arithmetic(plan.arithmetic)}")
     if plan.budget is not None:
         console.print(f"budget      {plan.budget}")
     if plan.predicted_loss is not None:
