@@ -24,7 +24,7 @@ import hetc.huggingface.deepseek  # noqa: F401 - registers the family
 from hetc.base.errors import InvalidInputError
 from hetc.huggingface.export.compressed_attention import prepare_compressors
 from hetc.huggingface.export.encoder_decoder_experts import ENCODER_DECODERS
-from hetc.huggingface.export.images import image_inputs
+from hetc.huggingface.export.images import WITH_IMAGES, image_inputs
 from hetc.huggingface.export.own_experts import OWN_EXPERTS
 from hetc.huggingface.export.placeholder import prepare_experts
 from hetc.huggingface.export.rotary import prepare_rotary
@@ -64,8 +64,12 @@ def build_skeleton(folder: Path) -> PreTrainedModel:
                 whole if own else config, dtype=torch.float32, attn_implementation="eager"
             )
     except ValueError as error:
+        # transformers goes on with the names of all types that it has.
+        reason = str(error).partition("\n")[0]
+        if hasattr(config, "vision_config"):
+            reason += f" With its images, hetc exports {' and '.join(WITH_IMAGES)}."
         raise InvalidInputError(
-            f"{folder}: {config.model_type} is not a causal language model: {error}"
+            f"{folder}: {config.model_type} is not a causal language model: {reason}"
         ) from error
     loop = unknown_loop(sys.modules[type(model).__module__])
     if loop:

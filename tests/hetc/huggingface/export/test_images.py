@@ -16,9 +16,11 @@ from families import VOCABULARY, save_random_model  # noqa: E402
 from model_types import IMAGE_TOKEN, WITH_IMAGES, tiny_config  # noqa: E402
 from test_export import TOLERANCE  # noqa: E402
 
+from hetc.base.errors import InvalidInputError  # noqa: E402
 from hetc.compiler.compile import compile  # noqa: E402
 from hetc.huggingface.export import images  # noqa: E402
 from hetc.huggingface.export.export import export  # noqa: E402
+from hetc.huggingface.export.skeleton import build_skeleton  # noqa: E402
 
 # Two prompts of an image of four tokens each; the first is padded on the left.
 MASK = np.ones((2, 12), np.int64)
@@ -158,3 +160,11 @@ def test_a_model_of_text_takes_no_images() -> None:
     found = images.image_inputs(tiny_config("qwen3_vl_moe"))
     assert found is not None and (found.width, found.depths, found.axes) == (32, 2, 3)
     assert VOCABULARY > IMAGE_TOKEN
+
+
+def test_images_of_other_types_are_refused_by_name(tmp_path: Path) -> None:
+    tiny_config("aria").save_pretrained(tmp_path)
+    with pytest.raises(
+        InvalidInputError, match=r"aria is not .* With its images, hetc exports llama4 and qwen3_vl_moe"
+    ):
+        build_skeleton(tmp_path)
