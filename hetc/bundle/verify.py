@@ -16,6 +16,7 @@ from hetc.base.seeds import SEEDS
 from hetc.bundle.bundle import Bundle, BundleLike, opened_bundle
 from hetc.bundle.checks import Check
 from hetc.bundle.files import MODEL
+from hetc.bundle.router_ties import tied_tokens
 from hetc.model.inputs import first_step, prompt_shape
 from hetc.model.load import sha256
 from hetc.model.product_types import product_types
@@ -110,18 +111,52 @@ def _check_source(bundle: Bundle, source: Path | None, exact: _Outputs) -> Check
     if sha256(source) != recorded["sha256"]:
         return Check(name, "failed", f"{source} is not the model that was compiled (sha256 differs)")
     plain = open_session(source, library=False)
+    steps = [exact.feeds]
     compared = [(run_model(plain, None, exact.feeds)[0], exact.values)]
     for length in OTHER_LENGTHS:
         with suppress(InvalidInputError):  # more than the model takes
             feeds = first_step(exact.session, _tokens(bundle, exact.session, length), bundle.path, length)
             compared.append((run_model(plain, None, feeds)[0], run_model(exact.session, None, feeds)[0]))
+            steps.append(feeds)
     wide = [[part.astype(np.float32) for part in pair] for pair in compared]
     difference = max(float(np.abs(expected - values).max(initial=0)) for expected, values in wide)
     largest = max(float(np.abs(expected).max(initial=0)) for expected, _ in wide)
     types = {*product_types(source), *(value.type for value in (*plain.get_inputs(), *plain.get_outputs()))}
     allowed = _tolerance(types, bundle.plan.arithmetic, largest)
+    if difference > allowed > LOGITS_TOLERANCE:  # the source computes in 16 bits
+        excused = _at_ties(bundle, source, steps, wide, allowed)
+        if excused is not None:
+            return excused
     status = "ok" if difference <= allowed else "failed"
     return Check(name, status, f"largest difference {difference:.2e}, allowed {allowed:.0e}")
+
+
+def _at_ties(
+    bundle: Bundle,
+    source: Path,
+    steps: list[dict[str, np.ndarray]],
+    compared: list[list[np.ndarray]],
+    allowed: float,
+) -> Check | None:
+    """The check where only tokens differ whose router chose at a tie, or that follow one; else None."""
+    differing, tokens, rest, most = 0, 0, 0.0, 0.0
+    largest = max(float(np.abs(expected).max(initial=0)) for expected, _ in compared)
+    for feeds, (expected, values) in zip(steps, compared, strict=True):
+        apart = np.abs(expected - values).max(axis=-1)
+        tied = tied_tokens(bundle, source, feeds, allowed / largest)
+        if tied.size != apart.size or apart.ndim != 2:
+            return None
+        after = np.maximum.accumulate(tied.reshape(apart.shape), axis=1)
+        over = apart > allowed
+        if (over & ~after).any():
+            return None
+        differing, tokens = differing + int(over.sum()), tokens + apart.size
+        most, rest = max(most, float(apart.max(initial=0))), max(rest, float(apart[~over].max(initial=0)))
+    detail = (
+        f"largest difference {rest:.2e}, allowed {allowed:.0e}, but for {differing} of {tokens} tokens (up "
+        f"to {most:.2e}) at or after a router's choice between scores that are equal but for 16-bit rounding"
+    )
+    return Check("exact mode = source", "ok", detail)
 
 
 def _check_raised(bundle: Bundle) -> list[Check]:

@@ -13,7 +13,7 @@ from hetc.base.errors import InvalidInputError, RuntimeMissingError, UsageError
 from hetc.base.text import as_utf8
 from hetc.runtimes.onnxruntime.library import library_path
 
-__all__ = ["MOST_THREADS", "open_graph", "open_session", "placed_operators", "require_opens"]
+__all__ = ["FOLDER_KEY", "MOST_THREADS", "open_graph", "open_session", "placed_operators", "require_opens"]
 
 PROVIDERS = ["CPUExecutionProvider"]
 
