@@ -11,7 +11,7 @@ from itertools import product
 
 import onnx_ir as ir
 
-from hetc.operators.activations import ACTIVATION_ATTRIBUTES, ACTIVATIONS, NEEDS_GATE
+from hetc.operators.activations import ACTIVATION_ATTRIBUTES, NEEDS_GATE
 
 __all__ = ["ALIKE", "MOST_NUMBERS", "attribute_choices", "known_activations", "node_numbers"]
 
@@ -52,6 +52,3 @@ def attribute_choices(activation: str, numbers: Set[float]) -> Iterator[dict[str
 def _choices(attribute: str, numbers: Set[float]) -> Iterable[float]:
     also = {"activation_alpha": {1.0}, "activation_beta": {0.0}}
     return sorted({*numbers, *also.get(attribute, ())})
-
-
-assert {name for names in ALIKE for name in names} == set(ACTIVATIONS)

@@ -189,6 +189,7 @@ def expert(
     **attributes: float,
 ) -> NDArray[Any]:
     """Operators `Expert` and `Expert16`; arguments as for `analog_expert`."""
+    own: Any = attributes  # keyword arguments of other types are none of them
     return analog_expert(
         x,
         gate,
@@ -201,5 +202,5 @@ def expert(
         gate_bias=gate_bias,
         up_bias=up_bias,
         down_bias=down_bias,
-        **attributes,
+        **own,
     )

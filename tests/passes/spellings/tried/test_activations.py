@@ -9,12 +9,18 @@ from raising import assert_raised
 from spelled_layers import NODES, Layer, spell
 from test_harder_layers import declined, insert, nodes_of
 
+from hetc.operators.activations import ACTIVATIONS
 from hetc.passes.rewrite.raise_experts import RaiseExperts
+from hetc.passes.spellings.activation_choices import ALIKE
 
 
 def attributes_of(model: ir.Model) -> dict[str, object]:
     expert = next(node for node in model.graph if node.domain == "hetc")
     return {name: attribute.value for name, attribute in expert.attributes.items()}
+
+
+def test_every_activation_is_tried() -> None:
+    assert {name for names in ALIKE for name in names} == set(ACTIVATIONS)
 
 
 @pytest.mark.parametrize("gated", [False, True])
