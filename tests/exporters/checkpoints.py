@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,24 @@ from transformers import PreTrainedTokenizerFast
 
 __all__ = ["DENSE_FIRST", "FAMILIES", "save_checkpoint"]
 
+# ONNX Runtime's GroupQueryAttention turns heads of 16 numbers or more.
+WIDE_HEADS = {"num_attention_heads": 2, "num_key_value_heads": 1}
+
 # Model type, and what its tiny configuration needs besides two layers.
-FAMILIES: dict[str, dict[str, Any]] = {
+FAMILIES: dict[str, Mapping[str, Any]] = {
     "deepseek_v2": {},
     "deepseek_v3": {},
     "ernie4_5_moe": {},
     "glm4_moe": {},
-    "gpt_oss": {"layer_types": ["sliding_attention", "full_attention"]},
+    "gpt_oss": {"layer_types": ["sliding_attention", "full_attention"], "head_dim": 16, **WIDE_HEADS},
     "granitemoe": {},
     "granitemoeshared": {},
     "hunyuan_v1_moe": {},
-    "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
-    "mixtral": {},
-    "olmoe": {},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"], **WIDE_HEADS},
+    "mixtral": {"head_dim": 16, **WIDE_HEADS},
+    "olmoe": WIDE_HEADS,
     "phimoe": {},
-    "qwen2_moe": {},
+    "qwen2_moe": WIDE_HEADS,
     "qwen3_moe": {},
 }
 

@@ -20,7 +20,6 @@ PACKAGES: dict[str, list[str]] = {
     "mobius": ["mobius-onnx==0.1.0", "onnx-shape-inference"],
     "onnxslim": ["onnxslim==0.1.98", "colorama"],
     "onnxsim": ["onnxsim==0.8.1"],
-    "onnxconverter_common": ["onnxconverter-common==1.16.0"],
     "keras": ["keras==3.15.1", "optree", "h5py", "namex"],
     "jax2onnx": [
         "jax2onnx",

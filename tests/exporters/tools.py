@@ -60,12 +60,6 @@ def _transformers_optimizer(source: Path, target: Path) -> None:
     optimized.save_model_to_file(str(target))
 
 
-def _float16_by_common(source: Path, target: Path) -> None:
-    from onnxconverter_common.float16 import convert_float_to_float16
-
-    onnx.save(convert_float_to_float16(_without_functions(source), keep_io_types=True), target)
-
-
 def _float16_by_onnx_runtime(source: Path, target: Path) -> None:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -93,7 +87,6 @@ TOOLS: dict[str, Callable[[Path, Path], None]] = {
     "session, extended": functools.partial(_session, level="extended"),
     "session, all": functools.partial(_session, level="all"),
     "transformers optimizer": _transformers_optimizer,
-    "float16 by onnxconverter-common": _float16_by_common,
     "float16 by ONNX Runtime": _float16_by_onnx_runtime,
     "quantize_dynamic": _dynamic,
     "MatMulNBits": _four_bits,

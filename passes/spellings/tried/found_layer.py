@@ -28,7 +28,7 @@ def found_layer(trial: Trial, run: Run, reading: Reading, x: ir.Value) -> FoundL
         trial: What was run.
         run: One of its runs, for the sizes.
         reading: What fits its runs.
-        x: The tokens in the shape of the output.
+        x: The tokens, in the shape of the output or to be flattened to it.
     """
     form, experts = reading.form, trial.orders[reading.order]
     index, weight = trial.found.index, trial.others[reading.weight]
@@ -37,6 +37,9 @@ def found_layer(trial: Trial, run: Run, reading: Reading, x: ir.Value) -> FoundL
     if chooser is not None and chooser.op_type == "ArgMax" and not chooser.attributes.get_int("keepdims", 1):
         index = glue.op("index", "Unsqueeze", [index, glue.constant("axis", [-1])])
         index.dtype = ir.DataType.INT64
+    if run.others[trial.others.index(x)].shape != run.outputs[reading.output].shape:
+        x = glue.op("tokens", "Reshape", [x, glue.constant("flat", [-1, run.x.shape[1]])])
+        x.dtype = ir.DataType.FLOAT
     if run.others[reading.weight].size != run.index.size:
         weight = glue.op("weight", "GatherElements", [weight, index], axis=-1)
     views = [_matrices(expert, form) for expert in experts]

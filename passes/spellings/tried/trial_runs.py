@@ -179,15 +179,20 @@ class Trial:
         return min(max(LONG_SEQUENCE, 1 + max(room)), most)
 
     def tokens_like(self, run: Run, output: int) -> ir.Value | None:
-        """The tokens in the shape of an output that depends on them."""
-        nodes = self.region.ancestors(self.outputs[output])
+        """The tokens in the shape of an output that depends on them, or in any if that is `[T, H]`.
+
+        Tools that merge Reshapes leave tokens with more dimensions before a layer than after it.
+        """
+        nodes, shape = self.region.ancestors(self.outputs[output]), run.outputs[output].shape
+        tokens: list[tuple[bool, ir.Value]] = []
         for number, value in enumerate(self.others):
             numbers = run.others[number]
             if value is self.region.sources[0] or value.producer() in nodes:
-                same = numbers.shape == run.outputs[output].shape and numbers.dtype == np.float32
-                if same and np.array_equal(numbers.reshape(run.x.shape), run.x):
-                    return value
-        return None
+                same = numbers.shape == shape
+                fits = numbers.dtype == np.float32 and numbers.size == run.x.size
+                if fits and (same or shape == run.x.shape) and np.array_equal(numbers.ravel(), run.x.ravel()):
+                    tokens.append((same, value))
+        return max(tokens, key=lambda one: one[0], default=(False, None))[1]
 
     def is_of_all(self, output: ir.Value) -> bool:
         """Whether all experts lead to an output; the part of one of them fits too, with its own weights."""

@@ -191,3 +191,25 @@ def test_declines_a_missing_expert() -> None:
     assert not raising(model).modified
     assert "chooses among 4, but there are 3 experts" in raising.findings[0].reason
     assert "batched_mm" in raising.findings[0].reason
+
+
+def test_tokens_with_more_dimensions_before_a_layer_than_after_it() -> None:
+    """Tools that merge Reshapes hand the experts a batch, and leave `[T, H]` behind them to be added to."""
+
+    def merge(model: ir.Model) -> None:
+        graph = model.graph
+        by_type = {node.op_type: node for node in reversed(list(graph))}
+        tokens, rows = by_type["Tanh"].outputs[0], by_type["Unsqueeze"]
+        shape = ir.val("each", const_value=ir.tensor(np.array([-1, 1, Layer.hidden]), name="each"))
+        graph.register_initializer(shape)
+        each = ir.node("Reshape", [tokens, shape])
+        graph.insert_before(rows, each)
+        rows.outputs[0].replace_all_uses_with(each.outputs[0])
+        graph.remove(rows, safe=True)
+        back = next(node for node in reversed(list(graph)) if node.op_type == "Reshape")
+        added = ir.node("Add", [back.inputs[0], by_type["Reshape"].outputs[0]])
+        graph.insert_before(back, added)
+        back.replace_input_with(0, added.outputs[0])
+
+    model, feeds = spell("gathered", Layer(), merge)
+    assert_raised(model, feeds)
