@@ -95,6 +95,7 @@ build/gpu: hetc passes runtimes
 bench-large: $(VENV)/test-installed
 	$(BIN)/python benchmarks/large.py build/large
 	$(BIN)/python benchmarks/large.py build/large --growth
+	$(BIN)/python benchmarks/large.py build/large --model deepseek-v3
 
 models-table: $(VENV)/test-installed
 	PYTHONPATH=tests/helpers:tests/hetc/huggingface/export $(BIN)/python benchmarks/model_table.py

@@ -2,12 +2,17 @@
 
     python benchmarks/large.py FOLDER
     python benchmarks/large.py FOLDER --model deepseek --compile-only
+    python benchmarks/large.py FOLDER --model deepseek-v3
     python benchmarks/large.py FOLDER --growth
 
 Writes a random bfloat16 checkpoint of OLMoE-1B-7B's shape (13.8 GB) or DeepSeekMoE-16B's (32.8 GB) to
 FOLDER/checkpoint in Hugging Face layout, unless one is there, and works beside it. Prints a Markdown table;
 Linux only. Weight files are dropped from the page cache before each measurement, so that every one of them
-reads the disk. `--growth` compares small models instead, with their weights in the page cache.
+reads the disk, but for the rows that say otherwise. `--growth` compares small models instead, with their
+weights in the page cache.
+
+DeepSeek-V3's checkpoint is FP8 and sparse: 671 B weights that are holes, which take no disk. Everything but
+the weights is there and goes through export and compile: the graph, all units, the plan.
 """
 
 from __future__ import annotations
@@ -25,7 +30,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
-from random_checkpoint import SHAPES, Olmoe, Shape, write_checkpoint
+from random_checkpoint import SHAPES, DeepseekV3, Olmoe, Shape, write_checkpoint
+from sparse_checkpoint import write_sparse_checkpoint
 from tokenizers import Tokenizer
 
 MIB = 1 << 20
@@ -40,11 +46,13 @@ class Measurement:
     Attributes:
         seconds: From start to end.
         anonymous: Largest `RssAnon` seen, in bytes: heap and stacks, without pages of mapped files.
+        resident: Largest resident set, pages of mapped files included.
         output: Its stdout.
     """
 
     seconds: float
     anonymous: int
+    resident: int
     output: str
 
 
@@ -52,19 +60,20 @@ def measure(*command: object) -> Measurement:
     """Runs a command, looking at its memory every 10 ms."""
     start = time.perf_counter()
     process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True)
-    anonymous = 0
+    anonymous = resident = 0
     while process.poll() is None:
         anonymous = max(anonymous, memory("RssAnon", process.pid))
+        resident = max(resident, memory("VmHWM", process.pid))
         time.sleep(0.01)
     seconds = time.perf_counter() - start
     assert process.stdout is not None
     if process.returncode:
         raise SystemExit(f"{' '.join(map(str, command))}: exit code {process.returncode}")
-    return Measurement(seconds, anonymous, process.stdout.read())
+    return Measurement(seconds, anonymous, resident, process.stdout.read())
 
 
 def memory(kind: str, process: int | str = "self") -> int:
-    """Resident bytes of a process: `RssAnon` or `RssFile`; 0 for one that has ended."""
+    """Resident bytes of a process: `RssAnon`, `RssFile` or `VmHWM` (the most); 0 for one that has ended."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:
@@ -171,7 +180,30 @@ def main() -> None:
         generate(options.folder, options.tokens)
         return
     shape = SHAPES[options.model](**{name: value for name, value in vars(options).items() if name in sizes})
-    measure_all(shape, options.folder, options.tokens, options.compile_only)
+    if isinstance(shape, DeepseekV3):
+        measure_sparse(shape, options.folder)
+    else:
+        measure_all(shape, options.folder, options.tokens, options.compile_only)
+
+
+def measure_sparse(shape: Shape, folder: Path) -> None:
+    """Prints what export and compile of an FP8 checkpoint take that is all holes, and the plan's size."""
+    folder = folder / "sparse"
+    shutil.rmtree(folder, ignore_errors=True)
+    size = write_sparse_checkpoint("fp8", shape, folder / "checkpoint")
+    print(
+        f"{size / 1e9:.0f} GB of FP8 weights that are holes; {shape.layers} layers, {shape.experts} experts\n"
+    )
+    print("| what | time | anonymous, at most | |\n|---|---|---|---|")
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+    model, bundle = folder / "onnx" / "model.onnx", folder / "model.hetc"
+    taken = measure(*HETC, "export", folder / "checkpoint", "-o", model.parent)
+    row("export", taken.seconds, taken.anonymous, f"{taken.resident / MIB:,.0f} MiB resident")
+    taken = measure(*HETC, "compile", model, "-o", bundle, "--link")
+    plan = (bundle / "plan.json").stat().st_size
+    note = f"{taken.resident / MIB:,.0f} MiB resident; plan {plan / 1e6:.1f} MB"
+    row("compile --link", taken.seconds, taken.anonymous, note)
+    shutil.rmtree(folder)
 
 
 def measure_all(shape: Shape, folder: Path, tokens: int, compile_only: bool) -> None:
@@ -201,10 +233,11 @@ def measure_all(shape: Shape, folder: Path, tokens: int, compile_only: bool) -> 
     if compile_only:
         return
     forget(checkpoint)
-    taken = measure(sys.executable, __file__, bundle, "--generate", "--tokens", tokens)
-    told = json.loads(taken.output)
-    row("open the bundle", told["open"])
-    row("first token", told["first"])
+    for where in ("read from disk", "in the page cache"):
+        taken = measure(sys.executable, __file__, bundle, "--generate", "--tokens", tokens)
+        told = json.loads(taken.output)
+        row(f"open the bundle, weights {where}", told["open"])
+        row(f"first token, weights {where}", told["first"])
     row(
         "steady token",
         told["steady"],

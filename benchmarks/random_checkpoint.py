@@ -211,7 +211,7 @@ class DeepseekV3(Deepseek):
         yield from super().layer_tensors(layer, prefix)
 
 
-SHAPES: dict[str, type[Shape]] = {"olmoe": Olmoe, "deepseek": Deepseek}
+SHAPES: dict[str, type[Shape]] = {"olmoe": Olmoe, "deepseek": Deepseek, "deepseek-v3": DeepseekV3}
 
 
 def write_checkpoint(shape: Shape, folder: Path) -> None:

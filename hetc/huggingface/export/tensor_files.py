@@ -63,6 +63,7 @@ class TensorFiles:
         self._directory = directory
         self._stream: BinaryIO | None = None
         self._count = 0
+        self._hole: StoredTensor | None = None
         # By file: the map, and all of its bytes as a tensor, which knows where in memory it begins.
         self._maps: dict[Path, tuple[mmap.mmap, torch.Tensor]] = {}
 
@@ -115,7 +116,8 @@ class TensorFiles:
     def place(self, name: str, tensor: torch.Tensor) -> StoredTensor:
         """Where `tensor` is: in a file of the checkpoint, else written to `CONVERTED_FILE` now.
 
-        Room is left for one on `meta`: a hole, which reads as zeros.
+        One on `meta` is zeros: a hole of the file. All of those share it, so that a checkpoint that was never
+        filled takes neither disk nor time.
 
         Raises:
             InvalidInputError: a type that a graph can't refer to, such as float8.
@@ -131,17 +133,21 @@ class TensorFiles:
                 offset = tensor.data_ptr() - content.data_ptr()
                 if 0 <= offset < content.nbytes:
                     return StoredTensor(name, file, dtype, shape, offset, tensor.nbytes)
+        if tensor.is_meta and self._hole is not None and tensor.nbytes <= self._hole.length:
+            return StoredTensor(name, self._hole.file, dtype, shape, self._hole.offset, tensor.nbytes)
         return self._write(name, dtype, tensor)
 
     def _write(self, name: str, dtype: str, tensor: torch.Tensor) -> StoredTensor:
         """Appends a tensor to the converted ones, one on `meta` as a hole; where it lies now."""
         stream = self._converted()
-        offset = stream.tell()
+        shape = tuple(tensor.shape)
+        placed = StoredTensor(name, Path(stream.name), dtype, shape, stream.tell(), tensor.nbytes)
         if tensor.is_meta:
             stream.truncate(stream.seek(tensor.nbytes, os.SEEK_CUR))
+            self._hole = placed
         else:
             stream.write(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
-        return StoredTensor(name, Path(stream.name), dtype, tuple(tensor.shape), offset, tensor.nbytes)
+        return placed
 
     def _converted(self) -> BinaryIO:
         """The file that is written, where the next tensor goes."""

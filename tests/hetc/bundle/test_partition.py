@@ -62,7 +62,7 @@ def test_static_ranges_and_bounds_stay(tmp_path: Path) -> None:
 def test_sample_with_its_cache(tmp_path: Path) -> None:
     bundle = compile(SAMPLE / "model.onnx", tmp_path / "whole", digital_frac="0.5", analog=["*.attention"])
     partition_bundle(bundle, tmp_path / "parts")
-    session = open_plain(bundle.path / "model.onnx")
+    session = open_plain(bundle.graph_file)  # model.onnx adds up digital products in another order
     feeds = first_step(session, np.arange(24).reshape(2, 12))
     parts = run_parts(tmp_path / "parts", feeds)
     assert len(parts) > 1

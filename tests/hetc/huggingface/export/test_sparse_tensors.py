@@ -77,7 +77,10 @@ def test_holes_between_values(tmp_path: Path) -> None:
     ones = torch.ones(4, 4)
     with pytest.MonkeyPatch.context() as patch, TensorFiles(tmp_path) as files:
         patch.setattr(tensor_files, "LARGEST_FILE", 3 * SIZE * SIZE)
-        places = [files.settle(hole), files.place("a", ones), files.settle(hole), files.place("b", ones)]
+        places = [files.settle(hole), files.place("a", ones)]
+        files.place("large", torch.ones(SIZE, SIZE))
+        places += [files.settle(hole), files.place("b", ones)]
+    assert places[0] == places[2]
     assert [place.file.name for place in places] == ["converted.data"] * 3 + ["converted-2.data"]
     assert [file.name for file in converted_files(tmp_path)] == ["converted.data", "converted-2.data"]
     for place in (places[1], places[3]):
