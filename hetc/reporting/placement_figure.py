@@ -170,12 +170,19 @@ def _draw(plan: Plan, width: float) -> Drawing:
         axes.text(x + beyond, y, shortened(unit.kind), va="center_baseline", size=SIZE - 1)
     for number, target in enumerate(SIDES):
         y = key + number * 12 / grid.pitch
-        ramp = [(0.5 + step * 8 / grid.pitch, y) for step in range(RAMP)]
-        colours = [LIGHT[f"{target}{step}"] for step in range(RAMP)]
-        _add_cells(axes, ramp, [SIDES[target] * 7 / grid.pitch] * RAMP, colours, "key")
-        what = "share" if plan.neuron_ranks is not None else "score"
-        axes.text(ramp[-1][0] + beyond, y, f"{target}, low to high {what}", va="center_baseline")
+        steps, meaning = _key(plan, target)
+        ramp = [(0.5 + step * 8 / grid.pitch, y) for step in range(steps)]
+        colours = [LIGHT[f"{target}{step}"] for step in range(steps)]
+        _add_cells(axes, ramp, [SIDES[target] * 7 / grid.pitch] * steps, colours, "key")
+        axes.text(0.5 + (RAMP - 1) * 8 / grid.pitch + beyond, y, meaning, va="center_baseline")
     return drawing
+
+
+def _key(plan: Plan, target: Target) -> tuple[int, str]:
+    """How many steps of a target's ramp the key shows, and what they mean."""
+    if plan.neuron_ranks is None:
+        return RAMP, f"{target}, low to high score"
+    return (RAMP, "few to many neurons digital") if target == "digital" else (1, "none digital")
 
 
 def _label(axes: Axes, grid: Grid) -> None:
