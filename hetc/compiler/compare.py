@@ -159,8 +159,9 @@ def compare(
         ('analog', 'digital')
 
     Args:
-        first, second: Plans, bundles or scores, or the paths of some; a model is placed as `hetc compile`
-            does by default. Scores are what `hetc score` and `hetc calibrate` write.
+        first: A plan, bundle or scores, or the path of one; a model is placed as `hetc compile` does by
+            default. Scores are what `hetc score` and `hetc calibrate` write.
+        second: Another one of the same kind.
         basis: The system and step that costs of plans are of; None for decoding on the default one.
 
     Raises:
