@@ -45,8 +45,9 @@ class UseConductances(ir.passes.InPlacePass):
         plan: The plan.
         measured: The conductances of all of its analog units.
 
-    Reading a weight of the result raises `InvalidInputError` for a matrix that is missing, of another shape
-    or scale, or that holds what is no conductance.
+    Raises:
+        InvalidInputError: From `call`, for a matrix that is missing, of another shape or scale, or that holds
+            what is no conductance.
     """
 
     def __init__(self, plan: Plan, measured: MeasuredConductances) -> None:
@@ -72,10 +73,10 @@ class UseConductances(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified=bool(replaced))
 
     def _replace(self, model: ir.Model, matrix: AnalogMatrix, projection: str) -> dict[str, ir.Value]:
-        """The measured weight, computed when it is written, and the clean scale."""
+        """The measured weight, checked now and computed again when it is written, and the clean scale."""
         mapping = mapping_of(model, matrix)
         inputs, outputs = matrix.shape
-        name = f"{matrix.weight.name}.{matrix.stream}"
+        name = f"{matrix.weight.name}.{matrix.stream}.measured"
         noise, unit = self.plan.profile.noise, matrix.unit
 
         def compute() -> ir.TensorProtocol:
@@ -87,15 +88,15 @@ class UseConductances(ir.passes.InPlacePass):
                     f"large as its scale: that of noise model {noise.name!r} is not known"
                 )
             weights = _measured_weights(mapping, one, g_max)
-            return ir.tensor(
-                np.ascontiguousarray(weights.T if mapping.transposed else weights), name=lazy.name
-            )
+            stored = weights.T if mapping.transposed else weights
+            return ir.tensor(np.ascontiguousarray(stored), name=name)
 
+        compute()
         lazy = ir.LazyTensor(
             compute,
             dtype=ir.DataType.FLOAT,
             shape=ir.Shape((outputs, inputs) if mapping.transposed else (inputs, outputs)),
-            name=f"{name}.measured",
+            name=name,
             cache=False,
         )
         return {

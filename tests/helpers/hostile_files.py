@@ -25,6 +25,9 @@ SECONDS = 30
 """The longest that a command on these small files may take, whatever is in them."""
 
 
+ONE_ANALOG = "--digital-frac 1 --analog layers.0.experts.0"
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of file.
@@ -55,7 +58,11 @@ KINDS = {
     "profile": Kind(
         "profile.toml",
         mutate_toml,
-        ("profiles show profile.toml", "compile model/model.onnx --profile profile.toml --dry-run"),
+        (
+            "profiles show profile.toml",
+            "profiles check profile.toml",
+            "compile model/model.onnx --profile profile.toml --dry-run",
+        ),
     ),
     "costs": Kind("costs.toml", mutate_toml, ("cost plan.json --costs costs.toml",)),
     "scores": Kind(
@@ -72,6 +79,12 @@ KINDS = {
         "tokens.npz", mutate_bytes, ("calibrate language/model.onnx --data tokens.npz --window 32 -o out",)
     ),
     "results": Kind("results.csv", mutate_bytes, ("report plan.json --results results.csv -o out.html",)),
+    "measurements": Kind("measured.csv", mutate_bytes, ("profiles fit measured.csv -o out",)),
+    "conductances": Kind(
+        "measured/layers.0.experts.0.safetensors",
+        mutate_safetensors,
+        (f"compile model/model.onnx {ONE_ANALOG} --conductances measured -o out",),
+    ),
     "aihwkit": Kind("aihwkit.json", mutate_json, ("profiles from-aihwkit aihwkit.json",)),
     "tokenizer": Kind(
         "language/tokenizer.json", mutate_json, ("tokens text.txt --tokenizer language -o out.npz",)
@@ -101,6 +114,13 @@ def whole_files(folder: Path) -> None:
     (folder / "profile.toml").write_text(to_toml(own))
     text = hetc("profiles", "show", "harp").stdout
     (folder / "costs.toml").write_text(text)
+    readings = "0,0.01,20\n0.5,0.4,20\n1,1.1,20\n1,0.9,60\n"
+    (folder / "measured.csv").write_text("target,read,time\n" + readings * 3)
+    for command in (f"compile model/model.onnx {ONE_ANALOG} -o one", "partition one -o parts --conductances"):
+        assert hetc(*command.split(), cwd=folder).returncode == 0
+    shutil.move(folder / "parts" / "conductances", folder / "measured")
+    for leftover in ("one", "parts"):
+        shutil.rmtree(folder / leftover)
     (folder / "language").mkdir()
     for name in ("model.onnx", "model.safetensors", "tokenizer.json"):
         shutil.copy(SAMPLE / name, folder / "language")

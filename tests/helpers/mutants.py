@@ -140,7 +140,8 @@ def mutate_safetensors(content: bytes, draw: random.Random) -> bytes:
     metadata = header.get("__metadata__", {})
     if metadata and draw.random() < 0.7:
         key = draw.choice(sorted(metadata))
-        metadata[key] = mutate_json(metadata[key].encode(), draw).decode("utf-8", "replace")
+        mutate = mutate_json if metadata[key].startswith("{") else mutate_bytes
+        metadata[key] = mutate(metadata[key].encode(), draw).decode("utf-8", "replace")
     else:
         header = mutate_fields(header, draw)
     text = json.dumps(header).encode()

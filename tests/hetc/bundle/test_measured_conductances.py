@@ -191,6 +191,15 @@ def test_bad_files_are_one_error_and_leave_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["changed"]
 
 
+def test_small_matrices_are_checked_as_well(tmp_path: Path) -> None:
+    model = moe_model(layers=1, hidden=8, inter=4)  # so small that the model holds them itself
+    own = compile(model, tmp_path / "own", digital_frac=1, analog=["layers.0.experts.0"])
+    folder = written(own, tmp_path / "parts")
+    (folder / "layers.0.experts.0.safetensors").write_bytes(b"none")
+    with pytest.raises(InvalidInputError, match="is no safetensors file"):
+        compile(model, tmp_path / "m", digital_frac=1, analog=["layers.0.experts.0"], conductances=folder)
+
+
 def test_files_need_to_be_there(targets: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such folder"):
         compiled(tmp_path / "measured", conductances=tmp_path / "nowhere")

@@ -210,6 +210,8 @@ def test_what_is_refused(tiny_moe: tuple[Bundle, Any]) -> None:
 
     fails(UsageError, "mode 'ideal' is not known", mode="ideal")
     fails(UsageError, "digital fraction 2", digital_frac=2)
+    measured = replace(plan, conductances={"folder": "measured", "sha256": "0" * 64})
+    fails(UsageError, "runs on measured conductances, which are in its bundle", made=measured)
     fails(InvalidInputError, "is analog, and the model has neither", other=torch.nn.Linear(2, 2))
     unit = next(unit for unit in plan.units if unit.target == "analog")
     narrow = replace(unit, matrices=tuple(replace(matrix, inputs=3) for matrix in unit.matrices))
