@@ -31,16 +31,12 @@ class BatchType(click.IntRange):
         return value if value == "auto" else super().convert(value, param, ctx)
 
 
-class NumbersType(click.ParamType):
+def numbers(text: str) -> list[float]:
     """Numbers by commas."""
-
-    name = "numbers"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            return [float(each) for each in str(value).split(",")]
-        except ValueError:
-            self.fail(f"{value!r} is no number, or several by commas", param, ctx)
+    try:
+        return [float(each) for each in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is no number, or several by commas") from None
 
 
 @command("evaluate")
@@ -56,7 +52,7 @@ class NumbersType(click.ParamType):
 @click.option("--batch", type=BatchType(min=1), default="auto", show_default=True, help="Texts at a time.")
 @click.option("--mode", type=click.Choice(MODES), help="[default: noisy]")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Programmings.")
-@click.option("--noise-scale", type=NumbersType(), metavar="C[,C...]", help="Factors on programming noise.")
+@click.option("--noise-scale", type=numbers, metavar="C[,C...]", help="Factors on programming noise.")
 @click.option("--baseline", is_flag=True, help="Mode exact as well, and the differences from it.")
 @click.option("--drift-time", type=float, metavar="SECONDS", help="Since programming.")
 @click.option("--digital-frac", metavar="F", help="Raise the digital fraction.")

@@ -16,7 +16,7 @@ __all__ = ["draw_profile"]
 COLOURS = ("#0b66b0", "#b84c00", "#00805c", "#a8407f", "#8a6500", "#4a4fb5")
 TARGETS = (0.1, 0.25, 0.5, 1.0)
 """Conductances whose drift is shown."""
-SETTINGS: dict[str, Any] = {
+SETTINGS: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,

@@ -122,7 +122,7 @@ REFUSALS: dict[tuple[str, str], str] = {
 
 
 APART = (Case("torch.onnx, batched_mm", "olmoe", tool="float16 by ONNX Runtime"),)
-"""Equal but for 1 of 1,024 tokens, whose choice of experts flips: the source computes its router in 16 bits."""
+"""Equal but for 1 of 1,024 tokens, whose choice flips: the source computes its router in 16 bits."""
 
 
 def expected_refusal(case: Case) -> str | None:
