@@ -66,8 +66,8 @@ def text(found: dict[Case, Outcome]) -> str:
         rows[case.exporter, case.tool, case.precision].append((case.family, mark))
     lines = [
         textwrap.fill(
-            f"{len(found)} tiny models, each compiled at a quarter digital and compared with its source in "
-            f"exact mode: {status['equal']} are equal, {status['refused']} refused, {status['wrong']} wrong. "
+            f"{len(found)} of {len(CASES)} tiny models were run, each compiled at a quarter digital and "
+            f"compared with its source in exact mode: {status['equal']} are equal, {status['refused']} refused, {status['wrong']} wrong. "
             "`=` and what follows it are the families that are equal; a number is the reason, below, that "
             "those before it are refused for.",
             100,

@@ -117,12 +117,11 @@ REFUSALS: dict[tuple[str, str], str] = {
     ("torch.onnx, batched_mm", "quantize_dynamic"): "looks like a router's",
     ("mobius", "quantize_dynamic"): "not a valid ONNX model",
     ("mobius", "MatMulNBits"): "a spelling that hetc doesn't know",
-    ("torch.onnx, batched_mm", "MatMulNBits"): "a spelling that hetc doesn't know",
 }
 
 
 APART = (Case("torch.onnx, batched_mm", "olmoe", tool="float16 by ONNX Runtime"),)
-"""Equal but for 1 of 1,024 tokens, whose choice flips: the source computes its router in 16 bits."""
+"""Equal but for 1 of 1,024 tokens, whose choice of experts flips: its source has routers of 16 bits."""
 
 
 def expected_refusal(case: Case) -> str | None:
