@@ -67,8 +67,8 @@ def text(found: dict[Case, Outcome]) -> str:
     lines = [
         textwrap.fill(
             f"{len(found)} of {len(CASES)} tiny models were run, each compiled at a quarter digital and "
-            f"compared with its source in exact mode: {status['equal']} are equal, {status['refused']} refused, "
-            f"{status['wrong']} wrong. "
+            f"compared with its source in exact mode: {status['equal']} are equal, {status['refused']} "
+            f"refused, {status['wrong']} wrong. "
             "`=` and what follows it are the families that are equal; a number is the reason, below, that "
             "those before it are refused for.",
             100,
