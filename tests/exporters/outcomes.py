@@ -12,7 +12,7 @@ from families import EXPERTS
 
 import hetc
 from hetc.base.errors import HetcError
-from hetc.plan.units import Unit
+from hetc.plan.units import ALWAYS_DIGITAL, Unit
 
 __all__ = ["Outcome", "UnitTable", "check", "expected_experts", "unit_table"]
 
@@ -74,8 +74,13 @@ def expected_experts(family: str) -> int:
 
 
 def unit_table(units: tuple[Unit, ...]) -> UnitTable:
-    """What must be the same by every exporter; a table that tokens are looked up in has no matrix."""
+    """What must be the same by every exporter: of what is always digital, its parameters alone."""
     return {
-        unit.id: (unit.parameters, tuple((matrix.inputs, matrix.outputs) for matrix in unit.matrices))
+        unit.id: (
+            unit.parameters,
+            tuple((matrix.inputs, matrix.outputs) for matrix in unit.matrices)
+            if unit.kind not in ALWAYS_DIGITAL
+            else (),
+        )
         for unit in units
     }

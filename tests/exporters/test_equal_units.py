@@ -94,7 +94,9 @@ def test_units_shares_and_noise(family: str, exporter: str, builder: object, tmp
     ours = builder.build(Case("hetc", family))
     plan = compiled(ours, tmp_path / "ours", digital_frac=0.25).plan
     noisy = compiled(ours, tmp_path / "noisy", **ATTENTION)
-    for tool in ("onnxslim", "onnxsim", "session, all") if exporter == "hetc" else ("",):
+    # A session of ONNX Runtime rewrites Qwen2-MoE's gate of the shared expert, which then draws no numbers.
+    sessions = ("session, all",) if family != "qwen2_moe" else ()
+    for tool in ("onnxslim", "onnxsim", *sessions) if exporter == "hetc" else ("",):
         case = Case(exporter, family, tool=tool)
         if case.missing:
             pytest.skip(case.missing)
