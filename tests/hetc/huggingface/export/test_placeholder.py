@@ -33,6 +33,18 @@ def test_gpt_oss_clamps_gate_and_up() -> None:
     }
 
 
+def test_inkling_2_bounds_gate_and_up_smoothly() -> None:
+    model = build(tiny_config("inkling2_text", mlp_gate_softcap=3.0))
+    prepare_experts(model, "inkling2_text")
+    modules = [module for module in model.modules() if hasattr(module, "hetc_attributes")]
+    assert modules[0].hetc_attributes == {
+        "transpose_weight": 1,
+        "activation": "softcapped_swish",
+        "activation_gate_cap": 3.0,
+        "activation_up_cap": 25.0,
+    }
+
+
 @pytest.mark.parametrize("limit", [7.0, 30.0])
 def test_limit_is_found_wherever_it_lies(limit: float) -> None:
     model = build(tiny_config("hy_v4", swiglu_limit=limit))
