@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import tempfile
 import textwrap
 import time
@@ -25,6 +26,8 @@ from outcomes import Outcome, check, expected_experts
 from packages import add_packages
 
 OUTPUT = Path(__file__).parent.parent / "docs" / "models.md"
+FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s/]+/)+")
+"""Of a path, what leads to its file."""
 BEGIN, END = "<!-- exporters: begin -->", "<!-- exporters: end -->"
 
 
@@ -93,9 +96,9 @@ def text(found: dict[Case, Outcome]) -> str:
 
 
 def _kind_of_reason(outcome: Outcome) -> str:
-    """A reason without the path, and as one line of a table."""
-    reason = outcome.reason.split(".onnx: ", 1)[-1].replace("|", "\\|")
-    return textwrap.shorten(f"{'WRONG: ' if outcome.status == 'wrong' else ''}{reason}", 400)
+    """A reason without paths, and as one line of a table."""
+    reason = FOLDERS.sub("", outcome.reason).replace("|", "\\|")
+    return textwrap.shorten(f"{'WRONG: ' if outcome.status == 'wrong' else ''}{reason}", 300)
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import onnx_ir as ir
 import torch
 from transformers import PreTrainedModel
-from transformers.vision_utils import _interpolation_axis_taps_weights
 
 from hetc.huggingface.export.to_graph import Traced
 
@@ -57,6 +56,9 @@ class _Patches(Traced):
     """
 
     def forward(self, pixel_values: torch.Tensor, image_grid_thw: torch.Tensor) -> list[torch.Tensor]:
+        # Here, since not every release that exports the other models has it.
+        from transformers.vision_utils import _interpolation_axis_taps_weights
+
         tower: Any = self.model.model.visual
         row, column = _places(pixel_values.shape[0], image_grid_thw, tower.spatial_merge_size)
         taps = [
