@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 
 __all__ = ["quieten_extras"]
 
@@ -21,3 +22,5 @@ def quieten_extras() -> None:
     for name, value in SILENT.items():
         os.environ.setdefault(name, value)
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    if "transformers" in sys.modules:  # a program that calls commands imported it before
+        sys.modules["transformers"].logging.disable_progress_bar()

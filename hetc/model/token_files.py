@@ -86,7 +86,7 @@ def tokens(
         >>> import hetc
         >>> _ = open("story.txt", "w").write("def main() -> None:")
         >>> len(hetc.tokens("story.txt", "samples/tiny_moe", "story.npz"))
-        7
+        8
 
     Args:
         texts: A file, or several; UTF-8, or what else `read_tokens` takes.

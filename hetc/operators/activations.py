@@ -66,9 +66,22 @@ ACTIVATIONS: dict[str, str] = {
         z_positive = Relu (z)
         z_activated = Mul (z_positive, z_positive)""",
     "leaky_relu": """
-        z_activated = LeakyRelu <alpha: float = @activation_alpha> (z)""",
+        z_zero = Constant <value = float {0.0}> ()
+        z_alpha = Constant <value_float: float = @activation_alpha> ()
+        z_positive = Relu (z)
+        z_negative = Min (z, z_zero)
+        z_scaled = Mul (z_negative, z_alpha)
+        z_activated = Add (z_positive, z_scaled)""",
     "elu": """
-        z_activated = Elu <alpha: float = @activation_alpha> (z)""",
+        z_zero = Constant <value = float {0.0}> ()
+        z_one = Constant <value = float {1.0}> ()
+        z_alpha = Constant <value_float: float = @activation_alpha> ()
+        z_positive = Relu (z)
+        z_negative = Min (z, z_zero)
+        z_exponential = Exp (z_negative)
+        z_minus_one = Sub (z_exponential, z_one)
+        z_scaled = Mul (z_minus_one, z_alpha)
+        z_activated = Add (z_positive, z_scaled)""",
     "relu6": """
         z_zero = Constant <value = float {0.0}> ()
         z_six = Constant <value = float {6.0}> ()

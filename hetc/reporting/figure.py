@@ -146,7 +146,9 @@ def save_figure(figure: Figure, folder: Path, name: str, width: float) -> None:
         drawing.draw_without_rendering()
         drawing.set_layout_engine("none")  # laid out once, it is the same in all formats
         for form, undated in FORMATS.items():
-            drawing.savefig(folder / f"{name}.{form}", dpi=DOTS_PER_INCH, metadata=undated)
+            content = io.BytesIO()  # matplotlib says little of a disk that is full
+            drawing.savefig(content, format=form, dpi=DOTS_PER_INCH, metadata=undated)
+            (folder / f"{name}.{form}").write_bytes(content.getvalue())
 
 
 def page_svg(figure: Figure, width: float, *, salt: str) -> str:

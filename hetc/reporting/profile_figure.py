@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,9 @@ def draw_profile(profile: Profile, path: Path, kind: str) -> None:
         _draw_converters(converters, profile)
         # Without a date the same profile gives the same bytes.
         undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
-        figure.savefig(path, format=kind, metadata=undated.get(kind))
+        content = io.BytesIO()  # matplotlib says little of a disk that is full
+        figure.savefig(content, format=kind, metadata=undated.get(kind))
+    path.write_bytes(content.getvalue())
 
 
 def _draw_noise(axes: Any, profile: Profile) -> None:

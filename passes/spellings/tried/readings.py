@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hetc.passes.spellings.activation_choices import ALIKE, MOST_NUMBERS, known_activations, node_numbers
 from hetc.passes.spellings.constants import small_constant
+from hetc.passes.spellings.products import subgraphs
 from hetc.passes.spellings.spelling import MismatchError
 from hetc.passes.spellings.tried.expert_form import Float32, Form, expert_terms, forms
 from hetc.passes.spellings.tried.trial_runs import Run, Trial
@@ -130,9 +131,9 @@ def _still_fitting(trial: Trial, fits: dict[Reading, float], top_k: int) -> dict
 def _numbers(trial: Trial) -> set[float]:
     """The magnitudes of what follows products: those that follow most, since all experts share theirs."""
     found: Counter[float] = Counter()
-    for value in trial.outputs:
-        node = value.producer()
-        assert node is not None
+    producers = [node for value in trial.outputs if (node := value.producer()) is not None]
+    inner = [node for outer in producers for graph in subgraphs(outer) for node in graph]
+    for node in (*producers, *inner):
         found.update(node_numbers(node))
         for source in node.inputs:
             number = small_constant(source)

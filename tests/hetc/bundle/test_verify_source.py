@@ -12,24 +12,19 @@ from models import moe_model
 from onnx_ir.passes.common import TopologicalSortPass
 
 from hetc.bundle.verify import LOGITS_TOLERANCE, _tolerance
-from hetc.runtimes.onnxruntime.session import open_session
-
-
-def typed_model(kind: ir.DataType) -> bytes:
-    x = ir.val("x", kind, [2])
-    node = ir.node("Identity", [x])
-    node.outputs[0].name, node.outputs[0].dtype, node.outputs[0].shape = "y", kind, x.shape
-    graph = ir.Graph([x], node.outputs, nodes=[node], opset_imports={"": 18}, name="g")
-    return ir.to_proto(ir.Model(graph, ir_version=10)).SerializeToString()
+from hetc.plan.arithmetic import Arithmetic
 
 
 def test_sixteen_bits_are_allowed_their_steps() -> None:
-    wide, narrow = (
-        open_session(typed_model(kind), library=False) for kind in (ir.DataType.FLOAT, ir.DataType.FLOAT16)
-    )
-    assert _tolerance(wide, (), 100.0) == LOGITS_TOLERANCE
-    assert _tolerance(narrow, (), 4.0) == pytest.approx(8 * 4 * 2.0**-10)
-    assert _tolerance(wide, ("tensor(float16)",), 4.0) == pytest.approx(8 * 4 * 2.0**-10)
+    assert _tolerance({"tensor(float)"}, (), 100.0) == LOGITS_TOLERANCE
+    assert _tolerance({"tensor(float)", "tensor(float16)"}, (), 4.0) == pytest.approx(8 * 4 * 2.0**-10)
+
+
+def test_rounded_activations_and_narrow_scales_are_allowed_theirs() -> None:
+    rounded = Arithmetic("expert", 8, "int8", "float32", "MatMulInteger", 8)
+    narrow = Arithmetic("expert", 8, "uint4, 32 to a scale", "float16", "MatMulNBits")
+    assert _tolerance({"tensor(float)"}, (rounded,), 4.0) == pytest.approx(8 * 4 * 2.0**-7)
+    assert _tolerance({"tensor(float)"}, (narrow,), 4.0) == pytest.approx(8 * 4 * 2.0**-10)
 
 
 def test_a_source_that_cannot_run_on_the_tokens_is_an_error_of_its_own(tmp_path: Path) -> None:

@@ -194,7 +194,7 @@ def test_both_are_refused() -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("complie", "did you mean compile?"),
+        ("complie", "did you mean compile or compare?"),
         ("veryfi", "did you mean verify?"),
         ("profiles lst", "did you mean list?"),
         ("xyzzy", "there are bake, calibrate"),

@@ -188,7 +188,6 @@ def test_command_line(tmp_path: Path) -> None:
     [
         (["--data", "nowhere.npz"], 2, "nowhere.npz"),
         ([], 2, "nothing to calibrate"),
-        (["--data", str(SAMPLE / "config.json")], 2, "--tokenizer"),
         (["--merge", str(SAMPLE / "config.json")], 3, "no safetensors file"),
     ],
 )

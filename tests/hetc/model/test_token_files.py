@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -142,7 +143,9 @@ def test_tokenizers_that_cannot_be_read(tmp_path: Path, content: str | None) -> 
 
 def test_data_may_be_text_wherever_tokens_are_read(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("import os\n" * 30)
-    model = SAMPLE / "model.onnx"
+    model = tmp_path / "model.onnx"  # without its tokenizer
+    for name in ("model.onnx", "model.safetensors"):
+        shutil.copy(SAMPLE / name, tmp_path)
     made = hetc("calibrate", model, "--data", "a.txt", "--window", 32, "-o", "c", cwd=tmp_path)
     assert made.returncode == 2 and "--tokenizer" in made.stderr
     options = ("--data", "a.txt", "--tokenizer", SAMPLE, "--window", 32, "-o", "c")

@@ -219,7 +219,7 @@ def test_command(tmp_path: Path) -> None:
     done = hetc(*arguments, "--max-drop", "1000%", "--batch", 1, "--json")
     assert done.returncode == 0, done.stderr
     tuning = json.loads(done.stdout)
-    assert tuning["chosen"] == [[0.0, "0.75"]]
+    assert tuning["chosen"] == [[0.0, 0.75]]
     assert tuning["basis"] == "a100+pcm-3d, decode, batch 1, context 1,024, serial"
     done = hetc(*arguments, "--max-drop", "0")
     assert done.returncode == 4
