@@ -34,7 +34,7 @@ def test_at_every_operation(
     assert tries.faults(killed=error == KILL) == []
 
 
-@pytest.mark.parametrize("name", ["compile --force", "report"])
+@pytest.mark.parametrize("name", ["compile --force"])
 @pytest.mark.parametrize("error", [FULL, KILL], ids=["full", "killed"])
 def test_at_some_operations(
     library: Path, tmp_path: Path, given: dict[str, str], name: str, error: int

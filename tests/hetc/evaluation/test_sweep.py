@@ -96,6 +96,7 @@ def test_a_stopped_sweep_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytes
     assert not (tmp_path / "results.csv.partial").exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_of_other_inputs_loses_no_finished_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,6 +252,7 @@ def test_torch_measures_what_bundles_do(tmp_path: Path) -> None:
     assert len(everything) == 2
 
 
+@pytest.mark.slow
 def test_tasks_are_asked_beside_the_data(tmp_path: Path) -> None:
     pytest.importorskip("lm_eval")
     tasks = SAMPLE.parent / "tasks"

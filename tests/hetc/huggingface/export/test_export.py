@@ -24,7 +24,7 @@ from hetc.huggingface.export.export import export  # noqa: E402
 
 one_trace = pytest.fixture(scope="module")(traced_once)
 TOLERANCE = 1e-4
-QUICK = ("olmoe", "deepseek_v3")
+QUICK = ("olmoe",)
 """Families that are tested each time: tracing takes most of a minute."""
 PROJECTIONS = ("gate", "up", "down")
 # Two sequences, the first padded on the left.
@@ -241,7 +241,8 @@ def test_stacked_checkpoint_is_cut_where_it_is(exported: tuple[Any, Path, Path],
     assert_same_logits(path, exported[0])
 
 
-@pytest.mark.parametrize("dtype", [pytest.param(torch.float32, marks=pytest.mark.slow), torch.bfloat16])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_interleaved_gate_and_up_are_written_apart(dtype: Any, tmp_path: Path) -> None:
     config = tiny_config("gpt_oss", num_hidden_layers=2)
     model = save_random_model(config, tmp_path / "checkpoint", dtype)

@@ -27,7 +27,7 @@ IN_PLACE = {"dbrx": {"gate", "up"}, "jetmoe": {"gate", "up", "down"}, "llama4_te
 
 @pytest.mark.parametrize(
     "model_type",
-    [name if name == "jetmoe" else pytest.param(name, marks=pytest.mark.slow) for name in OWN_EXPERTS],
+    [pytest.param(name, marks=pytest.mark.slow) for name in OWN_EXPERTS],
 )
 def test_family_equals_transformers(model_type: str, tmp_path: Path) -> None:
     assert check_model_type(model_type, tmp_path) == ""

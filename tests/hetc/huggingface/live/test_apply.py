@@ -138,7 +138,8 @@ def test_everything_digital_is_the_model(tiny_moe: tuple[Bundle, Any]) -> None:
         np.testing.assert_allclose(logits(model, windows), clean, atol=1e-4)
 
 
-@pytest.mark.parametrize("model_type", ["gpt_oss", pytest.param("qwen2_moe", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("model_type", ["gpt_oss", "qwen2_moe"])
 def test_families(model_type: str, tmp_path: Path) -> None:
     """Biases, a gate of its own and inputs before outputs; shared experts; everything on crossbars."""
     config = transformers.AutoConfig.for_model(model_type, **SMALL, **FAMILIES[model_type])
