@@ -25,10 +25,8 @@ from hetc.huggingface.export.tensor_files import CONVERTED_FILE  # noqa: E402
 IN_PLACE = {"dbrx": {"gate", "up"}, "jetmoe": {"gate", "up", "down"}, "llama4_text": {"down"}}
 
 
-@pytest.mark.parametrize(
-    "model_type",
-    [pytest.param(name, marks=pytest.mark.slow) for name in OWN_EXPERTS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("model_type", OWN_EXPERTS)
 def test_family_equals_transformers(model_type: str, tmp_path: Path) -> None:
     assert check_model_type(model_type, tmp_path) == ""
     path = tmp_path / "exported" / "model.onnx"
