@@ -195,7 +195,7 @@ def measure_sparse(shape: Shape, folder: Path) -> None:
         f"{size / 1e9:.0f} GB of FP8 weights that are holes; {shape.layers} layers, {shape.experts} experts\n"
     )
     print("| what | time | anonymous, at most | |\n|---|---|---|---|")
-    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+    os.environ["XDG_CACHE_HOME"] = str((folder / "cache").absolute())
     model, bundle = folder / "onnx" / "model.onnx", folder / "model.hetc"
     taken = measure(*HETC, "export", folder / "checkpoint", "-o", model.parent)
     row("export", taken.seconds, taken.anonymous, f"{taken.resident / MIB:,.0f} MiB resident")
@@ -214,7 +214,7 @@ def measure_all(shape: Shape, folder: Path, tokens: int, compile_only: bool) -> 
     files = list(checkpoint.glob("*.safetensors"))
     print(f"{sum(file.stat().st_size for file in files) / 1e9:.2f} GB of weights in {len(files)} files\n")
     print("| what | time | anonymous, at most | |\n|---|---|---|---|")
-    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+    os.environ["XDG_CACHE_HOME"] = str((folder / "cache").absolute())
     for leftover in (exported, bundle, folder / "cache"):
         shutil.rmtree(leftover, ignore_errors=True)
     compile_ = (*HETC, "compile", exported / "model.onnx", "-o", bundle)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from hetc.operators.schemas import DOMAIN, EXPERT_OPERATORS
 from hetc.passes.spellings.constants import constant_tensor
 from hetc.passes.spellings.products import Product, find_products
 from hetc.passes.spellings.spelling import MismatchError
@@ -49,13 +50,29 @@ def layers(graph: ir.Graph, experts: Callable[[Routed], Sequence[object]]) -> It
     """
     last: dict[frozenset[ir.Node], ir.Node] = {}
     for node in graph:
-        if node.domain == "" and node.op_type in CHOICES and (found := _find_routed(node)):
+        if node.domain or node.op_type not in CHOICES or _is_canonical(node):
+            continue
+        if found := _find_routed(node):
             with suppress(MismatchError):  # which recognising it will say
                 if not experts(found):
                     continue
             # Routers that choose groups of experts first depend on the same products.
             last[frozenset(product.node for product in found.products)] = found.router
     yield from last.values()
+
+
+def _is_canonical(router: ir.Node) -> bool:
+    """Whether a choice, or what sorts one, leads to experts that are nodes of their own: nothing to raise."""
+    ways = list(router.outputs)
+    seen = set(ways)
+    for value in ways:
+        for user in value.consumers():
+            if user.domain == DOMAIN:
+                return user.op_type in EXPERT_OPERATORS
+            if user.op_type not in PRODUCTS:
+                ways += [output for output in user.outputs if output not in seen]
+                seen.update(user.outputs)
+    return False
 
 
 def routed(router: ir.Node) -> Routed:
