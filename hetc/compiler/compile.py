@@ -16,6 +16,7 @@ from hetc.compiler.placement import Placement, make_plan
 from hetc.hardware.profile import DEFAULT_PROFILE, Profile, load_profile
 from hetc.model.load import LoadedModel
 from hetc.model.measured_conductances import MeasuredConductances
+from hetc.model.weights import remember_measured
 from hetc.operators import schemas
 from hetc.passes.analysis.find_units import find_units
 from hetc.passes.rewrite.freeze_weights import FreezeWeights
@@ -87,6 +88,8 @@ def compile(
             **choices,
         )
         bundle = write_bundle(loaded.model, lower_model(loaded, made), folder, link=link)
+    if link:
+        remember_measured(loaded.model)
     return replace(bundle, path=target.absolute())
 
 

@@ -17,7 +17,7 @@ from hetc.base.progress import progress
 from hetc.model.external_tensors import data_file, external_tensors, tensor_values
 from hetc.model.matrix_norms import MatrixNorms, matrix_norms
 from hetc.model.measurement_cache import recall, remember
-from hetc.model.weight_pass import MatrixPlace, MeasuredFile, measure_file
+from hetc.model.weight_pass import FileIdentity, MatrixPlace, MeasuredFile, measure_file
 from hetc.plan.units import Matrix
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "neuron_norms",
     "read_matrix",
     "read_tensor",
+    "remember_measured",
     "require_finite",
 ]
 
@@ -75,6 +76,13 @@ def measured_files(model: ir.Model) -> dict[Path, MeasuredFile]:
 def forget_measured(model: ir.Model) -> None:
     """Has a model's files measured again, from the cache as far as it has them: it refers to others now."""
     model.meta.pop(MEASURED, None)
+
+
+def remember_measured(model: ir.Model) -> None:
+    """Notes the model's files anew: links that were made or removed have changed their time of change."""
+    for path, file in model.meta.get(MEASURED, {}).items():
+        if path.is_file() and FileIdentity.of(path) == file.identity:
+            remember(path, file)
 
 
 def largest_norms(model: ir.Model, matrix: Matrix) -> MatrixNorms:

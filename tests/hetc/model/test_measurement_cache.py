@@ -10,6 +10,7 @@ import onnx_ir as ir
 import pytest
 from models import moe_model
 
+import hetc
 from hetc.model import measurement_cache, weights
 from hetc.model.load import load_model
 from hetc.model.measurement_cache import cache_folder
@@ -150,3 +151,12 @@ def test_a_cache_that_cannot_be_written(model: Path, tmp_path: Path, monkeypatch
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert scores(model)
+
+
+def test_links_that_compile_makes_and_removes_are_no_change(
+    model: Path, reads: list[Path], tmp_path: Path
+) -> None:
+    for _ in range(3):
+        hetc.compile(model, tmp_path / "linked.hetc", link=True, force=True)
+    assert (tmp_path / "linked.hetc" / "weights" / "weights.bin").samefile(model.parent / "weights.bin")
+    assert reads == [model.parent / "weights.bin"]
