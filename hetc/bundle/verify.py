@@ -154,7 +154,7 @@ def _at_ties(
         most, rest = max(most, float(apart.max(initial=0))), max(rest, float(apart[~over].max(initial=0)))
     detail = (
         f"largest difference {rest:.2e}, allowed {allowed:.0e}, but for {differing} of {tokens} tokens (up "
-        f"to {most:.2e}) at or after a router's choice between scores that are equal but for 16-bit rounding"
+        f"to {most:.2e}) at or after a router's choice between scores that differ less than the source rounds"
     )
     return Check("exact mode = source", "ok", detail)
 
