@@ -23,8 +23,8 @@ struct Activation {
 // names.
 Activation read_activation(const KernelInfo& info);
 
-// values[i] = act(values[i]) if gate is null, else act(gate[i]) * values[i], or what an activation of both is.
-// Changes gate.
+// values[i] = act(values[i]) if gate is null, else act(gate[i]) * values[i], or what an activation of both
+// is. Changes gate.
 void activate(const Activation& activation, size_t count, float* gate, float* values);
 
 }  // namespace hetc
