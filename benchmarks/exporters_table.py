@@ -7,6 +7,7 @@ installed are left out, by name.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import re
@@ -31,28 +32,31 @@ FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s/]+/)+")
 BEGIN, END = "<!-- exporters: begin -->", "<!-- exporters: end -->"
 
 
+def _run(case: Case, builder: Builder, found: dict[Case, Outcome]) -> None:
+    """Build and check one case, and say what came of it."""
+    if case.missing:
+        print(f"{case}: left out, {case.missing}", flush=True)
+        return
+    start = time.perf_counter()
+    try:
+        model = builder.build(case)
+    except Exception as error:  # whatever an exporter raises
+        line = " ".join(f"{type(error).__name__}: {error}".split())
+        print(f"{case}: not exported, {line[:300]}", flush=True)
+        return
+    with tempfile.TemporaryDirectory() as bundle:
+        found[case] = check(model, Path(bundle), expected_experts(case.family))
+    seconds = time.perf_counter() - start
+    print(f"{case}: {found[case].status} {found[case].reason} ({seconds:.0f} s)", flush=True)
+
+
 def outcomes(folder: Path, only: str) -> dict[Case, Outcome]:
     """Build and check each case whose name has `only` in it."""
     builder, found = Builder(folder), {}
-    for case in CASES:
-        if only not in str(case):
-            continue
-        if case.missing:
-            print(f"{case}: left out, {case.missing}", flush=True)
-            continue
-        start = time.perf_counter()
-        try:
-            model = builder.build(case)
-        except Exception as error:  # whatever an exporter raises
-            line = " ".join(f"{type(error).__name__}: {error}".split())
-            print(f"{case}: not exported, {line[:300]}", flush=True)
-            continue
-        with tempfile.TemporaryDirectory() as bundle:
-            found[case] = check(model, Path(bundle), expected_experts(case.family))
-        print(
-            f"{case}: {found[case].status} {found[case].reason} ({time.perf_counter() - start:.0f} s)",
-            flush=True,
-        )
+    with contextlib.suppress(KeyboardInterrupt):  # what was run until then is written
+        for case in CASES:
+            if only in str(case):
+                _run(case, builder, found)
     return found
 
 
