@@ -187,7 +187,10 @@ class Bundle:
         """Relative error of the crossbars' products by layer, from probe vectors (`hetc.bundle.noise_probe`).
 
         Args:
-            seed, noise_scale, drift_time, store: As in `session`.
+            seed: As in `session`, like all others.
+            noise_scale: Factor c.
+            drift_time: Seconds.
+            store: Of programmed weights.
 
         Raises:
             UsageError: A value out of range, a baked bundle, whose clean weights are gone, or one that was
