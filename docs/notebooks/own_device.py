@@ -15,6 +15,7 @@
 
 # %%
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -68,7 +69,18 @@ axes.legend()
 # The command line writes the profile with a comment on every key.
 
 # %%
-command = ["hetc", "profiles", "fit", "measured.csv", "--unit", "microsiemens", "--g-max", "25"]
+command = [
+    sys.executable,
+    "-m",
+    "hetc",
+    "profiles",
+    "fit",
+    "measured.csv",
+    "--unit",
+    "microsiemens",
+    "--g-max",
+    "25",
+]
 subprocess.run([*command, "--degree", "1", "-o", "fitted.toml"], cwd=work, check=True)
 bundle = hetc.compile(sample, work / "own.hetc", digital_frac=0.25, profile=work / "fitted.toml")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import onnx
@@ -36,7 +37,9 @@ def product_types(path: Path) -> set[str]:
     """
     proto = onnx.load(path, load_external_data=False)
     register_contributed((node.domain, node.op_type) for node in proto.graph.node)
-    graph = onnx.shape_inference.infer_shapes(proto).graph
+    graph = proto.graph
+    with suppress(onnx.shape_inference.InferenceError):  # tools leave notes of shapes that hold no more
+        graph = onnx.shape_inference.infer_shapes(proto).graph
     types = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.output)}
     made = {types.get(node.output[0], 0) for node in graph.node if node.op_type in PRODUCTS}
     return {f"tensor({onnx.TensorProto.DataType.Name(kind).lower()})" for kind in made if kind}
