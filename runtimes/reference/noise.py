@@ -16,7 +16,16 @@ from hetc.base.errors import InvalidInputError
 from hetc.runtimes.reference.arrays import cast, library
 from hetc.runtimes.reference.philox import philox
 
-__all__ = ["Float32", "add_noise", "normals", "program_pair", "sigma", "standard_normals", "store"]
+__all__ = [
+    "Float32",
+    "add_noise",
+    "normals",
+    "program_pair",
+    "random_words",
+    "sigma",
+    "standard_normals",
+    "store",
+]
 
 Float32 = NDArray[np.float32]
 
@@ -48,9 +57,16 @@ def standard_normals(
     Returns:
         z0 and z1 of words 0 and 1, z2 and z3 of words 2 and 3, each ``[K, N]``.
     """
+    words = random_words(rows, columns, stream, seed, purpose)
+    return (*normals(*words[:2]), *normals(*words[2:]))
+
+
+def random_words(
+    rows: Any, columns: Any, stream: int, seed: int, purpose: int = PURPOSE_PROGRAMMING
+) -> tuple[Any, Any, Any, Any]:
+    """The four random words behind `standard_normals`, which has the same arguments; each ``[K, N]``."""
     counter = (columns[None, :], rows[:, None], stream, purpose)
-    words = philox(counter, (seed % 2**32, seed // 2**32))
-    return (*normals(words[0], words[1]), *normals(words[2], words[3]))
+    return philox(counter, (seed % 2**32, seed // 2**32))
 
 
 def sigma(r: Any, coefficients: Sequence[float], breaks: Sequence[float] = ()) -> Any:

@@ -13,7 +13,7 @@ from hetc.base.errors import InvalidInputError
 from hetc.runtimes.reference.aging import add_flicker, compensation, drift
 from hetc.runtimes.reference.arrays import cast, library
 from hetc.runtimes.reference.layout import Layout, lay_out, split
-from hetc.runtimes.reference.noise import add_noise, program_pair, standard_normals, store
+from hetc.runtimes.reference.noise import add_noise, normals, program_pair, random_words, store
 from hetc.runtimes.reference.settings import Crossbar
 
 __all__ = ["TINY", "ProgrammedSlice", "program", "program_slices", "weight_scale"]
@@ -115,7 +115,8 @@ def _conductances(u: Any, numbers: tuple[Any, Any], crossbar: Crossbar, stream: 
     """
     xp = library(u)
     positions = *numbers, stream, crossbar.seed
-    z0, z1, z2, z3 = standard_normals(*positions)
+    words = random_words(*positions)
+    z0, z1 = normals(*words[:2])
     noise = crossbar.sigma, crossbar.noise_scale, crossbar.noise_sigma_breaks
     if crossbar.noise_form != "differential-pair" or not (crossbar.drifts or crossbar.flicker_noise):
         g = add_noise(u, z0, z1, crossbar.noise_form, *noise, crossbar.noise_offset)
@@ -124,9 +125,9 @@ def _conductances(u: Any, numbers: tuple[Any, Any], crossbar: Crossbar, stream: 
     now = list(pair)
     if crossbar.drifts:
         targets = xp.clip(u, 0, None), xp.clip(-u, 0, None)
-        now = [drift(g, t, z, crossbar) for g, t, z in zip(pair, targets, (z2, z3), strict=True)]
+        now = [drift(g, t, z, crossbar) for g, t, z in zip(pair, targets, normals(*words[2:]), strict=True)]
     if crossbar.flicker_noise:
-        draws = standard_normals(*positions, purpose=2 * crossbar.read_seed + 1)[:2]
+        draws = normals(*random_words(*positions, purpose=2 * crossbar.read_seed + 1)[:2])
         now = [add_flicker(g, p, z, crossbar) for g, p, z in zip(now, pair, draws, strict=True)]
     return pair[0] - pair[1], now[0] - now[1]
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
+from hetc.base.errors import UsageError
 from hetc.base.progress import progress
 from hetc.hardware.profile import Profile
 from hetc.huggingface.experts import experts_modules
 from hetc.huggingface.live.expert_forward import Product, expert_products, expert_weights, run_experts
-from hetc.huggingface.live.weight_noise import draw_weights
 from hetc.plan.weight_roles import layer_name
-from hetc.runtimes.reference.philox import philox
+from hetc.runtimes.reference.programming import program
+from hetc.runtimes.reference.settings import Crossbar, crossbar_of
 
 __all__ = ["noise_gain"]
 
@@ -26,7 +28,7 @@ def noise_gain(model: PreTrainedModel, tokens: torch.Tensor, profile: Profile, s
     """Squared error of each expert's weighted output per token of text, by unit id; nothing without experts.
 
     The clean model runs over all windows at once, and beside it one expert at a time with noisy weights, in
-    float32. What an expert draws depends on the seed and its place in the model alone.
+    float32. What an expert draws depends on the seed and its place in the model alone, on any device.
 
     Args:
         model: A transformers model.
@@ -37,15 +39,20 @@ def noise_gain(model: PreTrainedModel, tokens: torch.Tensor, profile: Profile, s
     Raises:
         UsageError: The profile ages the array.
     """
+    if profile.noise.times or profile.drift_time > 0 or profile.flicker_noise > 0:
+        raise UsageError(
+            f"profile {profile.name!r}: scores look at programming noise alone; choose one with "
+            "drift_time 0, flicker_noise 0 and a noise model of one time"
+        )
     stacks = dict(experts_modules(model))
     gains: dict[str, float] = {}
-    if not stacks:
-        return gains
+    crossbar = crossbar_of(profile, "noisy", seed=seed, store="float32")
+    first = count(step=max((module.num_experts for module in stacks.values()), default=0))
     experts = sum(module.num_experts for module in stacks.values())
     try:
         with torch.no_grad(), progress("measuring noise", experts) as advance:
-            for number, (path, module) in enumerate(stacks.items()):
-                gain = partial(_gain, module, profile, (seed, number))
+            for number, (path, module) in zip(first, stacks.items(), strict=False):
+                gain = partial(_gain, module, crossbar, number)
                 module.forward = partial(_measured, module, layer_name(path), gain, gains, advance)
             model.base_model(tokens, use_cache=False)
     finally:
@@ -77,15 +84,15 @@ def _measured(
 
 def _gain(
     module: Any,
-    profile: Profile,
-    place: tuple[int, int],
+    crossbar: Crossbar,
+    first: int,
     index: int,
     rows: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
 ) -> float:
-    """Squared error of one expert's weighted outputs, summed over its rows and over draws."""
-    seed, layer = place
-    low, high, *_ = philox((index, layer, 0, 0), (seed % 2**32, seed // 2**32))
-    generator = torch.Generator(rows[0].device).manual_seed(low + (high << 32))
+    """Squared error of one expert's weighted outputs, summed over its rows and over draws.
+
+    `first` is the number of the layer's first expert among all.
+    """
 
     def outputs(weights: dict[str, torch.Tensor]) -> torch.Tensor:
         products: list[tuple[Product, Product] | None] = [None] * module.num_experts
@@ -94,8 +101,12 @@ def _gain(
 
     weights = {projection: weight.float() for projection, weight in expert_weights(module, index).items()}
     expected = outputs(weights)
+    streams = count((first + index) * DRAWS * len(weights))
     total = 0.0
     for _ in range(DRAWS):
-        noisy = {name: draw_weights(weight, profile, generator) for name, weight in weights.items()}
+        noisy = {
+            name: program(weight, crossbar, stream, transpose_weight=True).T
+            for (name, weight), stream in zip(weights.items(), streams, strict=False)
+        }
         total += float((outputs(noisy) - expected).square().sum(dtype=torch.float64))
     return total

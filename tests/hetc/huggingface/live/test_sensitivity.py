@@ -16,10 +16,13 @@ from transformers import AutoModelForCausalLM
 
 from hetc.base.errors import InvalidInputError, UsageError
 from hetc.hardware.profile import Profile
+from hetc.huggingface.experts import experts_modules
 from hetc.huggingface.live.labels import draw_labels
 from hetc.huggingface.live.products import product_weights, watch_products
 from hetc.huggingface.live.recording import Recording
 from hetc.huggingface.live.sensitivity import measure_scores
+from hetc.runtimes.reference import program
+from hetc.runtimes.reference.settings import crossbar_of
 
 PROFILE = Profile(noise_scale=2.0)
 
@@ -82,6 +85,40 @@ def test_noise_gain_grows_with_the_square_of_small_noise(checkpoint: Path, windo
     assert len(small) == 16
     assert used
     np.testing.assert_allclose([double[u] / small[u] for u in used], 4.0, rtol=0.05)
+
+
+def test_noise_gain_is_of_the_draws_that_programming_makes(checkpoint: Path, windows: np.ndarray) -> None:
+    """An expert's own, from the outputs of its MLP with each matrix programmed by its stream."""
+    model = AutoModelForCausalLM.from_pretrained(checkpoint).eval()
+    gains = measure_scores(checkpoint, windows, PROFILE, seed=5).values["noise-gain"]
+    crossbar = crossbar_of(PROFILE, "noisy", seed=5, store="float32")
+    _, second = dict(experts_modules(model)).values()
+    calls: list[tuple[torch.Tensor, ...]] = []
+    second.register_forward_pre_hook(lambda _, given: calls.append(given))
+    with torch.no_grad():
+        model(torch.from_numpy(windows))
+    hidden, chosen, weights = calls[0]
+    gate_up, down = (second.get_parameter(name).data[3].float() for name in ("gate_up_proj", "down_proj"))
+    gate, up = gate_up.chunk(2)
+
+    def output(gate: torch.Tensor, up: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
+        return (torch.nn.functional.silu(hidden @ gate.T) * (hidden @ up.T)) @ down.T
+
+    share = (weights * (chosen == 3)).sum(1, keepdim=True)
+    expected = 0.0
+    for draw in range(2):
+        first = ((second.num_experts + 3) * 2 + draw) * 3
+        noisy = (
+            program(one, crossbar, first + index, transpose_weight=True).T
+            for index, one in enumerate((gate, up, down))
+        )
+        expected += float((share * (output(*noisy) - output(gate, up, down))).square().sum())
+    assert gains["layers.1.experts.3"] == pytest.approx(expected / (2 * windows.size), rel=1e-4)
+
+
+def test_aged_arrays_are_refused(checkpoint: Path, windows: np.ndarray) -> None:
+    with pytest.raises(UsageError, match="programming noise alone"):
+        measure_scores(checkpoint, windows, Profile(drift_time=3600.0))
 
 
 def test_measuring_again_gives_the_same(checkpoint: Path, windows: np.ndarray) -> None:
