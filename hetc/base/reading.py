@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import json
 import stat
-import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 from hetc.base.errors import InvalidInputError, UsageError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 __all__ = ["parse_json", "parse_toml", "read_json", "read_text", "read_toml", "require_file"]
 
