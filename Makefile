@@ -10,7 +10,7 @@ CSRC := runtimes/onnxruntime/csrc
 NATIVE := CMakeLists.txt $(shell find $(CSRC) -type f)
 FORMATTED := $(shell find $(CSRC) samples/embed_c -name '*.cc' -o -name '*.[ch]' -o -name '*.inc')
 
-.PHONY: demo test test-all docs wheels lint lint-cpp bench bench-table bench-large evidence evidence-smollm2 middle \
+.PHONY: demo test test-all docs wheel wheels aarch64 lint lint-cpp bench bench-table bench-large evidence evidence-smollm2 middle \
   models-table exporters exporters-table gpu gpu-test gpu-bench build/gpu clean
 
 demo: $(VENV)/installed
@@ -31,10 +31,18 @@ docs: $(VENV)/test-installed
 	$(BIN)/pip install -q --no-build-isolation -e '.[docs]'
 	OMP_NUM_THREADS=1 $(BIN)/mkdocs build --strict
 
-# Wheels of all Pythons for this system, in build/wheels; on Linux that needs docker.
+# A wheel for this machine, by pip alone, in build/wheel; it serves every Python.
+wheel: $(VENV)/bin/python
+	rm -rf build/wheel && $(BIN)/pip wheel -q --no-deps -w build/wheel .
+
+# The wheel that every Linux of this processor takes, or every macOS, in build/wheels; Linux needs docker.
 wheels: $(VENV)/bin/python
 	$(BIN)/pip install -q cibuildwheel
 	$(BIN)/cibuildwheel --output-dir build/wheels
+
+# The library for aarch64, cross-compiled and run under QEMU; what is missing for that skips by name.
+aarch64: $(VENV)/test-installed
+	$(BIN)/python -m pytest -rs tests/runtimes/onnxruntime/test_aarch64.py
 
 lint: $(VENV)/test-installed lint-cpp
 	$(BIN)/ruff check $(SOURCES)
