@@ -81,7 +81,7 @@ def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_sdist_has_the_checkout_less_its_dot_files(sdist: Path, tracked: set[str]) -> None:
     with tarfile.open(sdist) as archive:
-        names = {one.name.partition("/")[2] for one in archive if one.isfile()}
+        names = {one.name.partition("/")[2] for one in archive if not one.isdir()}
     assert names == {name for name in tracked if not name.startswith(".")} | {"PKG-INFO"}
 
 
