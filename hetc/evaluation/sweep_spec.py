@@ -24,7 +24,10 @@ PATHS = ("model", "data", "tokenizer", "include_path", "scores_files", "calibrat
 
 @dataclass(frozen=True)
 class Sweep:
-    """The table above; paths are absolute, and the profile is what its file says."""
+    """The table above; paths are absolute, and the profile is what its file says.
+
+    A fraction given as text, such as `12.5%`, becomes a number.
+    """
 
     model: Path
     data: Path | None = None
@@ -55,6 +58,9 @@ class Sweep:
 
     def __post_init__(self) -> None:
         """Raises as `load_sweep` does, for values that come from Python."""
+        if isinstance(self.fractions, (tuple, list)):
+            numbers = [float(DigitalFraction(one)) if isinstance(one, str) else one for one in self.fractions]
+            object.__setattr__(self, "fractions", tuple(numbers))
         given = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "profile"}
         defaults = {each.name: each.default for each in fields(self)}
         record = {key: _plain(value) for key, value in given.items() if value != defaults[key]}

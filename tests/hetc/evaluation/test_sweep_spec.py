@@ -33,10 +33,17 @@ scale = 4.0
         ("seeds = 2", "seeds = 0", "seeds is 0; it must be at least 1"),
         ("seeds = 2", "seeds = 2.5", "seeds is 2.5; it must be a whole number"),
         ("[0, 0.5, 1]", "0.5", "fractions is 0.5; it must be a list"),
-        ("[0, 0.5, 1]", "[true]", r"fractions\[0\] is true; it must be a number"),
-        ("[0, 0.5, 1]", "[1.5]", r"fractions\[0\] is 1.5; it must be at most 1"),
+        (
+            "[0, 0.5, 1]",
+            "[true]",
+            r"fractions\[0\] is true; it must be a number from 0 to 1, or text",
+        ),
+        ("[0, 0.5, 1]", "[1.5]", r"fractions\[0\] is 1.5; it must be a number from 0 to 1"),
+        ("[0, 0.5, 1]", '["half"]', r'fractions\[0\] is "half"; it must be a number from 0 to 1'),
+        ("[0, 0.5, 1]", '["150%"]', r'fractions\[0\] is "150%"; it must be a number from 0 to 1'),
         ("[0, 0.5, 1]", "[nan]", r"fractions\[0\] is nan; it must be a finite number"),
         ("[0, 0.5, 1]", "[0.5, 0.5]", "fractions is .* without repetitions"),
+        ("[0, 0.5, 1]", '[0.5, "50%"]', "fractions is .* without repetitions"),
         ("[0, 0.5, 1]", "[]", "neither fractions nor kinds"),
         ('["maxnn", "random"]', "[]", "scores is .* at least 1"),
         ('["maxnn", "random"]', '["maxnn", "maxnn"]', "without repetitions"),
@@ -58,6 +65,12 @@ scale = 4.0
 def test_bad_values_are_refused_by_key(tmp_path: Path, old: str, new: str, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         load_sweep(written(tmp_path, SPEC.replace(old, new)))
+
+
+def test_fractions_may_be_percentages(tmp_path: Path) -> None:
+    written_so = load_sweep(written(tmp_path, SPEC.replace("[0, 0.5, 1]", '[0, "12.5%", "50 %", 1]')))
+    assert written_so.fractions == (0, 0.125, 0.5, 1)
+    assert replace(written_so, fractions=("12.5%",)).fractions == (0.125,)
 
 
 def test_values_from_python_are_checked_alike() -> None:
