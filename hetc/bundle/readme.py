@@ -14,7 +14,7 @@ HEAD = """\
 # A bundle of hetc {version}
 
 {title}: {digital:.2f} % of its parameters run digital, {analog:.2f} % analog, the rest is not counted.
-Hardware {profile}, noise {noise}, c = {scale:g}, seed {seed}. `plan.json` says where each unit runs and
+Hardware {profile}, noise {programming}, seed {seed}. `plan.json` says where each unit runs and
 why (`hetc inspect .`, `hetc explain . UNIT`), `manifest.json` has a hash of each file. All commands below
 are for this folder.
 """
@@ -121,8 +121,7 @@ def bundle_readme(plan: Plan, *, library: Path | None, genai: bool) -> str:
         "digital": digital,
         "analog": analog,
         "profile": plan.profile.name,
-        "noise": plan.profile.noise.name,
-        "scale": plan.profile.noise_scale,
+        "programming": plan.programming,
         "seed": plan.seed,
         "library": library.as_posix() if library is not None else "",
         "model": MODEL,

@@ -121,13 +121,15 @@ def _print(rows: Rows) -> None:
     from rich.table import Table
 
     from hetc.cli.output import new_console
+    from hetc.evaluation.results import MEASURED
 
     found = rows.differences()
+    measured = MEASURED if any(row["noise"] == MEASURED for row in rows) else ""
     compared = any(each.difference is not None for each in found)
     columns = ("task", "metric", "noise", "mean", "deviation", "seeds")
     table = Table(*columns, *(["less exact", "95 % of it"] * compared), box=None, pad_edge=False)
     for each in found:
-        noise = "exact" if each.mode == "exact" else f"c = {each.noise_scale:g}"
+        noise = "exact" if each.mode == "exact" else measured or f"c = {each.noise_scale:g}"
         cells = [f"{each.mean:.4f}", f"{each.deviation:.4f}", str(each.seeds)]
         if compared:
             cells.append("" if each.difference is None else f"{each.difference:+.4f}")

@@ -56,10 +56,7 @@ def print_plan(plan: Plan, bundle: Path | None = None) -> None:
         f"DAC {_bits(profile.dac_bits)}, ADC {_bits(profile.adc_bits)}, bound {_bound(plan)}, "
         f"range {_ranges(plan)}, scale per {profile.scale_mode}; {counted(tiles, 'tile')}"
     )
-    programmed = f"{profile.noise.name}, c = {profile.noise_scale:g}, t = {profile.drift_time:g}"
-    if plan.conductances is not None:
-        programmed = "measured conductances of {folder}, sha256 {sha256:.12}".format_map(plan.conductances)
-    console.print(f"noise       {programmed}, {_product_noise(profile)} per product, seed {plan.seed}")
+    console.print(f"noise       {plan.programming}, {_product_noise(profile)} per product, seed {plan.seed}")
     console.print(
         f"placement   {plan.score} per {plan.ranking}, digital fraction {plan.digital_frac} of {what}; "
         f"{sum(unit.pinned for unit in plan.units)} pinned"

@@ -21,6 +21,7 @@ from hetc.plan.plan import Plan
 
 __all__ = [
     "CONDITIONS",
+    "MEASURED",
     "OVER_MODEL",
     "Result",
     "Row",
@@ -36,6 +37,8 @@ __all__ = [
 Row = dict[str, Any]
 """A row of the table by its columns."""
 
+MEASURED = "measured conductances"
+"""What the column `noise` says of a bundle that runs on them."""
 OVER_MODEL = " over the model"
 """Ends the name of a score that ranks all experts together instead of layer by layer."""
 OF_NEURONS = " of neurons"
@@ -151,7 +154,7 @@ def placement_of(
         "ranking": plan.ranking,
         "granularity": plan.granularity,
         "seed": plan.seed if seed is None else seed,
-        "noise": profile.noise.name if plan.conductances is None else "measured",
+        "noise": profile.noise.name if plan.conductances is None else MEASURED,
         "noise_scale": float(profile.noise_scale),
         "mode": mode or "noisy",
         "drift_time": float(profile.drift_time if drift_time is None else drift_time),

@@ -213,6 +213,14 @@ class Plan:
         loud = self.profile.noisy if self.conductances is None else self.profile.disturbs
         return loud and any(unit.target == "analog" for unit in self.units)
 
+    @property
+    def programming(self) -> str:
+        """What its crossbars hold, in words: a noise model's draws, or conductances that were measured."""
+        if self.conductances is not None:
+            return "measured conductances of {folder}, sha256 {sha256:.12}".format_map(self.conductances)
+        profile = self.profile
+        return f"{profile.noise.name}, c = {profile.noise_scale:g}, t = {profile.drift_time:g} s"
+
     def with_partitions(self, partitions: tuple[Partition, ...]) -> Plan:
         """A copy that knows how the graph was cut."""
         return replace(self, partitions=partitions)

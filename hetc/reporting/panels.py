@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
 
-from hetc.evaluation.results import CONDITIONS, OVER_MODEL, Result, group_results, mean_and_deviation
+from hetc.evaluation.results import (
+    CONDITIONS,
+    MEASURED,
+    OVER_MODEL,
+    Result,
+    group_results,
+    mean_and_deviation,
+)
 from hetc.reporting.style import shortened, wrapped
 
 __all__ = ["CONTROL", "Panel", "Point", "nearest_scale", "panels", "series_of"]
@@ -51,6 +58,8 @@ class Panel:
         """Noise, scale, ranking and what sets these results apart, as words."""
         first, low, high = self.first, self.scales[0], self.scales[-1]
         scale = f"c = {low:g}" if low == high else f"c = {low:g} to {high:g}"
+        if first.noise == MEASURED:
+            scale = ""  # c is of what is drawn
         ranking = "ranked over the model" if first.score.endswith(OVER_MODEL) else ""
         return list(filter(None, (first.noise, scale, ranking, self.apart)))
 

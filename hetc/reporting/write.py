@@ -225,8 +225,9 @@ def _provenance(
         yield "budget", str(plan.budget)
     yield "hardware", f"{profile.name}: tiles {profile.tile_rows} x {profile.tile_columns}"
     yield "converters", f"DAC {profile.dac_bits} bit, ADC {profile.adc_bits} bit, ranges {plan.range_rule}"
-    yield "noise", f"{profile.noise.name}, c = {profile.noise_scale:g}, t = {profile.drift_time:g} s"
-    yield "noise source", profile.noise.source or "the profile"
+    yield "noise", plan.programming
+    if plan.conductances is None:
+        yield "noise source", profile.noise.source or "the profile"
     yield "seed", str(plan.seed)
     if results:
         seeds = len({result.seed for result in results})

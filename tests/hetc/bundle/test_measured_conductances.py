@@ -24,13 +24,18 @@ from hetc.bundle.bake import bake_bundle
 from hetc.bundle.bundle import Bundle, load_bundle
 from hetc.bundle.partition import partition_bundle
 from hetc.bundle.verify import verify
+from hetc.cli.summary import print_plan
 from hetc.compiler.compile import compile, plan_model
+from hetc.costing.profile import load_costs
+from hetc.evaluation.results import MEASURED, Result, placement_of
 from hetc.hardware.noise_models import NOISE_MODELS
 from hetc.hardware.profile import Profile
 from hetc.model.load import load_model
 from hetc.model.weights import read_tensor
 from hetc.passes.analysis.analog_matrices import distinct_matrices
 from hetc.plan.plan import Plan
+from hetc.reporting.panels import panels
+from hetc.reporting.write import build_report
 
 PROFILE = Profile(tile_rows=16, tile_columns=20, noise_scale=2.0)
 IDS = {"input_ids": np.arange(11)}
@@ -290,3 +295,22 @@ def test_commands(tmp_path: Path) -> None:
     assert refused.returncode == 2 and "--seed says how to write --conductances" in refused.stderr
     bad = hetc("partition", tmp_path / "own", "-o", tmp_path / "p2", "--conductances", "--seed", -1)
     assert bad.returncode == 2 and not (tmp_path / "p2").exists()
+
+
+def test_what_says_a_noise_says_that_they_were_measured(
+    tmp_path: Path, bundle: Bundle, targets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured = compiled(tmp_path / "measured", conductances=targets)
+    words = f"measured conductances of {targets}, sha256 "
+    assert bundle.plan.programming == "pcm, c = 2, t = 0 s"
+    assert measured.plan.programming.startswith(words)
+    print_plan(measured.plan)
+    page, _ = build_report(measured.plan, load_costs(), title="measured")
+    readme = (measured.path / "README.md").read_text("utf-8")
+    shown = " ".join(capsys.readouterr().out.split())
+    for text in (shown, page, readme):
+        assert words.split(" of ")[0] in text and "pcm, c =" not in text
+    assert "pcm, c = 2" in (bundle.path / "README.md").read_text("utf-8")
+    assert placement_of(measured.plan)["noise"] == MEASURED
+    (panel,) = panels([Result(0.25, "maxnn", 0, 2.0, "heldout", "loss", 3.0, MEASURED)], [])
+    assert panel.title == "heldout, loss (measured conductances)"
