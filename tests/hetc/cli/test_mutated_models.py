@@ -9,9 +9,10 @@ import onnx
 import onnx_ir as ir
 import pytest
 from command_line import hetc
+from layer_builder import Layer
 from models import moe_model
 from mutations import mutate_bytes, mutate_field
-from spelled_layers import Layer, spell
+from spelled_layers import spell
 
 ALLOWED = {0, 2, 3, 5}
 FAST = 12

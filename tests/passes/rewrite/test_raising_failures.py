@@ -8,7 +8,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from dense_loop import DenseLoop
-from spelled_layers import Layer, spell
+from layer_builder import Layer
+from spelled_layers import spell
 
 from hetc.base.errors import InvalidInputError
 from hetc.passes.rewrite.raise_experts import RaiseExperts

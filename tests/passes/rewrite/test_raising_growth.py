@@ -5,7 +5,8 @@ from __future__ import annotations
 import onnx_ir as ir
 import pytest
 from dense_loop import DenseLoop
-from spelled_layers import Layer, spell_many
+from layer_builder import Layer
+from spelled_layers import spell_many
 
 from hetc.passes.rewrite.raise_experts import RaiseExperts
 

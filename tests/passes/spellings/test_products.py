@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
-from spelled_layers import Layer, spell
+from layer_builder import Layer
+from spelled_layers import spell
 
 from hetc.passes.rewrite.raise_experts import RaiseExperts
 from hetc.passes.spellings.initializers import as_initializer

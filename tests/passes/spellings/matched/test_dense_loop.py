@@ -10,8 +10,9 @@ import pytest
 from dense_loop import GATES, DenseLoop
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layer_builder import Layer
 from raising import assert_raised, run
-from spelled_layers import Layer, spell
+from spelled_layers import spell
 
 from hetc.passes.rewrite.raise_experts import RaiseExperts
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 import pytest
+from layer_builder import NODES, Layer
 from raising import assert_raised
-from spelled_layers import NODES, Layer, spell
+from spelled_layers import spell
 from test_harder_layers import declined, insert, nodes_of
 
 from hetc.operators.activations import ACTIVATIONS

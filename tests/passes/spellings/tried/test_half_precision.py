@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
+from layer_builder import Layer
 from raising import assert_raised
-from spelled_layers import Layer, spell
+from spelled_layers import spell
 
 from hetc.passes.rewrite.raise_experts import RaiseExperts
 

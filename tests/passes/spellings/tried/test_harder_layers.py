@@ -8,9 +8,10 @@ from itertools import permutations
 import numpy as np
 import onnx_ir as ir
 import pytest
+from layer_builder import Layer
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from raising import assert_raised, run
-from spelled_layers import Layer, spell
+from spelled_layers import spell
 
 from hetc.passes.rewrite.raise_experts import RaiseExperts
 from hetc.plan.finding import Finding

@@ -7,8 +7,9 @@ from itertools import permutations
 import numpy as np
 import onnx_ir as ir
 import pytest
+from layer_builder import Layer
 from raising import assert_raised, run
-from spelled_layers import Layer, spell
+from spelled_layers import spell
 from test_harder_layers import declined, insert, nodes_of
 
 from hetc.passes.rewrite.raise_experts import RaiseExperts

@@ -7,9 +7,10 @@ import onnx_ir as ir
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from layer_builder import Layer
 from onnx_ir.passes.common import ShapeInferencePass
 from raising import assert_raised, run
-from spelled_layers import BFLOAT16, SEPARATE, STACKED, Layer, spell
+from spelled_layers import BFLOAT16, SEPARATE, STACKED, spell
 
 from hetc.operators.activations import ACTIVATIONS, NEEDS_GATE
 from hetc.passes.rewrite.raise_experts import RaiseExperts
