@@ -255,13 +255,16 @@ def _write_commented(profile: Profile, output: Path, force: bool) -> None:
 
 def _draw(profile: Profile, figure: Path, force: bool) -> None:
     from hetc.base.errors import UsageError
+    from hetc.base.extras import needs
     from hetc.base.output import whole_file
 
     kind = figure.suffix.removeprefix(".")
     if kind not in FIGURE_FORMATS:
         raise UsageError(f"--figure {figure} must end in .{', .'.join(FIGURE_FORMATS)}")
-    from hetc.reporting.profile_figure import draw_profile
+    with needs("report", "a figure of a profile"):
+        from hetc.reporting.figure import PAGE, save_figure
+        from hetc.reporting.profile_figure import profile_figure
 
     with whole_file(figure, force=force) as staging:
-        draw_profile(profile, staging, kind)
+        save_figure(profile_figure(profile), {kind: staging}, PAGE)
     say(f"wrote {as_text(figure)}")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
+from xml.sax.saxutils import quoteattr
 
 import matplotlib
-from matplotlib.artist import Artist
 from matplotlib.figure import Figure as Drawing
 
 from hetc.base.errors import UsageError
@@ -47,16 +47,16 @@ NARROWEST, WIDEST = 60, 500
 
 FORMATS: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
 """With what takes the time of day out of them, so that equal figures are equal files."""
-DOTS_PER_INCH = 300
+METADATA = ("Creator", "Date", "Format", "Type")
+"""What matplotlib writes into every SVG."""
 PIXELS_PER_POINT = 1.5
 """On a page: 8 pt are 12 pixels, and a paper's column is as wide as a phone."""
 LINE = 12.0
 """Height of a line of text in points."""
 CELLS = "cells"
-"""gid of what has a mark for each row of the table, in the order of the rows."""
+"""gid of what has a mark for each row of the table, in the order of the rows; on pages a class."""
 
 COLOUR = re.compile("#[0-9a-f]{6}")
-XLINK = "{http://www.w3.org/1999/xlink}href"
 VARIABLES = {colour: f"var(--{name})" for name, colour in LIGHT.items()}
 
 Draw = Callable[[float], Drawing]
@@ -93,6 +93,10 @@ class Figure:
         """
         return to_frame([dict(zip(self.columns, row, strict=True)) for row in self.rows], self.columns)
 
+    def _repr_svg_(self) -> str:
+        """What a notebook shows: the chart."""
+        return _svg(self, PAGE if self.wide else COLUMN, self.name)
+
 
 def parse_width(text: str) -> float:
     """`85mm`, `17 cm` or `3.3in` in points.
@@ -114,14 +118,20 @@ def new_drawing(width: float, height: float) -> Drawing:
     return Drawing(figsize=(width / 72, height / 72), layout="constrained")
 
 
-def add_legend(drawing: Drawing, handles: Sequence[Artist], labels: Sequence[str], width: float) -> None:
-    """A legend below the plot, in as many columns as fit; the drawing grows by its height."""
-    shown = [shortened(label) for label in labels]
+def add_legend(drawing: Drawing, handles: Mapping[str, Any], width: float) -> None:
+    """A legend below the plot, in as many columns as fit; the drawing grows by its height.
+
+    Args:
+        drawing: Where to.
+        handles: By its label, what each line or marker looks like.
+        width: Of the drawing in points.
+    """
+    shown = [shortened(label) for label in handles]
     column = max(map(text_width, shown)) + 34
     columns = max(1, min(len(shown), int(width // column)))
     lines = -(-len(shown) // columns)
     drawing.set_figheight(drawing.get_figheight() + LINE * (lines + 0.5) / 72)
-    drawing.legend(handles, shown, loc="outside lower left", ncols=columns, borderpad=0.2)
+    drawing.legend(handles.values(), shown, loc="outside lower left", ncols=columns, borderpad=0.2)
 
 
 @contextmanager
@@ -132,63 +142,53 @@ def drawing_style(**more: Any) -> Iterator[None]:
         yield
 
 
-def save_figure(figure: Figure, folder: Path, name: str, width: float) -> None:
-    """Writes NAME.svg, NAME.pdf and NAME.png with fonts embedded, in light colours.
+def save_figure(figure: Figure, files: Mapping[str, Path], width: float) -> None:
+    """Writes a figure with its fonts embedded, in light colours.
 
     Args:
         figure: What to draw.
-        folder: Where to.
-        name: Of the files.
+        files: Where to, by format: `svg`, `pdf` or `png`.
         width: In points.
     """
-    with drawing_style(**{"svg.hashsalt": name}):
+    with drawing_style(**{"svg.hashsalt": printable(figure.name)}):
         drawing = figure.draw(width)
         drawing.draw_without_rendering()
         drawing.set_layout_engine("none")  # laid out once, it is the same in all formats
-        for form, undated in FORMATS.items():
+        for form, path in files.items():
             content = io.BytesIO()  # matplotlib says little of a disk that is full
-            drawing.savefig(content, format=form, dpi=DOTS_PER_INCH, metadata=undated)
-            (folder / f"{name}.{form}").write_bytes(content.getvalue())
+            drawing.savefig(content, format=form, metadata=FORMATS[form])
+            path.write_bytes(content.getvalue())
 
 
 def page_svg(figure: Figure, width: float, *, salt: str) -> str:
-    """The chart as a part of a page: text stays text, and colours are the page's variables.
+    """The chart as a part of a page whose colours are variables of their names.
 
     Args:
         figure: What to draw.
         width: In points.
         salt: What tells the ids of this chart from those of others on the page.
     """
+    # In styles alone: a name may look like a colour.
+    recoloured = partial(COLOUR.sub, lambda colour: VARIABLES.get(colour[0], colour[0]))
+    return re.sub(r'style="[^"]*"', lambda style: recoloured(style[0]), _svg(figure, width, salt))
+
+
+def _svg(figure: Figure, width: float, salt: str) -> str:
+    """The chart as an element of HTML in which text stays text."""
     buffer = io.StringIO()
     with drawing_style(**{"svg.fonttype": "none", "svg.hashsalt": printable(salt)}):
-        figure.draw(width).savefig(buffer, format="svg")
-    ElementTree.register_namespace("", "http://www.w3.org/2000/svg")
-    root = ElementTree.fromstring(buffer.getvalue())
-    for parent in list(root.iter()):
-        for child in list(parent):
-            if child.tag.rpartition("}")[2] in ("metadata", "style"):
-                parent.remove(child)
-    used = set()
-    for element in root.iter():
-        reference = element.attrib.pop(XLINK, None)
-        if reference is not None:
-            element.set("href", reference)  # HTML knows no prefixes but xlink's own, which is on its way out
-        used.update(re.findall(r"#([\w-]+)", f"{reference} {element.get('clip-path')}"))
-    for element in root.iter():
-        if element.get("id") == CELLS:
-            element.set("class", CELLS)
-        if element.get("id") not in used:  # ids that matplotlib counts, the same in every chart
-            element.attrib.pop("id", None)
-    size = dict(zip(("width", "height"), map(float, root.attrib["viewBox"].split()[2:]), strict=True))
-    root.attrib.update({key: f"{value * PIXELS_PER_POINT:.0f}" for key, value in size.items()})
-    root.attrib.update({"class": "chart", "role": "img", "aria-label": printable(figure.title)})
-    text = ElementTree.tostring(root, encoding="unicode")
-    # In styles alone: a name may look like a colour.
-    return re.sub(r'style="[^"]*"', lambda style: COLOUR.sub(_variable, style[0]), text)
-
-
-def _variable(colour: re.Match[str]) -> str:
-    return VARIABLES.get(colour[0], colour[0])
+        drawing = figure.draw(width)
+        drawing.savefig(buffer, format="svg", metadata=dict.fromkeys(METADATA))
+    size = [72 * inches for inches in drawing.get_size_inches()]
+    shown = [f"{PIXELS_PER_POINT * points:.0f}" for points in size]
+    head = (
+        f'<svg class="chart" role="img" aria-label={quoteattr(printable(figure.title))} '
+        f'viewBox="0 0 {size[0]:.6g} {size[1]:.6g}" width="{shown[0]}" height="{shown[1]}" '
+        'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'
+    )
+    _, _, body = buffer.getvalue().partition("</defs>")
+    # Ids of groups are counted, the same in every chart; nothing refers to them.
+    return head + re.sub('<g id="[^"]*"', "<g", body.replace(f'<g id="{CELLS}"', f'<g class="{CELLS}"'))
 
 
 def table_text(value: object) -> str:

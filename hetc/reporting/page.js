@@ -1,6 +1,10 @@
 // A chart's cells are one stop of the Tab key; arrow keys move in it. What the table says of a cell is shown below.
-for (const figure of document.querySelectorAll("figure.wide")) {
-  const detail = figure.querySelector(".detail");
+for (const figure of document.querySelectorAll("figure:has(.cells)")) {
+  const detail = document.createElement("p");
+  detail.className = "detail";
+  detail.setAttribute("role", "status");
+  detail.textContent = "No unit chosen yet.";
+  figure.querySelector("details").before(detail);
   const names = [...figure.querySelectorAll("thead th")].map((head) => head.textContent);
   const rows = figure.querySelector("tbody").rows;
   for (const chart of figure.querySelectorAll(".cells")) {

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hetc.reporting.figure import COLUMN, PAGE, Figure, page_svg, table_text
@@ -45,6 +44,7 @@ def build_page(
     """
     # What a template shows is escaped, and printable before that.
     environment = Environment(
+        loader=PackageLoader("hetc", "reporting"),
         autoescape=True,
         undefined=StrictUndefined,
         finalize=lambda value: value if isinstance(value, Markup) else printable(str(value)),
@@ -54,15 +54,13 @@ def build_page(
         {**vars(section), "figures": [(figure, _charts(figure, section.id)) for figure in section.figures]}
         for section in sections
     ]
-    return environment.from_string(_file("page.html")).render(
+    return environment.get_template("page.html").render(
         title=title,
         summary=summary,
         sections=shown,
         provenance=provenance,
         light=LIGHT,
         dark=DARK,
-        style=Markup(_file("page.css")),
-        script=Markup(_file("page.js")),
     )
 
 
@@ -70,7 +68,3 @@ def _charts(figure: Figure, salt: str) -> list[Markup]:
     """The chart in the width of a phone, and for wide figures in that of a page as well."""
     widths = (COLUMN, PAGE) if figure.wide else (COLUMN,)
     return [Markup(page_svg(figure, width, salt=f"{salt} {figure.name} {width}")) for width in widths]
-
-
-def _file(name: str) -> str:
-    return resources.files("hetc.reporting").joinpath(name).read_text("utf-8")

@@ -15,12 +15,16 @@ from hetc.plan.words import Kind, Target
 from hetc.reporting.figure import CELLS, Figure, new_drawing
 from hetc.reporting.style import LIGHT, RAMP, SIZE, shortened, text_width
 
-__all__ = ["placement_figure"]
+__all__ = ["SIDES", "drawn_side", "placement_figure", "side_names"]
 
 BESIDE: tuple[Kind, ...] = ("attention", "shared_expert", "dense_mlp", "router")
 """Kinds of which a layer has one; they stand left of its experts."""
 SMALLEST, LARGEST = 6.5, 15.0
 """Pitch of cells in points. Experts that don't fit a line of the smallest stand on further lines."""
+TEXT = SIZE + 1
+"""Pitch in points of what has a text beside it or above."""
+TALLEST = 300.0
+"""Height in points above which cells become smaller, to a text's pitch, where layers have one line."""
 GAP = 0.5
 """Between a layer's other units and its experts, in cells."""
 SIDES: dict[Target, float] = {"digital": 0.86, "analog": 0.56}
@@ -44,19 +48,29 @@ class Grid:
     pitch: float
     per_line: int
 
+    @property
+    def spread(self) -> float:
+        """Pitch of what has a text, in cells."""
+        return max(1.0, TEXT / self.pitch)
+
     @classmethod
     def fit(cls, plan: Plan, width: float) -> Grid:
         """The one with the largest cells for a width in points."""
         grid = cls(plan, LARGEST, 1)
         labels = max(map(text_width, [f"layer {layer}" for layer in grid.layers] or ["layer"])) + 14
-        room, beside = width - labels, len(grid.beside) + GAP
+        room, beside = width - labels, len(grid.beside)
         count = max(1, len(grid.experts))
-        per_line = max(1, min(count, int(room / SMALLEST - beside)))
+        per_line = max(1, min(count, int((room - TEXT * beside) / SMALLEST - GAP)))
         lines = -(-count // per_line)
         per_line = -(-count // lines)
         if lines > 1 and per_line > 8:
             per_line -= per_line % 8  # so that the numbers at the lines are round
-        return cls(plan, min(LARGEST, room / (beside + per_line)), per_line)
+        pitch = min(LARGEST, room / (beside + GAP + per_line))
+        if lines == 1:
+            pitch = min(pitch, max(TEXT, TALLEST / max(1, len(grid.layers))))
+        if pitch < TEXT:
+            pitch = (room - TEXT * beside) / (GAP + per_line)
+        return cls(plan, pitch, per_line)
 
     @property
     def layers(self) -> list[int]:
@@ -79,7 +93,7 @@ class Grid:
     @property
     def left(self) -> float:
         """Where experts begin."""
-        return len(self.beside) + GAP * bool(self.beside)
+        return self.spread * len(self.beside) + GAP * bool(self.beside)
 
     @property
     def size(self) -> tuple[float, float]:
@@ -97,14 +111,27 @@ class Grid:
         cells, outside = [], 0
         for unit in self.plan.units:
             if unit.layer is None or not _in_grid(unit):
-                cells.append((0.5, self.size[1] + 0.8 + outside))
+                cells.append((self.spread / 2, self.size[1] + 0.8 + self.spread * outside))
                 outside += 1
             elif unit.expert is None:
-                cells.append((self.beside.index(unit.kind) + 0.5, row_of[unit.layer] + 0.5))
+                column = self.beside.index(unit.kind) + 0.5
+                cells.append((self.spread * column, row_of[unit.layer] + 0.5))
             else:
                 line, column = divmod(column_of[unit.expert], self.per_line)
                 cells.append((self.left + column + 0.5, row_of[unit.layer] + line + 0.5))
         return cells
+
+
+def drawn_side(unit: PlannedUnit) -> Target:
+    """How a unit is drawn: as digital where any of its neurons is."""
+    return "digital" if unit.digital_share else "analog"
+
+
+def side_names(plan: Plan) -> dict[Target, str]:
+    """What `drawn_side` means in a plan."""
+    if plan.neuron_ranks is None:
+        return {"digital": "digital", "analog": "analog"}
+    return {"digital": "some neurons digital", "analog": "none digital"}
 
 
 def placement_figure(plan: Plan, basis: CostBasis) -> Figure:
@@ -152,7 +179,7 @@ def _draw(plan: Plan, width: float) -> Drawing:
     cells = grid.cells()
     right, bottom = grid.size
     outside = [(unit, cell) for unit, cell in zip(plan.units, cells, strict=True) if cell[1] > bottom]
-    key = bottom + len(outside) + (0.8 if outside else 0.3) + 8 / grid.pitch
+    key = bottom + grid.spread * len(outside) + (0.8 if outside else 0.3) + 8 / grid.pitch
     end = key + 26 / grid.pitch
     heads = max([0.0, *(text_width(_head(kind)) for kind in grid.beside)])
     drawing = new_drawing(width, end * grid.pitch + max(heads, 2 * SIZE) + 12)
@@ -163,26 +190,21 @@ def _draw(plan: Plan, width: float) -> Drawing:
     axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False, pad=2)
 
     _label(axes, grid)
-    sides = [SIDES["digital" if unit.digital_share else "analog"] for unit in plan.units]
+    sides = [SIDES[drawn_side(unit)] for unit in plan.units]
     _add_cells(axes, cells, sides, list(map(_colour, plan.units, _steps(plan))), CELLS)
     beyond = 10 / grid.pitch
     for unit, (x, y) in outside:
         axes.text(x + beyond, y, shortened(unit.kind), va="center_baseline", size=SIZE - 1)
     for number, target in enumerate(SIDES):
         y = key + number * 12 / grid.pitch
-        steps, meaning = _key(plan, target)
+        steps = RAMP if plan.neuron_ranks is None or target == "digital" else 1
         ramp = [(0.5 + step * 8 / grid.pitch, y) for step in range(steps)]
         colours = [LIGHT[f"{target}{step}"] for step in range(steps)]
         _add_cells(axes, ramp, [SIDES[target] * 7 / grid.pitch] * steps, colours, "key")
+        what = "score" if plan.neuron_ranks is None else "share"
+        meaning = f"{side_names(plan)[target]}{f', low to high {what}' if steps > 1 else ''}"
         axes.text(0.5 + (RAMP - 1) * 8 / grid.pitch + beyond, y, meaning, va="center_baseline")
     return drawing
-
-
-def _key(plan: Plan, target: Target) -> tuple[int, str]:
-    """How many steps of a target's ramp the key shows, and what they mean."""
-    if plan.neuron_ranks is None:
-        return RAMP, f"{target}, low to high score"
-    return (RAMP, "few to many neurons digital") if target == "digital" else (1, "none digital")
 
 
 def _label(axes: Axes, grid: Grid) -> None:
@@ -190,7 +212,7 @@ def _label(axes: Axes, grid: Grid) -> None:
     experts = grid.experts
     step = next(step for step in (1, 2, 4, 8, 16, 32, 64, 128, 256) if step * grid.pitch > 14)
     numbered = list(range(0, min(len(experts), grid.per_line), step))
-    places = [column + 0.5 for column in range(len(grid.beside))]
+    places = [grid.spread * (column + 0.5) for column in range(len(grid.beside))]
     places += [grid.left + column + 0.5 for column in numbered]
     heads = [_head(kind) for kind in grid.beside]
     names = [shortened(str(experts[column]), 40) for column in numbered] if experts else []
@@ -216,11 +238,12 @@ def _add_cells(
         [(x - half, y - half), (x + half, y - half), (x + half, y + half), (x - half, y + half)]
         for (x, y), half in zip(cells, (side / 2 for side in sides), strict=True)
     ]
-    axes.add_collection(PolyCollection(squares, facecolors=colours, linewidths=0, gid=gid), autolim=False)
+    collection = PolyCollection(squares, facecolors=colours, linewidths=0, gid=gid, clip_on=False)
+    axes.add_collection(collection, autolim=False)
 
 
 def _colour(unit: PlannedUnit, step: int) -> str:
-    return LIGHT[f"{'digital' if unit.digital_share else 'analog'}{step}"]
+    return LIGHT[f"{drawn_side(unit)}{step}"]
 
 
 def _in_grid(unit: PlannedUnit) -> bool:

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from hetc.base.quantity import quantity
 from hetc.costing.cost import PART_NAMES, PARTS, Cost
 from hetc.costing.work import Phase
 from hetc.plan.plan import Plan, PlannedUnit
-from hetc.plan.words import TARGETS
-from hetc.reporting.figure import LINE, Figure, add_legend, new_drawing
-from hetc.reporting.style import LIGHT, shortened, text_width
+from hetc.plan.units import ranked_kind
+from hetc.reporting.figure import Figure, add_legend, new_drawing
+from hetc.reporting.placement_figure import SIDES, drawn_side, side_names
+from hetc.reporting.style import LIGHT, shortened
 
 __all__ = ["cost_figures", "score_figures"]
 
-HALF = {"digital": 0.4, "analog": 0.2}
-"""Half the length of an expert's line, so that nobody needs the colours to tell targets apart."""
-
 
 def score_figures(plan: Plan) -> list[Figure]:
-    """For each score, every expert as a line at its score, layer by layer."""
-    names = dict.fromkeys(name for unit in plan.units if unit.kind == "expert" for name in unit.score)
-    return [_score_figure(plan, name) for name in names]
+    """For each score, every expert as a line at its score, layer by layer; MLPs in models without experts."""
+    kind = ranked_kind(plan.units)
+    units = [unit for unit in plan.units if unit.kind == kind and unit.layer is not None]
+    names = dict.fromkeys(name for unit in units for name in unit.score)
+    return [_score_figure(plan, [unit for unit in units if name in unit.score], name) for name in names]
 
 
 def cost_figures(found: Mapping[Phase, Cost]) -> list[Figure]:
@@ -33,51 +33,37 @@ def cost_figures(found: Mapping[Phase, Cost]) -> list[Figure]:
     return [_cost_figure(phase, cost) for phase, cost in found.items()]
 
 
-def _score_figure(plan: Plan, name: str) -> Figure:
-    experts = [unit for unit in plan.units if unit.kind == "expert" and name in unit.score]
-    columns = ("layer", "expert", "target", name)
-    rows = tuple((unit.layer, unit.expert, unit.target, unit.score[name]) for unit in experts)
-    note = "One line per expert."
-    return Figure(
-        f"scores-{name}",
-        f"Scores: {name}",
-        lambda width: _draw_scores(experts, name, width),
-        columns,
-        rows,
-        note,
-    )
+def _score_figure(plan: Plan, units: Sequence[PlannedUnit], name: str) -> Figure:
+    rows = tuple((unit.id, unit.layer, unit.target, unit.score[name]) for unit in units)
 
+    def draw(width: float) -> Drawing:
+        layers = sorted({unit.layer for unit in units if unit.layer is not None})
+        drawing = new_drawing(width, 50 + max(60, 10 * len(layers)))
+        axes = drawing.add_subplot()
+        handles: dict[str, Line2D] = {}
+        for side, meaning in side_names(plan).items():
+            own = [unit for unit in units if drawn_side(unit) == side]
+            rows = [layers.index(unit.layer) for unit in own if unit.layer is not None]
+            lows, highs = ([row + sign * SIDES[side] / 2 for row in rows] for sign in (-1, 1))
+            axes.vlines([unit.score[name] for unit in own], lows, highs, color=LIGHT[side], linewidth=1.2)
+            look: dict[str, Any] = {
+                "color": LIGHT[side],
+                "markersize": 10 * SIDES[side] + 1,
+                "markeredgewidth": 1.4,
+            }
+            handles[meaning] = Line2D([], [], linestyle="", marker="|", **look)
+        axes.set(ylim=(len(layers) - 0.5, -0.5), ylabel="layer", xlabel=shortened(name, width - 90))
+        axes.grid(False, axis="y")
+        axes.locator_params(axis="x", nbins=5)
+        axes.xaxis.set_major_formatter("{x:.6g}")
+        shown = range(0, len(layers), 1 + (len(layers) - 1) // 12)
+        axes.set_yticks(shown, [shortened(str(layers[row]), 40) for row in shown])
+        add_legend(drawing, handles, width)
+        return drawing
 
-def _draw_scores(experts: Sequence[PlannedUnit], name: str, width: float) -> Drawing:
-    layers = sorted({-1 if unit.layer is None else unit.layer for unit in experts})
-    row_of = {layer: row for row, layer in enumerate(layers)}
-    drawing = new_drawing(width, 50 + max(60, 10 * len(layers)))
-    axes = drawing.add_subplot()
-    for target in TARGETS:
-        own = [unit for unit in experts if unit.target == target]
-        rows = [row_of[-1 if unit.layer is None else unit.layer] for unit in own]
-        lows, highs = ([row + sign * HALF[target] for row in rows] for sign in (-1, 1))
-        axes.vlines([unit.score[name] for unit in own], lows, highs, color=LIGHT[target], linewidth=1.2)
-    axes.set(ylim=(len(layers) - 0.5, -0.5), ylabel="layer", xlabel=shortened(name, width - 90))
-    axes.grid(False, axis="y")
-    axes.yaxis.set_major_locator(MaxNLocator(12, integer=True))
-    axes.yaxis.set_major_formatter(
-        lambda row, _: shortened(str(layers[int(row)]), 40) if 0 <= row < len(layers) else ""
-    )
-    handles = [
-        Line2D(
-            [],
-            [],
-            linestyle="",
-            marker="|",
-            color=LIGHT[each],
-            markersize=14 * HALF[each] + 4,
-            markeredgewidth=1.4,
-        )
-        for each in TARGETS
-    ]
-    add_legend(drawing, handles, list(TARGETS), width)
-    return drawing
+    columns = ("unit", "layer", "target", name)
+    note = f"One line per {ranked_kind(units).replace('dense_mlp', 'MLP')}."
+    return Figure(f"scores-{name}", f"Scores: {name}", draw, columns, rows, note)
 
 
 def _cost_figure(phase: str, cost: Cost) -> Figure:
@@ -97,21 +83,18 @@ def _cost_figure(phase: str, cost: Cost) -> Figure:
 
 def _draw_cost(cost: Cost, width: float) -> Drawing:
     energies = [cost.parts[name].joules / cost.tokens for name in PARTS]
-    labels = [quantity(energy, "J") for energy in energies]
-    drawing = new_drawing(width, LINE * 1.5 * len(PARTS) + 24)
-    axes = drawing.add_subplot()
+    drawing = new_drawing(width, 18 * len(PARTS) + 24)
+    axes = drawing.add_subplot(title="energy per token")
     colours = [
         "analog" if name == "analog" else "control" if name == "waiting" else "digital" for name in PARTS
     ]
-    names = [PART_NAMES[name] for name in PARTS]
-    bars = axes.barh(names, energies, height=0.65, color=[LIGHT[colour] for colour in colours])
-    axes.bar_label(bars, labels, padding=3)
-    # The longest bar leaves room for its label.
-    room = width - max(map(text_width, names)) - 24
-    axes.set_xlim(0, (max(energies) or 1.0) * room / (room - max(map(text_width, labels)) - 6))
+    rows = range(len(PARTS))
+    axes.barh(rows, energies, height=0.65, color=[LIGHT[colour] for colour in colours])
+    axes.set_yticks(rows, [PART_NAMES[name] for name in PARTS])
+    axes.secondary_yaxis("right").set_yticks(rows, [quantity(energy, "J") for energy in energies])
     axes.invert_yaxis()
     axes.grid(False)
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0, labelbottom=False)
-    axes.set_title("energy per token")
+    for each in (axes, *axes.child_axes):
+        each.spines[:].set_visible(False)
+        each.tick_params(length=0, labelbottom=False)
     return drawing

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from hetc.evaluation.results import OVER_MODEL, Result, group_results, mean_and_deviation
 from hetc.reporting.figure import LINE, Figure, add_legend, new_drawing
@@ -20,6 +17,8 @@ __all__ = ["energy_figures", "fraction_figures", "pareto_front", "scale_figures"
 
 HEIGHT = 150.0
 """Of a plot without heading and legend, in points."""
+NARROWEST = 150.0
+"""Width of a plot beside others, in points."""
 REFERENCE: dict[str, Any] = {"color": LIGHT["ink"], "linestyle": (0, (4, 2)), "linewidth": 1}
 """The line of what all digital gives."""
 COLUMNS = ("mean", "standard deviation", "seeds")
@@ -95,37 +94,30 @@ def _looks(names: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 def _draw_series(
     axes: Axes, series: Mapping[str, Sequence[Point]], looks: Mapping[str, tuple[str, str]]
-) -> None:
+) -> dict[str, Any]:
+    """Draws a line for each series; gives what stands for them in a legend."""
+    handles = {}
     for name, points in series.items():
         colour, marker = looks[name]
         at, means, deviations = ([point[number] for point in points] for number in range(3))
-        axes.errorbar(at, means, deviations, color=colour, marker=marker, elinewidth=0.9, label=name)
+        look: dict[str, Any] = {"color": colour, "marker": marker, "elinewidth": 0.9, "label": name}
+        handles[name] = axes.errorbar(at, means, deviations, **look).lines[0]
+    return handles
 
 
-def _draw_reference(axes: Axes, panel: Panel) -> None:
-    if panel.reference is not None:
-        axes.axhline(panel.reference, **REFERENCE)
+def _draw_reference(line: Callable[..., Any], panel: Panel) -> dict[str, Any]:
+    """Draws what all digital gives with `axes.axhline` or `axes.axvline`; likewise for the legend."""
+    if panel.reference is None:
+        return {}
+    return {f"all digital: {panel.reference:.4g}": line(panel.reference, **REFERENCE)}
 
 
-def _legend(
-    drawing: Drawing, panel: Panel, looks: Mapping[str, tuple[str, str]], width: float, *, lines: bool = True
-) -> None:
-    handles: list[Artist] = [
-        Line2D([], [], color=colour, marker=marker, linestyle="-" if lines else "")
-        for colour, marker in looks.values()
-    ]
-    names = list(looks)
-    if panel.reference is not None:
-        handles.append(Line2D([], [], **REFERENCE))
-        names.append(f"all digital: {panel.reference:.4g}")
-    add_legend(drawing, handles, names, width)
-
-
-def _new_plot(panel: Panel, width: float, height: float = HEIGHT) -> tuple[Drawing, Axes]:
+def _headed_drawing(panel: Panel, width: float, height: float = HEIGHT) -> Drawing:
+    """A drawing with room for plots of that height below the panel's heading."""
     heading = panel.heading(width - 12)
     drawing = new_drawing(width, height + 30 + LINE * heading.count("\n"))
     drawing.suptitle(heading, x=0.01, ha="left", size="medium")
-    return drawing, drawing.add_subplot()
+    return drawing
 
 
 def _fraction_figure(panel: Panel) -> Figure:
@@ -133,18 +125,16 @@ def _fraction_figure(panel: Panel) -> Figure:
     looks = _looks(series)
 
     def draw(width: float) -> Drawing:
-        drawing, axes = _new_plot(panel, width)
-        _draw_reference(axes, panel)
-        _draw_series(axes, series, looks)
-        axes.set_xlabel(f"share of {_ranked(panel)} that is digital")
-        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-        axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
-        _legend(drawing, panel, {name: looks[name] for name in series}, width)
+        drawing = _headed_drawing(panel, width)
+        axes = drawing.add_subplot(xlabel=f"share of {_ranked(panel)} that is digital")
+        reference = _draw_reference(axes.axhline, panel)
+        axes.locator_params(axis="x", nbins=5, steps=[1, 2, 2.5, 5, 10])
+        axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.3g} %")
+        add_legend(drawing, _draw_series(axes, series, looks) | reference, width)
         return drawing
 
     rows = tuple((score, *point) for score, own in series.items() for point in own)
-    note = "Mean and standard deviation over seeds."
-    return Figure(panel.name("fraction"), panel.title, draw, ("score", "fraction", *COLUMNS), rows, note)
+    return Figure(panel.name("fraction"), panel.title, draw, ("score", "fraction", *COLUMNS), rows)
 
 
 def _ranked(panel: Panel) -> str:
@@ -167,28 +157,26 @@ def _scale_figure(panel: Panel) -> Figure:
     looks = _looks(names)
 
     def draw(width: float) -> Drawing:
-        heading = panel.heading(width - 12)
-        across = min(len(inner), max(1, int(width // 200)))
-        down = -(-len(inner) // across)
-        drawing = new_drawing(width, 40 + LINE * heading.count("\n") + (HEIGHT - 20) * down)
-        drawing.suptitle(heading, x=0.01, ha="left", size="medium")
+        down = -(-len(inner) // max(1, int(width // NARROWEST)))
+        across = -(-len(inner) // down)
+        drawing = _headed_drawing(panel, width, 10 + (HEIGHT - 20) * down)
         plots = drawing.subplots(down, across, sharex=True, sharey=True, squeeze=False)
-        shown: dict[str, tuple[str, str]] = {}
+        handles: dict[str, Any] = {}
+        reference: dict[str, Any] = {}
         for fraction, axes in zip(inner, plots.flat, strict=False):
-            _draw_reference(axes, panel)
+            reference = _draw_reference(axes.axhline, panel)
             own = {name: groups[at, name] for at, name in groups if at == fraction and name in looks}
             if 0.0 in ends and fraction:
                 own["nothing digital"] = ends[0.0]
-            here = {**looks, "nothing digital": (LIGHT["ink"], "x")}
-            shown |= {name: here[name] for name in own}
-            _draw_series(axes, own, here)
+            handles |= _draw_series(axes, own, {**looks, "nothing digital": (LIGHT["ink"], "x")})
+            axes.locator_params(axis="x", nbins=5)
             if not kinds and len(inner) > 1:
                 axes.set_title(f"{100 * fraction:g} % digital")
         for axes in plots.flat[len(inner) :]:
             axes.set_visible(False)
         for axes in plots[-1]:
-            axes.set_xlabel("c, factor on the programming noise")
-        _legend(drawing, panel, shown, width)
+            axes.set_xlabel("noise scale c")
+        add_legend(drawing, handles | reference, width)
         return drawing
 
     columns = ("analog kind",) if kinds else ("score", "fraction")
@@ -197,8 +185,7 @@ def _scale_figure(panel: Panel) -> Figure:
     )
     title = f"{panel.title}{' by kind' if kinds else ''}"
     name = panel.name("kinds-against-noise" if kinds else "noise")
-    note = "Mean and standard deviation over seeds, against the scale of the noise."
-    return Figure(name, title, draw, (*columns, "c", *COLUMNS), rows, note)
+    return Figure(name, title, draw, (*columns, "c", *COLUMNS), rows, wide=len(inner) > 1)
 
 
 def _score(result: Result) -> str:
@@ -222,19 +209,21 @@ def _energy_figure(panel: Panel, energy: Callable[[float], float]) -> Figure:
     front = pareto_front(((x, y) for *_, x, y in points), higher_is_better=better)
 
     def draw(width: float) -> Drawing:
-        drawing, axes = _new_plot(panel, width)
-        _draw_reference(axes, panel)
+        drawing = _headed_drawing(panel, width)
+        axes = drawing.add_subplot(xlabel="energy, mJ per decoded token")
+        reference = _draw_reference(axes.axhline, panel)
+        handles = {}
         for name in series:
             colour, marker = looks[name]
             own = [(x, y) for score, _, x, y in points if score == name]
-            axes.plot(*zip(*own, strict=True), color=colour, marker=marker, linestyle="")
+            look: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": ""}
+            (handles[name],) = axes.plot(*zip(*own, strict=True), **look)
         axes.margins(0.06, 0.1)
         axes.autoscale_view()
         _draw_front(axes, front, higher_is_better=better)
-        axes.set_xlabel("energy, mJ per decoded token")
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.locator_params(axis="x", nbins=5)
         _label_fractions(axes, {x: fraction for _, fraction, x, _ in points}, width - 70)
-        _legend(drawing, panel, {name: looks[name] for name in series}, width, lines=False)
+        add_legend(drawing, handles | reference, width)
         return drawing
 
     columns = ("score", "fraction", "mJ per token", "mean", "on the Pareto front")
@@ -276,9 +265,9 @@ def _sensitivity_figure(panel: Panel) -> Figure:
     order = sorted(found, key=lambda kind: (kind != "none", found[kind][0]))
 
     def draw(width: float) -> Drawing:
-        drawing, axes = _new_plot(panel, width, 14 * len(order) + 20)
-        if panel.reference is not None:
-            axes.axvline(panel.reference, **REFERENCE)
+        drawing = _headed_drawing(panel, width, 14 * len(order) + 20)
+        axes = drawing.add_subplot(xlabel=shortened(panel.first.metric, 90))
+        reference = _draw_reference(axes.axvline, panel)
         labels = [shortened(kind) for kind in order]
         for row, kind in enumerate(order):
             mean, deviation, _ = found[kind]
@@ -286,8 +275,9 @@ def _sensitivity_figure(panel: Panel) -> Figure:
             axes.errorbar(mean, row, xerr=deviation, color=colour, marker="s" if kind == "none" else "o")
         axes.set_yticks(range(len(order)), labels)
         axes.set_ylim(len(order) - 0.5, -0.5)
-        axes.xaxis.set_major_locator(MaxNLocator(4))
-        axes.set_xlabel(shortened(panel.first.metric, 90))
+        axes.locator_params(axis="x", nbins=4)
+        if reference:
+            add_legend(drawing, reference, width)
         return drawing
 
     columns = ("analog kind", *COLUMNS)

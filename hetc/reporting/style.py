@@ -10,11 +10,12 @@ import warnings
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
+from matplotlib import cycler
 from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import TextToPath
+from matplotlib.textpath import text_to_path
 
 __all__ = [
     "DARK",
@@ -99,6 +100,8 @@ NAME_WIDTH = 120.0
 SETTINGS: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": SIZE,
+    "axes.prop_cycle": cycler(color=[LIGHT[name] for name in SERIES]),
+    "axes.formatter.useoffset": False,
     "axes.titlesize": SIZE,
     "axes.labelsize": SIZE,
     "xtick.labelsize": SIZE - 1,
@@ -131,6 +134,7 @@ SETTINGS: dict[str, Any] = {
     "text.parse_math": False,  # names may hold dollars
     "pdf.fonttype": 42,  # embedded as TrueType: journals refuse type 3
     "svg.fonttype": "path",
+    "savefig.dpi": 300,
     "figure.constrained_layout.h_pad": 0.03,
     "figure.constrained_layout.w_pad": 0.03,
 }
@@ -146,18 +150,13 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-@cache
-def _fonts() -> tuple[TextToPath, FontProperties]:
-    return TextToPath(), FontProperties(family="DejaVu Sans", size=SIZE)
-
-
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: float = SIZE) -> float:
     """How wide a line of text is, in points."""
-    paths, font = _fonts()
+    font = FontProperties(family=SETTINGS["font.family"], size=size)
     with without_glyph_warnings():
-        width, _, _ = paths.get_text_width_height_descent(text, font, ismath=False)
-    return float(width) * size / SIZE
+        width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return float(width)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from hetc.evaluation.results import Result
 from hetc.evaluation.results_file import read_results
 from hetc.plan.plan import Plan
 from hetc.plan.targets import targets_at
-from hetc.reporting.figure import COLUMN, Figure, parse_width, save_figure
+from hetc.reporting.figure import COLUMN, FORMATS, Figure, parse_width, save_figure
 from hetc.reporting.page import Section, build_page
 from hetc.reporting.panels import nearest_scale
 from hetc.reporting.placement_figure import placement_figure
@@ -191,7 +191,7 @@ def write_figures(figures: Sequence[Figure], folder: Path, width: float = COLUMN
         width: In points.
     """
     for name, figure in zip(file_names(figure.name for figure in figures), figures, strict=True):
-        save_figure(figure, folder, name, width)
+        save_figure(figure, {form: folder / f"{name}.{form}" for form in FORMATS}, width)
         with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8", errors="replace") as file:
             writer = csv.writer(file)
             writer.writerow(figure.columns)

@@ -9,16 +9,19 @@ from xml.etree import ElementTree
 
 from hetc.reporting.style import text_width
 
-__all__ = ["Label", "labels_of", "outside", "overlapping"]
+__all__ = ["Label", "crowded", "labels_of", "outside"]
 
 SVG = "{http://www.w3.org/2000/svg}"
+APART = 2.0
+"""Points between words that stand beside each other."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """A line of text with its box in points."""
+    """A line of text with its box and its size in points."""
 
     text: str
+    size: float
     left: float
     top: float
     right: float
@@ -40,12 +43,12 @@ def outside(svg: str) -> list[str]:
     ]
 
 
-def overlapping(svg: str) -> list[tuple[str, str]]:
-    """Pairs of texts that stand on each other by more than a point."""
+def crowded(svg: str) -> list[tuple[str, str]]:
+    """Pairs of texts that stand on each other, or so near beside each other that they read as one."""
     return [
         (one.text, two.text)
         for one, two in combinations(labels_of(svg), 2)
-        if min(one.right, two.right) - max(one.left, two.left) > 1
+        if min(one.right, two.right) - max(one.left, two.left) > -APART
         and min(one.bottom, two.bottom) - max(one.top, two.top) > 1
     ]
 
@@ -58,7 +61,7 @@ def _label(element: ElementTree.Element) -> Label:
     at = re.search(r"translate\(([-\d.]+) ([-\d.]+)\)", transform)
     x, y = map(float, at.groups() if at else (element.attrib["x"], element.attrib["y"]))
     if "rotate(-90" in transform:
-        return Label(text, x - 0.75 * size, y - width, x + 0.2 * size, y)
+        return Label(text, size, x - 0.75 * size, y - width, x + 0.2 * size, y)
     anchor = re.search(r"text-anchor: (\w+)", style)
     left = x - width * {"start": 0.0, "middle": 0.5, "end": 1.0}[anchor[1] if anchor else "start"]
-    return Label(text, left, y - 0.75 * size, left + width, y + 0.2 * size)
+    return Label(text, size, left, y - 0.75 * size, left + width, y + 0.2 * size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hetc.base.errors import UsageError
-from hetc.base.quantity import parse_share
+from hetc.base.quantity import parse_share, quantity
 from hetc.plan.calibration import parse_range_rule
 
 
@@ -27,3 +27,8 @@ def test_a_quantile_is_a_share() -> None:
     assert parse_range_rule("quantile:99.995%") == parse_range_rule("quantile:0.99995")
     with pytest.raises(UsageError):
         parse_range_rule("quantile:101%")
+
+
+def test_quantities() -> None:
+    shown = [quantity(value, "J") for value in (0, 2.37e-8, 0.0123, 999.9, 4.2e15, 1e-16)]
+    assert shown == ["0 J", "23.7 nJ", "12.3 mJ", "1 kJ", "4.2e+03 TJ", "0.0001 pJ"]
