@@ -14,6 +14,7 @@ from hetc.base.errors import InvalidInputError, UsageError
 from hetc.base.reading import read_json
 from hetc.base.schema import check_record
 from hetc.bundle.files import MANIFEST, MODEL, PLAN, PORTABLE_MODEL, TUNING, describe, is_bundle
+from hetc.model.hub import NOT_FROM_THE_HUB, as_hub_id, is_hub_id
 from hetc.operators.words import Mode, Store
 from hetc.plan.fractions import DigitalFraction, FractionLike
 from hetc.plan.plan import Plan
@@ -244,6 +245,8 @@ def load_bundle(path: str | Path) -> Bundle:
         UsageError: No such folder.
         InvalidInputError: Not a bundle, or one whose files are missing or changed.
     """
+    if is_hub_id(path):
+        raise UsageError(f"{as_hub_id(path)} is on the hub, {NOT_FROM_THE_HUB}")
     path = Path(path).absolute()
     manifest, baked = _read_manifest(path)
     return Bundle(path, Plan.load(path / PLAN), manifest, baked)

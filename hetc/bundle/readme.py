@@ -114,7 +114,7 @@ def bundle_readme(plan: Plan, *, library: Path | None, genai: bool) -> str:
         genai: Whether the bundle has a configuration for onnxruntime-genai.
     """
     digital, analog, _ = plan.shares.percent()
-    source = Path(plan.source["file"]).name
+    source = plan.source.get("hub", Path(plan.source["file"]).name)
     words = {
         "version": __version__,
         "title": f"Made of {source}" if source else "Made of a model in memory",

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
+import onnx_ir as ir
 from numpy.typing import NDArray
 
-from hetc.base.text import as_utf8
 from hetc.bundle.bundle import Bundle
 from hetc.bundle.files import MODEL
 from hetc.runtimes.onnxruntime.run_model import run_model
-from hetc.runtimes.onnxruntime.session import FOLDER_KEY, open_session
+from hetc.runtimes.onnxruntime.session import open_graph
 
 __all__ = ["tied_tokens", "ties"]
 
@@ -35,20 +34,14 @@ def tied_tokens(
         allowed: How close scores are a tie, as a share of a token's largest score.
     """
     routers = {finding.node for finding in bundle.plan.findings if finding.raised and finding.node}
-    model = onnx.load(source, load_external_data=False)
-    nodes = [node for node in model.graph.node if node.name in routers and len(node.input) and node.output]
-    names = [name for node in nodes for name in (node.input[0], node.output[-1])]
+    model = ir.load(source)
+    found_routers = [node for node in model.graph if node.name in routers and node.inputs and node.outputs]
+    pairs = [(_name(node.inputs[0]), _name(node.outputs[-1])) for node in found_routers]
+    names = [name for pair in pairs for name in pair]
     theirs = _values(model, source.parent, names, feeds, {})
-    ours = _values(
-        onnx.load(bundle.path / MODEL, load_external_data=False),
-        bundle.path,
-        names,
-        feeds,
-        {"hetc.mode": "exact"},
-    )
+    ours = _values(ir.load(bundle.path / MODEL), bundle.path, names, feeds, {"hetc.mode": "exact"})
     found = np.zeros(0, np.bool_)
-    for node in nodes:
-        score, index = node.input[0], node.output[-1]
+    for score, index in pairs:
         if index in theirs and index in ours and score in theirs:
             rows = ties(theirs[score], theirs[index], ours[index], allowed)
             found = rows if found.size != rows.size else found | rows
@@ -76,17 +69,20 @@ def ties(
 
 
 def _values(
-    model: onnx.ModelProto,
+    model: ir.Model,
     folder: Path,
     names: Sequence[str],
     feeds: Mapping[str, NDArray[Any]],
     config: Mapping[str, str],
 ) -> dict[str, NDArray[Any]]:
-    """Values of a model by name, as far as it has them."""
-    made = {name for node in model.graph.node for name in node.output}
+    """Values of a model by name, as far as it has them; they become outputs of it."""
+    made = {value.name: value for node in model.graph for value in node.outputs}
     known = [name for name in dict.fromkeys(names) if name in made]
-    given = {output.name for output in model.graph.output}
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in known if name not in given)
-    entries = {**config, FOLDER_KEY: as_utf8(folder.absolute())}
-    session = open_session(model.SerializeToString(), entries)
+    given = {output.name for output in model.graph.outputs}
+    model.graph.outputs.extend(made[name] for name in known if name not in given)
+    session = open_graph(model, folder, config)
     return dict(zip(known, run_model(session, known, dict(feeds)), strict=True)) if known else {}
+
+
+def _name(value: ir.Value | None) -> str:
+    return "" if value is None else value.name or ""

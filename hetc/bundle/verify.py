@@ -17,6 +17,7 @@ from hetc.bundle.bundle import Bundle, BundleLike, opened_bundle
 from hetc.bundle.checks import Check
 from hetc.bundle.files import MODEL
 from hetc.bundle.router_ties import tied_tokens
+from hetc.model.hub import local_path
 from hetc.model.inputs import first_step, prompt_shape
 from hetc.model.load import sha256
 from hetc.model.product_types import product_types
@@ -51,7 +52,8 @@ def verify(bundle: BundleLike, source: str | Path | None = None, *, seeds: int =
 
     Args:
         bundle: The bundle, or its folder.
-        source: The model that it was compiled from; None to look where the plan says it was.
+        source: The model that it was compiled from, which may be on the hub; None to look where the plan says
+            it was.
         seeds: Number of programming seeds for the noisy statistics, at least 2.
 
     Raises:
@@ -59,7 +61,7 @@ def verify(bundle: BundleLike, source: str | Path | None = None, *, seeds: int =
         RuntimeMissingError: The library or ONNX Runtime is missing.
     """
     bundle = opened_bundle(bundle)
-    source = None if source is None else Path(source)
+    source = None if source is None else local_path(source, "model")
     if source is not None and not source.is_file():
         raise UsageError(f"source {source}: no such file")
     if bundle.weights_hold is not None:

@@ -22,6 +22,7 @@ from hetc.bundle.files import MANIFEST, MODEL, PLAN, PORTABLE_MODEL, README, WEI
 from hetc.bundle.readme import bundle_readme
 from hetc.model.external_tensors import data_file, external_tensors, tensor_at
 from hetc.model.load import sha256
+from hetc.model.model_folder import text_folder
 from hetc.model.text_files import copy_text_files, lies_in
 from hetc.model.vision_file import VISION_FILE, open_vision
 from hetc.model.weight_file import WeightFile
@@ -69,7 +70,7 @@ def write_bundle(model: ir.Model, plan: Plan, folder: Path, *, link: bool = Fals
     own = folder / "lib" / f"{platform.system().lower()}-{platform.machine()}" / library.name
     own.parent.mkdir(parents=True)
     shutil.copyfile(library, own)
-    text_from = Path(source).parent if source else None
+    text_from = text_folder(Path(source)) if source else None
     own = own.relative_to(folder)
     return finish_bundle(folder, text_from=text_from, library=own, hashes=hashes, linked=link)
 

@@ -33,25 +33,30 @@ def data_options(*, required: bool = True) -> Callable[[Command], Command]:
         )
         @wraps(command)
         def with_tokens(*arguments: Any, data: Path | None, tokenizer: Path | None, **options: Any) -> Any:
-            if data is not None:
-                tokenizer = tokenizer or _tokenizer_of_model(data, options)
-            if data is None or tokenizer is None:
+            found = tokenizer if tokenizer or data is None else _tokenizer_of_model(data, options)
+            if data is None or found is None:
                 return command(*arguments, data=data, **options)
             from hetc.model.token_files import read_tokens
 
-            return command(*arguments, data=read_tokens(data, tokenizer), **options)
+            return command(*arguments, data=read_tokens(data, found), **options)
 
         return with_tokens
 
     return add
 
 
-def _tokenizer_of_model(data: Path, options: Mapping[str, Any]) -> Path | None:
-    """The tokenizer beside the model that a text is for, if it is one and there is one."""
+def _tokenizer_of_model(data: Path, options: Mapping[str, Any]) -> str | Path | None:
+    """The tokenizer of the model that a text is for, if it is one and there is one."""
+    from hetc.model.hub import as_hub_id, is_hub_id
+    from hetc.model.model_folder import text_folder
     from hetc.model.token_files import is_text
 
     if not is_text(data):
         return None
-    model = Path(next(options[name] for name in MODELS if options.get(name) is not None))
-    file = (model if model.is_dir() else model.parent) / "tokenizer.json"
+    name = next(name for name in MODELS if options.get(name) is not None)
+    model = Path(options[name])
+    if is_hub_id(model) or (name == "checkpoint" and not model.exists()):
+        return as_hub_id(options[name])
+    folder = model if model.is_dir() else text_folder(model)
+    file = folder / "tokenizer.json"
     return file if file.is_file() else None

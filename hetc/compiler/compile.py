@@ -16,6 +16,7 @@ from hetc.compiler.placement import Placement, make_plan
 from hetc.hardware.profile import DEFAULT_PROFILE, Profile, load_profile
 from hetc.model.load import LoadedModel
 from hetc.model.measured_conductances import MeasuredConductances
+from hetc.model.model_folder import model_name
 from hetc.model.weights import remember_measured
 from hetc.operators import schemas
 from hetc.passes.analysis.find_units import find_units
@@ -54,8 +55,8 @@ def compile(
         Bundle('demo.hetc', digital 34.39 %, analog 61.90 %)
 
     Args:
-        model: A path (of a model, or of a folder with one), an onnx ModelProto, an onnx-ir Model or a
-            graphsurgeon Graph. It isn't changed.
+        model: A path (of a model, or of a folder with one), `hf://OWNER/NAME[@REVISION][/PATH]` of the hub,
+            an onnx ModelProto, an onnx-ir Model or a graphsurgeon Graph. It isn't changed.
         output: Folder of the bundle; by default named after the model, in the current folder.
         placement: What is to be digital. Its fields can be given by themselves instead, by name:
             `digital_frac`, `budget`, `score`, `scores`, `ranking`, `digital`, `analog`, `seed`,
@@ -160,11 +161,10 @@ def _on_conductances(plan: Plan, folder: str | Path | None) -> Plan:
 
 
 def default_output(model: ModelLike) -> Path:
-    """`NAME.hetc` in the current folder; a model.onnx is called by its folder's name."""
+    """`NAME.hetc` in the current folder; a model.onnx is called by its folder's or repository's name."""
     if not isinstance(model, (str, Path)):
         return Path("model.hetc")
-    file = find_model(Path(model)).absolute()
-    return Path(f"{file.parent.name if file.stem == 'model' else file.stem}.hetc")
+    return Path(f"{model_name(find_model(Path(model)))}.hetc")
 
 
 def _tuples(choices: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Every command goes through here, so that all take the same things and say the sa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +18,9 @@ from onnx_ir.passes.common import InlinePass, LiftConstantsToInitializersPass
 from hetc.base.errors import InvalidInputError, UsageError
 from hetc.bundle.bundle import Bundle, load_bundle
 from hetc.bundle.files import MANIFEST, PARTITIONS, PLAN, describe, is_bundle
+from hetc.model.hub import is_hub_id, local_path
 from hetc.model.load import LoadedModel, load_model
-from hetc.model.vision_file import VISION_FILE
+from hetc.model.model_folder import ONNX, choose_model
 from hetc.operators.schemas import DOMAIN, EXPERT_OPERATORS
 from hetc.passes.rewrite.dequantise_weights import DequantiseWeights
 from hetc.passes.rewrite.raise_experts import RaiseExperts
@@ -29,7 +31,10 @@ from hetc.plan.plan import Plan
 __all__ = ["ModelLike", "find_model", "load_moe_model", "open_placed", "open_plan"]
 
 ModelLike = Union[str, Path, onnx.ModelProto, ir.Model, Any]
-"""A path (of a model, or of a folder with one), an onnx ModelProto, an onnx-ir Model or a gs.Graph."""
+"""A path (of a model, or of a folder with one), `hf://OWNER/NAME` of the hub, an onnx ModelProto, an onnx-ir
+Model or a gs.Graph."""
+REPOSITORY = re.compile(r"[\w.-]+/[\w-][\w.-]*")
+"""What may be meant for a repository of the hub."""
 
 CHECKPOINT_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 
@@ -104,11 +109,14 @@ def open_plan(path: str | Path) -> Bundle | Plan:
 
 
 def find_model(path: Path) -> Path:
-    """The model file that a path leads to: itself, or the one in a folder.
+    """The model file that a path leads to: itself, or the one in a folder or in a repository of the hub.
 
     Raises:
-        UsageError: Nothing is there, or a bundle, a plan, a checkpoint, or several models.
+        UsageError: Nothing is there, or a bundle, a plan, a checkpoint, or several models, or it can't be
+            had from the hub.
     """
+    if is_hub_id(path):
+        return local_path(path, "model")
     if path.is_dir():
         return _model_in(path)
     if path.suffix == ".json" and path.is_file():
@@ -118,7 +126,8 @@ def find_model(path: Path) -> Path:
     if path.suffix == ".safetensors" and path.is_file():
         raise UsageError(f"{path} holds weights or measurements, not a graph; give a model's .onnx file")
     if not path.exists():
-        raise UsageError(f"model {path}: no such file")
+        may_be = f"; a repository of the hub is hf://{path}" if REPOSITORY.fullmatch(str(path)) else ""
+        raise UsageError(f"model {path}: no such file{may_be}")
     if not path.is_file():
         raise UsageError(f"model {path} is no regular file; give the path of an .onnx file")
     return path
@@ -129,12 +138,10 @@ def _model_in(folder: Path) -> Path:
         source = load_bundle(folder).plan.source["file"]
         made_of = f", such as {source}" if source else ""
         raise UsageError(f"{folder} is a bundle; give the model that it was compiled from{made_of}")
-    models = sorted(model for model in folder.glob("*.onnx") if model.name != VISION_FILE)
-    if len(models) == 1:
-        return models[0]
-    if models:
-        names = ", ".join(model.name for model in models)
-        raise UsageError(f"{folder} holds several models ({names}); give one of the files")
+    files = [*folder.glob("*.onnx"), *folder.glob(f"{ONNX}/*.onnx")]
+    model = choose_model((file.relative_to(folder).as_posix() for file in files), str(folder))
+    if model is not None:
+        return folder / model
     if any((folder / name).is_file() for name in CHECKPOINT_FILES):
         raise UsageError(
             f"{folder} is a checkpoint; make a model of it first: hetc export {folder} -o {folder.name}-onnx"

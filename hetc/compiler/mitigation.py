@@ -16,6 +16,7 @@ from hetc.bundle.writer import save_model
 from hetc.compiler.loading import find_model, load_moe_model
 from hetc.compiler.recording import calibrate
 from hetc.model.inputs import first_step
+from hetc.model.model_folder import text_folder
 from hetc.model.text_files import copy_text_files
 from hetc.model.tokens import TokensLike, token_windows
 from hetc.model.weight_file import WeightFile, weights_folder
@@ -92,7 +93,7 @@ def mitigate(
         with WeightFile(folder / WEIGHT_FILE, folder) as weights:
             weights.take(loaded.model)
         save_model(loaded.model, folder / MODEL)
-        copy_text_files(source.parent, folder)
+        copy_text_files(text_folder(source), folder)
     return done
 
 
@@ -129,7 +130,7 @@ def _largest_channels(path: Path, windows: NDArray[np.int64]) -> dict[str, NDArr
             raise InvalidInputError(f"model {path}: smoothing needs a model that takes input_ids")
         with progress("smoothing", len(windows)) as advance:
             for window in windows:
-                feeds = first_step(session, window[None], path.parent)
+                feeds = first_step(session, window[None], text_folder(path))
                 outputs = run_model(session, [norm.output.name or "" for norm in norms], feeds)
                 for name, output in zip(largest, outputs, strict=True):
                     channels = np.abs(output.astype(np.float32)).reshape(-1, output.shape[-1]).max(axis=0)

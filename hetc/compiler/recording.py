@@ -17,6 +17,7 @@ from hetc.compiler.placement import Placement, make_plan
 from hetc.hardware.profile import DEFAULT_PROFILE, Profile, load_profile
 from hetc.model.inputs import first_step, prompt_shape
 from hetc.model.load import sha256
+from hetc.model.model_folder import text_folder
 from hetc.model.tokens import TokensLike, token_windows
 from hetc.model.weight_file import weights_folder
 from hetc.operators import schemas
@@ -109,10 +110,11 @@ def _record(model: ModelLike, windows: np.ndarray, profile: Profile, batch: int)
         # A dense model has no routing; something has to be asked for all the same.
         names = [name for name in given if name.startswith("routing.")] or given[-1:]
         rows, _ = prompt_shape(session, batch, windows.shape[1])
+        beside = text_folder(Path(loaded.source["file"]))
         with progress("calibrating", len(windows)) as advance:
             for start in range(0, len(windows), rows):
                 tokens = windows[start : start + rows]
-                outputs = run_model(session, names, first_step(session, tokens, loaded.folder))
+                outputs = run_model(session, names, first_step(session, tokens, beside))
                 _count_routing(calibration, units, dict(zip(names, outputs, strict=True)))
                 calibration.tokens += tokens.size
                 advance(len(tokens))

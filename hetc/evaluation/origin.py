@@ -45,7 +45,8 @@ def plan_digest(plan: Plan) -> str:
     """sha256 of what a plan decides; where its model lies, and how the graph was cut, is no part of it."""
     data = plan.to_dict()
     del data["partitions"]
-    return digest({**data, "source": {**plan.source, "file": ""}})
+    source = {key: value for key, value in plan.source.items() if key != "hub"}
+    return digest({**data, "source": {**source, "file": ""}})
 
 
 def tokens_digest(windows: np.ndarray) -> str:

@@ -14,12 +14,15 @@ from hetc.base.errors import InvalidInputError, UsageError
 from hetc.base.reading import read_toml
 from hetc.base.schema import check_record
 from hetc.hardware.profile import Profile, built_in_profiles, load_profile
+from hetc.model.hub import Wanted, is_hub_id, local_path
 from hetc.plan.fractions import DigitalFraction
 
 __all__ = ["Sweep", "load_sweep"]
 
 PATHS = ("model", "data", "tokenizer", "include_path", "scores_files", "calibration", "checkpoint")
 """Keys that name files and folders."""
+FROM_THE_HUB: dict[str, Wanted] = {"model": "model", "tokenizer": "tokenizer", "checkpoint": "checkpoint"}
+"""Those that may be `hf://OWNER/NAME`, and what is looked for there."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,8 @@ def _read(key: str, value: Any, folder: Path) -> Any:
         return tuple(_read(key, each, folder) for each in value)
     if key == "profile":
         return _profile(value, folder)
+    if key in FROM_THE_HUB and is_hub_id(value):
+        return local_path(value, FROM_THE_HUB[key])
     return (folder / value).resolve() if key in PATHS else value
 
 

@@ -12,6 +12,7 @@ from hetc.base.errors import InvalidInputError, UsageError
 from hetc.base.reading import parse_json
 from hetc.huggingface.checkpoint_kind import require_no_pointer
 from hetc.model.generation_config import read_config
+from hetc.model.hub import as_hub_id, is_hub_id, local_path
 
 __all__ = ["StoredTensor", "read_checkpoint", "resolve_source"]
 
@@ -68,26 +69,24 @@ class StoredTensor:
 
 
 def resolve_source(source: str | Path) -> Path:
-    """The local folder of a checkpoint; a hub id is downloaded (or found in the local cache) first.
+    """The local folder of a checkpoint; one of the hub is downloaded (or found in the local cache) first.
+
+    Args:
+        source: a folder, `hf://OWNER/NAME[@REVISION][/PATH]`, or `OWNER/NAME`.
 
     Raises:
-        UsageError: neither a folder nor a hub id that can be had.
+        UsageError: neither a folder nor a place on the hub that can be had.
     """
+    if is_hub_id(source):
+        return local_path(source, "checkpoint")
     folder = Path(source)
     if folder.is_dir():
         return folder
     if folder.exists() or isinstance(source, Path) or source.startswith((".", "/", "~")):
-        raise UsageError(f"{source}: not a folder; give a checkpoint's folder or a hub id such as OWNER/NAME")
-    from huggingface_hub import snapshot_download
-
-    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-    try:
-        return Path(snapshot_download(source, allow_patterns=patterns))
-    except Exception as error:  # the hub client raises many kinds, network errors among them
         raise UsageError(
-            f"{source}: neither a local folder nor a model that the hub client could fetch "
-            f"({type(error).__name__}); check the name and the connection, or give a local folder"
-        ) from error
+            f"{source}: not a folder; give a checkpoint's folder or a hub id such as hf://OWNER/NAME"
+        )
+    return local_path(as_hub_id(source), "checkpoint")
 
 
 def read_checkpoint(folder: Path) -> dict[str, StoredTensor]:

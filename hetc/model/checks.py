@@ -12,6 +12,7 @@ from hetc.base.errors import InvalidInputError
 from hetc.model.contributed import register_contributed
 from hetc.model.external_tensors import data_file, external_tensors, tensor_slots
 from hetc.model.functions import check_functions
+from hetc.model.hub_snapshot import belongs_to
 
 __all__ = ["check_graph", "check_model", "check_proto", "is_sorted"]
 
@@ -229,7 +230,7 @@ def _pairs(owner: str, properties: Mapping[str, str]) -> Iterator[tuple[str, obj
 def _check_location(folder: Path, location: str, name: str) -> None:
     absolute = PurePosixPath(location).is_absolute() or PureWindowsPath(location).drive
     file = folder / location
-    if absolute or ".." in Path(location).parts or not file.resolve().is_relative_to(folder.resolve()):
+    if absolute or ".." in Path(location).parts or not belongs_to(folder, file):
         raise InvalidInputError(
             f"{name}: its data {location!r} lies outside the model's folder; copy the file beside the model"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,17 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-__all__ = ["TensorSlot", "data_file", "external_tensors", "tensor_at", "tensor_slots", "tensor_values"]
+from hetc.model.hub_snapshot import belongs_to
+
+__all__ = [
+    "TensorSlot",
+    "data_file",
+    "external_tensors",
+    "follow_links",
+    "tensor_at",
+    "tensor_slots",
+    "tensor_values",
+]
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,28 @@ def external_tensors(model: ir.Model) -> Iterator[tuple[TensorSlot, ir.ExternalT
 def data_file(tensor: ir.ExternalTensor) -> Path:
     """The file that a tensor lies in."""
     return Path(tensor.base_dir, tensor.location)
+
+
+def follow_links(model: ir.Model, folder: Path) -> Path:
+    """Has a model whose weight files are links into blobs refer to these; ONNX Runtime follows no links.
+
+    Args:
+        model: The model; its tensors are told where they lie.
+        folder: Where its external tensors lie now, such as a snapshot in the Hugging Face cache.
+
+    Returns:
+        Where they lie then: `folder`, or the folder above all blobs.
+    """
+    files = {data_file(tensor) for _, tensor in external_tensors(model)}
+    real = {file: file.resolve() for file in files if belongs_to(folder, file)}
+    outside = any(folder.resolve() not in file.parents for file in real.values())
+    if not outside or len(real) < len(files):
+        return folder
+    above = Path(os.path.commonpath([file.parent for file in real.values()]))
+    for slot, tensor in external_tensors(model):
+        location = real[data_file(tensor)].relative_to(above).as_posix()
+        slot.replace(tensor_at(tensor, location, tensor.offset, tensor.length, above))
+    return above
 
 
 def tensor_values(tensor: ir.TensorProtocol) -> NDArray[Any]:

@@ -15,12 +15,15 @@ import onnx_ir as ir
 from hetc.base.errors import InvalidInputError, UsageError
 from hetc.model.checks import check_graph, check_model, check_proto, is_sorted
 from hetc.model.external_tensors import external_tensors
+from hetc.model.hub_snapshot import find_snapshot
 from hetc.plan.finding import Finding
 
-__all__ = ["LoadedModel", "load_model", "sha256"]
+__all__ = ["CHECKPOINT_KEY", "LoadedModel", "load_model", "sha256"]
 
 logger = logging.getLogger(__name__)
 
+CHECKPOINT_KEY = "hetc.checkpoint"
+"""Of a model's metadata: where on the hub the checkpoint is that it was exported from."""
 MODEL_FILE_LIMIT = 2 << 30
 """Protobuf cannot parse more; larger weights belong into external files."""
 
@@ -31,7 +34,8 @@ class LoadedModel:
 
     Attributes:
         model: The model; external weights stay in their files.
-        source: `file`, `sha256` and `producer`, as the plan records them; empty strings where unknown.
+        source: `file`, `sha256` and `producer`, as the plan records them; empty strings where unknown. `hub`
+            where it, or the checkpoint that it was exported from, is of the Hugging Face hub.
         findings: The MoE layers that were not canonical, once they have been looked for.
     """
 
@@ -108,15 +112,24 @@ def _load_file(path: Path) -> LoadedModel:
     for _, tensor in external_tensors(model):
         tensor.base_dir = path.parent
     check_model(model, f"model {path}")
-    return LoadedModel(
-        model,
-        {"file": str(path), "sha256": sha256(path), "producer": model.producer_name or ""},
-    )
+    return LoadedModel(model, _source(model, path))
 
 
 def _in_memory(model: ir.Model) -> LoadedModel:
     check_model(model, "the model")
-    return LoadedModel(model, {"file": "", "sha256": "", "producer": model.producer_name or ""})
+    return LoadedModel(model, _source(model))
+
+
+def _source(model: ir.Model, file: Path | None = None) -> dict[str, str]:
+    """Where a model comes from, as the plan records it."""
+    snapshot = None if file is None else find_snapshot(file)
+    hub = model.metadata_props.get(CHECKPOINT_KEY, "") if snapshot is None else snapshot.id
+    return {
+        "file": "" if file is None else str(file),
+        "sha256": "" if file is None else sha256(file),
+        "producer": model.producer_name or "",
+        **({"hub": hub} if hub else {}),
+    }
 
 
 def _in_order(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -7,6 +7,8 @@ import shutil
 import stat
 from pathlib import Path
 
+from hetc.model.hub_snapshot import belongs_to
+
 __all__ = ["TEXT_FILES", "copy_text_files", "lies_in"]
 
 logger = logging.getLogger(__name__)
@@ -34,21 +36,14 @@ def copy_text_files(source: Path, target: Path) -> None:
 
 
 def lies_in(folder: Path, file: Path) -> bool:
-    """Whether a path is a regular file that belongs to a folder: what is shared must not take others along.
-
-    A link may lead to another file of the folder, or, in Hugging Face's cache, from a snapshot to its blobs.
-    """
+    """Whether a path is a regular file that belongs to a folder; says of others that they stay behind."""
     try:
         real = file.resolve(strict=True)
         if not stat.S_ISREG(real.stat().st_mode):
             return False
     except (OSError, RuntimeError):  # nothing is there, a link leads nowhere, or round in a circle
         return False
-    real_folder = folder.resolve()
-    homes = [real_folder]
-    if real_folder.parent.name == "snapshots":
-        homes.append(real_folder.parent.parent / "blobs")
-    if any(home in real.parents for home in homes):
+    if belongs_to(folder, file):
         return True
     logger.warning("%s leads out of its folder, to %s, and stays behind; put a copy there", file, real)
     return False

@@ -66,9 +66,7 @@ def read_tokens(path: str | Path, tokenizer: str | Path | None = None) -> NDArra
         )
     else:
         text = read_text(path, "data")
-        tokens = np.array(
-            load_tokenizer(Path(tokenizer)).encode(text, add_special_tokens=False).ids, np.int64
-        )
+        tokens = np.array(load_tokenizer(tokenizer).encode(text, add_special_tokens=False).ids, np.int64)
     if not len(tokens):
         raise InvalidInputError(f"{where} holds no tokens")
     return tokens.astype(np.int64)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hetc.base.errors import InvalidInputError
 from hetc.base.reading import require_file
 from hetc.base.text import as_utf8
+from hetc.model.hub import local_path
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -17,19 +18,20 @@ __all__ = ["TOKENIZER", "load_tokenizer"]
 TOKENIZER = "tokenizer.json"
 
 
-def load_tokenizer(path: Path) -> Tokenizer:
+def load_tokenizer(path: str | Path) -> Tokenizer:
     """The tokenizer of a folder, or of a file.
 
     Args:
-        path: A folder with a `tokenizer.json` (a checkpoint, a model's folder, a bundle), or such a file.
+        path: A folder with a `tokenizer.json` (a checkpoint, a model's folder, a bundle), or such a file;
+            `hf://OWNER/NAME` for that of a repository on the hub.
 
     Raises:
-        UsageError: Nothing is there.
+        UsageError: Nothing is there, or it can't be had from the hub.
         InvalidInputError: A folder without `tokenizer.json`, or one that can't be read.
     """
     from tokenizers import Tokenizer
 
-    file = path
+    file = path = local_path(path, "tokenizer")
     if path.is_dir():
         file = path / TOKENIZER
         if not file.is_file():

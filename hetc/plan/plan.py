@@ -123,7 +123,7 @@ class Plan:
         ranking: `layer` or `model`: which experts are ranked together.
         score: Name of the score that ranked them.
         model_parameters: All parameters of the model, embedding and norms included.
-        source: `file`, `sha256`, `producer` of the model.
+        source: `file`, `sha256`, `producer` of the model, and `hub` where it is from there.
         partitions: What runs as one model; empty until the graph has been cut.
         hetc: `version` of the tool that made the plan.
         range_rule: `dynamic`, or how a calibration was turned into input ranges.

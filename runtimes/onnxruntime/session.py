@@ -11,9 +11,11 @@ import onnxruntime
 
 from hetc.base.errors import InvalidInputError, RuntimeMissingError, UsageError
 from hetc.base.text import as_utf8
+from hetc.model.external_tensors import follow_links
+from hetc.model.hub_snapshot import find_snapshot
 from hetc.runtimes.onnxruntime.library import library_path
 
-__all__ = ["FOLDER_KEY", "MOST_THREADS", "open_graph", "open_session", "placed_operators", "require_opens"]
+__all__ = ["MOST_THREADS", "open_graph", "open_session", "placed_operators", "require_opens"]
 
 PROVIDERS = ["CPUExecutionProvider"]
 
@@ -50,15 +52,26 @@ def open_session(
         UsageError: The library refused a configuration entry, or a number of threads that no session has.
         InvalidInputError: ONNX Runtime refused the model.
     """
+    if isinstance(model, Path) and model.is_symlink() and find_snapshot(model) is not None:
+        return open_graph(ir.load(model), model.parent, config, threads=threads, library=library)
     return _open(model, _options(config, threads=threads, library=library))
 
 
 def open_graph(
-    model: ir.Model, folder: Path, config: Mapping[str, str] | None = None, *, threads: int | None = None
+    model: ir.Model,
+    folder: Path,
+    config: Mapping[str, str] | None = None,
+    *,
+    threads: int | None = None,
+    library: bool = True,
 ) -> onnxruntime.InferenceSession:
-    """A session of a model in memory, whose weights lie in a folder; the rest as for `open_session`."""
-    entries = {**(config or {}), FOLDER_KEY: as_utf8(folder.absolute())}
-    return open_session(ir.to_proto(model).SerializeToString(), entries, threads=threads)
+    """A session of a model in memory, whose weights lie in a folder; the rest as for `open_session`.
+
+    Where they are links, as in the Hugging Face cache, the model is told what these lead to.
+    """
+    entries = {**(config or {}), FOLDER_KEY: as_utf8(follow_links(model, folder).absolute())}
+    given = ir.to_proto(model).SerializeToString()
+    return open_session(given, entries, threads=threads, library=library)
 
 
 def require_opens(model: Path, made_of: str) -> None:

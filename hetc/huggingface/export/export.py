@@ -45,6 +45,9 @@ from hetc.huggingface.quantised.reading import (
     quantisation,
     read_gguf,
 )
+from hetc.model.hub import is_hub_id, local_path
+from hetc.model.hub_snapshot import find_snapshot
+from hetc.model.load import CHECKPOINT_KEY
 from hetc.model.text_files import copy_text_files
 from hetc.model.vision_file import VISION_FILE
 from hetc.operators.schemas import DOMAIN
@@ -83,7 +86,8 @@ def export(
         'model.onnx'
 
     Args:
-        source: folder with config.json and safetensors, a GGUF file, or a hub id.
+        source: folder with config.json and safetensors, a GGUF file, or one of the hub: `OWNER/NAME`,
+            `hf://OWNER/NAME[@REVISION][/PATH]`.
         output: folder to write; it appears whole or not at all.
         link: hard-link the safetensors files instead of copying them.
         force: replace the files of an earlier export; files of other names there stay.
@@ -100,7 +104,9 @@ def export(
     """
     choose("digital weights", digital_weights, DIGITAL_WEIGHTS)
     output = Path(output).resolve()
+    source = local_path(source, "checkpoint") if is_hub_id(source) else source
     folder = None if is_gguf(source) else resolve_source(source)
+    snapshot = find_snapshot(folder or Path(source))
     with whole_folder(output, marker=None, force=force) as staging:
         tensors: Mapping[str, StoredTensor | PackedTensor]
         if folder is None:
@@ -117,7 +123,7 @@ def export(
         if folder is not None:
             copy_text_files(folder, staging)
             forget_quantisation(staging)
-        _write_model(skeleton, places, staging)
+        _write_model(skeleton, places, staging, "" if snapshot is None else snapshot.id)
     return output / MODEL_FILE
 
 
@@ -144,7 +150,7 @@ def _kept(tensors: Mapping[str, StoredTensor | PackedTensor], folder: Path | Non
     return packed.keys() - others.keys()
 
 
-def _write_model(skeleton: PreTrainedModel, places: WeightPlaces, directory: Path) -> None:
+def _write_model(skeleton: PreTrainedModel, places: WeightPlaces, directory: Path, hub_id: str) -> None:
     family = skeleton.config.model_type
     logger.info("tracing %s", family)
     cache: list[CachedTensor] = []
@@ -163,6 +169,8 @@ def _write_model(skeleton: PreTrainedModel, places: WeightPlaces, directory: Pat
     if found != expected:
         raise InvalidInputError(f"{family}: the graph has {found} experts, the model {expected}")
     model.metadata_props["hetc.model_type"] = family
+    if hub_id:
+        model.metadata_props[CHECKPOINT_KEY] = hub_id
     # What stays packed: nothing is analog yet.
     run_passes(model, RestoreQuantised({}))
     ir.save(model, directory / MODEL_FILE)
