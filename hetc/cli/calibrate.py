@@ -10,7 +10,7 @@ import click
 from hetc.cli.command import command
 from hetc.cli.data_options import data_options
 from hetc.cli.hardware_options import profile_option
-from hetc.cli.output import print_json, say
+from hetc.cli.output import as_written, print_json, say
 
 if TYPE_CHECKING:
     from hetc.model.tokens import TokensLike
@@ -38,7 +38,7 @@ def calibrate_command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Record MODEL on text, for static input ranges and scores that need data."""
+    """Record MODEL, a path or hf://OWNER/NAME, on text, for static input ranges and scores that need data."""
     from hetc.compiler.recording import calibrate
     from hetc.hardware.profile import DEFAULT_PROFILE
 
@@ -54,7 +54,7 @@ def calibrate_command(
     used = sum(use.tokens > 0 for use in recorded.routing.values())
     chosen = f"; {used} of {len(recorded.routing)} experts were chosen" if recorded.routing else ""
     say(f"{recorded.tokens:,} tokens{chosen}")
-    say(f"next: hetc compile {model} --calibration {output}")
+    say(f"next: hetc compile {as_written(model)} --calibration {output}")
     if as_json:
         routing = {unit: use.tokens for unit, use in recorded.routing.items()}
         print_json({"file": output, "tokens": recorded.tokens, "tokens_by_expert": routing})

@@ -101,7 +101,11 @@ def compile_command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Place MODEL's experts analog or digital and write a bundle."""
+    """Place MODEL's experts analog or digital and write a bundle.
+
+    MODEL is an ONNX file, a folder with one, or a repository of the Hugging Face hub: hf://OWNER/NAME,
+    hf://OWNER/NAME@REVISION, hf://OWNER/NAME/onnx/model_q4.onnx.
+    """
     from hetc.cli.summary import print_plan
     from hetc.compiler.compile import compile, plan_model
     from hetc.hardware.profile import DEFAULT_PROFILE, load_profile

@@ -29,7 +29,7 @@ def data_options(*, required: bool = True) -> Callable[[Command], Command]:
         @click.option(
             "--tokenizer",
             type=click.Path(path_type=Path),
-            help="For text: folder of its tokenizer.  [default: the model's]",
+            help="For text: folder of its tokenizer, or hf://OWNER/NAME.  [default: the model's]",
         )
         @wraps(command)
         def with_tokens(*arguments: Any, data: Path | None, tokenizer: Path | None, **options: Any) -> Any:

@@ -47,7 +47,7 @@ def numbers(text: str) -> list[float]:
 @click.option("--windows", type=click.IntRange(min=1), default=32, show_default=True, help="Rows, at most.")
 @click.option("--include-path", type=click.Path(path_type=Path), help="Folder with task files of your own.")
 @click.option("--limit", type=click.IntRange(min=1), help="Questions of each task, at most.")
-@click.option("--checkpoint", help="Run the plan of X on this folder or hub id, in torch.")
+@click.option("--checkpoint", help="Run the plan of X on this folder or hf://OWNER/NAME, in torch.")
 @click.option("--device", default="cpu", show_default=True, help="Where torch computes, such as cuda.")
 @click.option("--batch", type=BatchType(min=1), default="auto", show_default=True, help="Texts at a time.")
 @click.option("--mode", type=click.Choice(MODES), help="[default: noisy]")

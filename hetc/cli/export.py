@@ -33,6 +33,9 @@ def export_command(
 ) -> None:
     """Turn a Hugging Face language model, with or without experts, into ONNX, weights as they are on disk.
 
+    ID-or-PATH is a folder, or a repository of the hub: OWNER/NAME, hf://OWNER/NAME@REVISION,
+    hf://OWNER/NAME/SUB/FOLDER.
+
     Quantised checkpoints, and GGUF files, become the bfloat16 values that they mean; --digital-weights keep
     leaves GPTQ's, AWQ's and compressed-tensors' 4 and 8 bits packed.
     """

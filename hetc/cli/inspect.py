@@ -15,7 +15,10 @@ __all__ = ["inspect_command"]
 @command("inspect")
 @click.argument("path", metavar="X", type=click.Path(path_type=Path))
 def inspect_command(path: Path, as_json: bool) -> None:
-    """Show X: the units of a model, plan.json or bundle, or what a file of scores or a calibration says."""
+    """Show X: the units of a model, plan.json or bundle, or what a file of scores or a calibration says.
+
+    A model may be on the Hugging Face hub, as hf://OWNER/NAME.
+    """
     from hetc.cli.summary import print_plan, print_scores, print_units
     from hetc.compiler.inspection import inspect
     from hetc.plan.plan import Plan

@@ -18,7 +18,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["VOLUME", "as_lines", "as_text", "counted", "new_console", "print_json", "say"]
+__all__ = ["VOLUME", "as_lines", "as_text", "as_written", "counted", "new_console", "print_json", "say"]
 
 SCHEMA_VERSION = 1
 """Of what --json prints: docs/command-line.md lists the keys. Keys may be added, none changes its meaning."""
@@ -60,6 +60,11 @@ def as_text(name: object) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def as_written(path: Path) -> str:
+    """A path, or a place on the hub, of which `Path` makes `hf:/OWNER/NAME`, as it was written."""
+    return as_text(re.sub("^hf:/", "hf://", str(path)))
 
 
 def as_lines(message: object) -> str:

@@ -20,7 +20,7 @@ __all__ = ["run_command"]
 @click.argument("target", metavar="X", type=click.Path(path_type=Path))
 @click.option("--prompt", required=True, help="Text to continue.")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=64, show_default=True)
-@click.option("--checkpoint", help="Run the plan of X on this folder or hub id, in torch.")
+@click.option("--checkpoint", help="Run the plan of X on this folder or hf://OWNER/NAME, in torch.")
 @click.option("--device", help="Where torch computes a checkpoint: cuda, auto, ...  [default: cpu]")
 @click.option("--mode", type=click.Choice(MODES), help="[default: noisy]")
 @click.option("--seed", type=int, help="Programming seed.  [default: the plan's]")

@@ -46,7 +46,10 @@ def score_command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Measure what errors of CHECKPOINT's units and neurons cost, on text that no evaluation uses."""
+    """Measure what errors of CHECKPOINT's units and neurons cost, on text that no evaluation uses.
+
+    CHECKPOINT is a folder, or a repository of the Hugging Face hub: OWNER/NAME or hf://OWNER/NAME@REVISION.
+    """
     from hetc.hardware.profile import DEFAULT_PROFILE, load_profile
 
     with needs("export", "hetc score"), progress("loading torch"):

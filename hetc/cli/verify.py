@@ -15,7 +15,11 @@ __all__ = ["verify_command"]
 
 @command("verify")
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--source", type=click.Path(path_type=Path), help="The model it was compiled from.")
+@click.option(
+    "--source",
+    type=click.Path(path_type=Path),
+    help="The model it was compiled from, or its hf://OWNER/NAME.",
+)
 @click.option(
     "--seeds", type=click.IntRange(min=2), default=4, show_default=True, help="Noisy runs to compare."
 )
