@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hetc.compiler.recording import calibrate
     from hetc.costing.profile import built_in_costs, load_costs
     from hetc.evaluation.evaluate import evaluate
+    from hetc.evaluation.mlflow_runs import log_results
     from hetc.evaluation.run import run
     from hetc.evaluation.sweep import sweep
     from hetc.hardware.aihwkit_profile import from_aihwkit
@@ -64,6 +65,7 @@ _HOMES = {
     "load_bundle": "hetc.bundle.bundle",
     "load_costs": "hetc.costing.profile",
     "load_profile": "hetc.hardware.profile",
+    "log_results": "hetc.evaluation.mlflow_runs",
     "mitigate": "hetc.compiler.mitigation",
     "open_adaptive": "hetc.tuning.adaptive_session",
     "partition_bundle": "hetc.bundle.partition",
@@ -100,6 +102,7 @@ __all__ = [
     "load_bundle",
     "load_costs",
     "load_profile",
+    "log_results",
     "mitigate",
     "open_adaptive",
     "partition_bundle",

@@ -29,6 +29,11 @@ __all__ = ["sweep_command"]
 @click.option("--shard", metavar="3/16", help="Do this share only, and write no table; others do the others.")
 @click.option("--merge", is_flag=True, help="Only write the table of what all shards have done.")
 @click.option("--dry-run", is_flag=True, help="Only say how much there is to do, from three measurements.")
+@click.option(
+    "--mlflow",
+    metavar="EXPERIMENT",
+    help="Log the table to MLflow, where MLFLOW_TRACKING_URI says: a run, with one in it per programming.",
+)
 @click.option("--force", is_flag=True, help="Replace an existing table.")
 def sweep_command(
     spec: Path,
@@ -39,6 +44,7 @@ def sweep_command(
     shard: str | None,
     merge: bool,
     dry_run: bool,
+    mlflow: str | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -54,6 +60,8 @@ def sweep_command(
 
     if merge and (shard is not None or dry_run):
         raise click.UsageError("--merge runs nothing: no --shard or --dry-run beside")
+    if mlflow is not None and (shard is not None or dry_run):
+        raise click.UsageError("--mlflow logs the finished table: give it with --merge instead")
     asked = load_sweep(spec)
     if asked.tasks:
         with needs("evaluate", "hetc sweep"), progress("loading lm-eval"):
@@ -75,6 +83,10 @@ def sweep_command(
         return
     if output is None:
         raise click.UsageError("-o is missing: where to write the table")
+    if mlflow is not None:
+        from hetc.evaluation.mlflow_runs import log_results, require_experiment
+
+        require_experiment(mlflow)
     who: dict[str, Any] = {"workers": workers.processes, "devices": workers.devices, "scheduler": scheduler}
     try:
         if shard is not None:
@@ -89,8 +101,11 @@ def sweep_command(
         raise
     say(f"wrote {rows:,} results to {output}")
     say("next: hetc report BUNDLE --results " + str(output))
+    run = None if mlflow is None else log_results(output, mlflow, spec=spec)
+    if run is not None:
+        say(f"logged to MLflow: experiment {mlflow}, run {run}")
     if as_json:
-        print_json({"table": output, "results": rows})
+        print_json({"table": output, "results": rows, **({} if run is None else {"mlflow_run": run})})
 
 
 def _say_what_is_left(left: int, spec: Path, output: Path, shard: str) -> None:
