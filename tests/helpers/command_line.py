@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import logging
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -18,7 +20,7 @@ from places import SAMPLES
 from hetc.base import progress
 from hetc.cli.main import main
 
-__all__ = ["SAMPLE", "hetc", "hetc_process"]
+__all__ = ["SAMPLE", "hetc", "hetc_process", "python_process"]
 
 SAMPLE = SAMPLES / "tiny_moe"
 
@@ -61,11 +63,38 @@ def _as_in_a_process(argv: list[str], cwd: Path | None) -> Iterator[None]:
 
 def hetc_process(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """The finished process, with stdout and stderr as text."""
-    return subprocess.run(
-        [sys.executable, "-m", "hetc.cli.main", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        timeout=120,
-    )
+    return python_process("from hetc.cli.main import main; main()", *arguments, cwd=cwd)
+
+
+# Importing takes a process longer than most commands do: processes are forked from one that has imported.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["hetc.cli.main", "hetc.compiler.compile", "hetc.bundle.verify", "onnxruntime"])
+
+
+def python_process(
+    script: str, *arguments: object, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """What `python -c script arguments` ends with, in a process that starts with hetc's imports done."""
+    argv = ["hetc", *map(str, arguments)]
+    with tempfile.TemporaryDirectory() as folder:
+        said = [Path(folder) / name for name in ("out", "err")]
+        process = _FORKS.Process(target=_run_script, args=(script, argv, cwd, dict(os.environ), said))
+        process.start()
+        process.join(120)
+        process.kill()
+        process.join()
+        texts = [path.read_bytes().decode() for path in said]
+    assert process.exitcode is not None
+    return subprocess.CompletedProcess(argv, process.exitcode, *texts)
+
+
+def _run_script(
+    script: str, argv: list[str], cwd: Path | None, variables: dict[str, str], said: list[Path]
+) -> None:
+    for descriptor, path in enumerate(said, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
+    os.environ.clear()
+    os.environ.update(variables)
+    os.chdir(cwd or Path.cwd())
+    sys.argv = argv
+    exec(script, {"__name__": "__main__"})

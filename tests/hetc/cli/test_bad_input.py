@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from command_line import SAMPLE, hetc
+from command_line import SAMPLE, hetc, python_process
 from models import moe_model, saved_moe_model
 
 from hetc.base.output_lock import names_beside
@@ -198,8 +198,7 @@ def test_library_that_does_not_load(tmp_path: Path, model: Path, library: str) -
         "from hetc.cli.main import main\n"
         "main()\n"
     )
-    arguments = [sys.executable, "-c", script, tmp_path / "lib", library, tmp_path / "out"]
-    result = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    result = python_process(script, tmp_path / "lib", library, tmp_path / "out")
     assert result.returncode == MISSING_RUNTIME, result.stderr
     assert "Traceback" not in result.stderr
 
@@ -219,7 +218,14 @@ def test_a_noisy_bundle_does_not_load_without_the_library(tmp_path: Path, model:
     assert np.isfinite(portable.run(None, {"input_ids": np.arange(3)})[0]).all()
 
 
-@pytest.mark.parametrize("begun", ["", "/weights", "/weights/*"])
+@pytest.mark.parametrize(
+    "begun",
+    [
+        pytest.param("", marks=pytest.mark.slow),
+        pytest.param("/weights", marks=pytest.mark.slow),
+        "/weights/*",
+    ],
+)
 def test_killed_at_any_point_there_is_no_half_bundle(tmp_path: Path, begun: str) -> None:
     """Killed from outside once its folder, or that of the weights, or one of them is there."""
     arguments = [sys.executable, "-m", "hetc.cli.main", "compile", str(SAMPLE / "model.onnx"), "-o"]

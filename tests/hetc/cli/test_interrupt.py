@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from command_line import SAMPLE
+from command_line import hetc, python_process
+from models import saved_moe_model
 
 from hetc.base.output_lock import names_beside
 
@@ -32,48 +31,50 @@ main()
 
 def interrupt(step: tuple[str, str], number: int, *arguments: object) -> int:
     """The exit code of a command that gets the signal when it comes to `step`."""
-    command = [sys.executable, "-c", SCRIPT, *step, str(number), *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    result = python_process(SCRIPT, *step, int(number), *arguments)
     assert "Traceback" not in result.stderr
     return result.returncode
 
 
-STEPS = pytest.mark.parametrize(
-    "step",
-    [
-        ("hetc.model.weights", "recall"),
-        ("hetc.base.bring_files", "_copy"),
-        ("hetc.bundle.writer", "save_model"),
-        ("hetc.bundle.writer", "finish_bundle"),
-        ("hetc.base.output", "_replace"),
-    ],
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved_moe_model(tmp_path_factory.mktemp("interrupt"))
+
+
+STEPS = [
+    ("hetc.model.weights", "recall"),
+    ("hetc.base.bring_files", "_copy"),
+    ("hetc.bundle.writer", "save_model"),
+    ("hetc.bundle.writer", "finish_bundle"),
+    ("hetc.base.output", "_replace"),
+]
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "step"),
+    [*((signal.SIGINT, 130, step) for step in STEPS), (signal.SIGTERM, 143, STEPS[2])],
 )
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@STEPS
-def test_compile(tmp_path: Path, step: tuple[str, str], number: int, code: int) -> None:
+def test_compile(tmp_path: Path, model: Path, number: int, code: int, step: tuple[str, str]) -> None:
     output = tmp_path / "out.hetc"
-    assert interrupt(step, number, "compile", SAMPLE / "model.onnx", "-o", output) == code
+    assert interrupt(step, number, "compile", model, "-o", output) == code
     assert list(tmp_path.iterdir()) == []
 
 
-@STEPS
-def test_killed_at_a_step_there_is_no_half_bundle(tmp_path: Path, step: tuple[str, str]) -> None:
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_at_a_step_there_is_no_half_bundle(tmp_path: Path, model: Path, step: tuple[str, str]) -> None:
     """Only a folder of what was done so far may stay, which the next compile removes."""
     output = tmp_path / "out.hetc"
-    killed = -signal.SIGKILL
-    assert interrupt(step, signal.SIGKILL, "compile", SAMPLE / "model.onnx", "-o", output) == killed
+    assert interrupt(step, signal.SIGKILL, "compile", model, "-o", output) == -signal.SIGKILL
     left = list(tmp_path.iterdir())
     hidden = names_beside(output)
     assert all(entry.name.startswith(hidden.prefix) for entry in left)
     assert hidden.lock in left
 
 
-def test_replacing_keeps_the_old_bundle(tmp_path: Path) -> None:
+def test_replacing_keeps_the_old_bundle(tmp_path: Path, model: Path) -> None:
     output = tmp_path / "out.hetc"
-    command = ("compile", SAMPLE / "model.onnx", "-o", output)
-    subprocess.run([sys.executable, "-m", "hetc.cli.main", *map(str, command)], check=True)
+    command = ("compile", model, "-o", output)
+    assert hetc(*command).returncode == 0
     before = (output / "manifest.json").read_bytes()
     assert interrupt(("hetc.base.output", "_replace"), signal.SIGINT, *command, "--force", "--seed", 1) == 130
     assert list(tmp_path.iterdir()) == [output]
@@ -101,7 +102,5 @@ def test_reading_weights_stops_at_once(tmp_path: Path) -> None:
     for hole in holes:
         with hole.open("wb") as file:
             file.truncate(20 << 30)
-    result = subprocess.run(
-        [sys.executable, "-c", script, *holes], capture_output=True, text=True, check=True, timeout=60
-    )
+    result = python_process(script, *holes)
     assert 0 < int(result.stdout) < 20 << 30
