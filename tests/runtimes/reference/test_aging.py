@@ -52,8 +52,8 @@ def device(name: str, **changes: Any) -> Crossbar:
 
 
 def drawn(value: float, crossbar: Crossbar, seed: int = 0) -> np.ndarray:
-    """A million weights programmed to one value."""
-    w = np.full((512, 2048), value, np.float32)
+    """262,144 weights programmed to one value: the error of their deviation is 0.14 %."""
+    w = np.full((128, 2048), value, np.float32)
     return program(w, crossbar, seed, transpose_weight=False, weight_scale=ONES).astype(np.float64)
 
 
