@@ -16,6 +16,9 @@ from places import ROOT
 
 import hetc
 
+SLOW = ("evaluate", "export", "open_adaptive", "tune")
+"""Functions whose examples take seconds."""
+
 FUNCTIONS = [name for name in hetc.__all__ if name[0].islower() and not name.startswith("_")]
 
 
@@ -52,7 +55,9 @@ def test_functions_are_documented(name: str) -> None:
         assert f"    {parameter}" in text or details.kind is details.VAR_KEYWORD, f"{name}: {parameter}"
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in FUNCTIONS]
+)
 def test_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "samples").symlink_to(ROOT / "samples")
     monkeypatch.chdir(tmp_path)

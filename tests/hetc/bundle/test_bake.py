@@ -211,7 +211,8 @@ def test_without_noise_there_is_nothing_to_bake(tmp_path: Path) -> None:
 
 
 def test_command(tmp_path: Path) -> None:
-    assert hetc("compile", SAMPLE / "model.onnx", "-o", tmp_path / "noisy").returncode == 0
+    compiled = hetc("compile", SAMPLE / "model.onnx", "--digital-frac", "7/8", "-o", tmp_path / "noisy")
+    assert compiled.returncode == 0, compiled.stderr
     result = hetc("bake", tmp_path / "noisy", "--seed", 5, "-o", tmp_path / "baked")
     assert result.returncode == 0, result.stderr
     assert "seed 5, c = 1.0" in result.stderr

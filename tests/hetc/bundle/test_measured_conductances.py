@@ -72,10 +72,10 @@ def targets(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     "changes",
     [
         {},
-        {"scale_mode": "tile"},
-        {"noise": NOISE_MODELS["reram_cmo"]},
+        pytest.param({"scale_mode": "tile"}, marks=pytest.mark.slow),
+        pytest.param({"noise": NOISE_MODELS["reram_cmo"]}, marks=pytest.mark.slow),
         {"drift_time": 3600.0},
-        {"output_noise": 0.02, "ir_drop": 1.0},
+        pytest.param({"output_noise": 0.02, "ir_drop": 1.0}, marks=pytest.mark.slow),
         {"weight_noise": 0.02, "weight_noise_form": "pcm-read", "dac_rounding": "stochastic"},
         {"bound_management": "iterative", "out_bound": 0.5},
     ],
@@ -111,7 +111,7 @@ def test_what_a_seed_programs_is_its_baked_bundle(tmp_path: Path, dtype: Any) ->
             np.testing.assert_array_equal(read_tensor(before, names[0]), read_tensor(after, names[1]))
 
 
-@pytest.mark.parametrize("fraction", [0.3, 0.9])
+@pytest.mark.parametrize("fraction", [0.3, pytest.param(0.9, marks=pytest.mark.slow)])
 def test_digital_neurons_stay_digital(tmp_path: Path, fraction: float) -> None:
     source = moe_model(hidden=40, inter=24)
     small = Profile(tile_rows=4, tile_columns=5)
