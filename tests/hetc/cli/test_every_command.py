@@ -59,7 +59,7 @@ def test_every_command_is_a_function() -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle, and what some commands start from."""
     folder = tmp_path_factory.mktemp("json")
-    done = hetc("compile", SAMPLE / "model.onnx", "-o", folder / "a.hetc", "--digital-frac", "0")
+    done = hetc("compile", SAMPLE / "model.onnx", "-o", folder / "a.hetc", "--digital-frac", "7/8")
     assert done.returncode == 0, done.stderr
     (folder / "text.txt").write_text("def main() -> None:\n    return None\n" * 40)
     (folder / "aihwkit.json").write_text('{"forward": {"is_perfect": true}}')
@@ -77,7 +77,7 @@ CALLS = {
     "calibrate": "SAMPLE --data text.txt --window 64 -o calibration.safetensors",
     "compare": "a.hetc SAMPLE",
     "compile": "SAMPLE --digital-frac 50% -o b.hetc",
-    "cost": "a.hetc --digital-frac 1/3",
+    "cost": "a.hetc --digital-frac 15/16",
     "doctor": "",
     "evaluate": "a.hetc --tasks stdlib_next_line --include-path TASKS --limit 1 --mode exact",
     "explain": "a.hetc layers.1.experts.3",

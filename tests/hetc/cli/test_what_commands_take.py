@@ -14,10 +14,11 @@ from hetc.plan.scores import Scores
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle `a.hetc`, what was made of it, and files of each other kind."""
-    folder = tmp_path_factory.mktemp("things")
+    folder, few = tmp_path_factory.mktemp("things"), tmp_path_factory.mktemp("few") / "few.hetc"
     for command in (
         ("compile", SAMPLE / "model.onnx", "-o", folder / "a.hetc"),
-        ("bake", folder / "a.hetc", "-o", folder / "baked.hetc", "--seed", 1),
+        ("compile", SAMPLE / "model.onnx", "--digital-frac", "15/16", "-o", few),
+        ("bake", few, "-o", folder / "baked.hetc", "--seed", 1),
         ("partition", folder / "a.hetc", "-o", folder / "parts"),
     ):
         done = hetc(*command)
