@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import SAMPLE, hetc
+from command_line import SAMPLE, hetc, python_process
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,6 +36,18 @@ WINDOWS = np.load(SAMPLE / "heldout.npz")["tokens"][:256].reshape(2, 128)
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     output = tmp_path_factory.mktemp("tune") / "bundle"
     return compile(SAMPLE / "model.onnx", output, digital_frac=0.25, profile=Profile(noise_scale=8))
+
+
+@pytest.fixture(scope="module")
+def mostly_digital(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with few shares to look at."""
+    return compile(SAMPLE / "model.onnx", tmp_path_factory.mktemp("tune") / "bundle", digital_frac=0.9).path
+
+
+@pytest.fixture
+def own_bundle(mostly_digital: Path, tmp_path: Path) -> Bundle:
+    """A copy that a test may change."""
+    return load_bundle(shutil.copytree(mostly_digital, tmp_path / "bundle"))
 
 
 @pytest.fixture(scope="module")
@@ -95,13 +106,12 @@ def test_tuning_lies_in_the_bundle_and_is_no_part_of_what_was_compiled(
     assert TUNING not in bundle.manifest
 
 
-def test_a_bundle_that_listed_its_tuning_can_be_tuned_again(tmp_path: Path) -> None:
-    bundle = compile(SAMPLE / "model.onnx", tmp_path / "bundle", digital_frac=0.9)
-    record = json.loads((bundle.path / MANIFEST).read_text())
+def test_a_bundle_that_listed_its_tuning_can_be_tuned_again(own_bundle: Bundle) -> None:
+    record = json.loads((own_bundle.path / MANIFEST).read_text())
     record["files"][TUNING] = {"sha256": "0" * 64, "size": 5}
-    (bundle.path / MANIFEST).write_text(json.dumps(record))
-    tune(bundle.path, WINDOWS[:, :16], BASIS, max_drop="900%", seeds=2, windows=1)
-    assert load_tuning(load_bundle(bundle.path).path).seeds == 2
+    (own_bundle.path / MANIFEST).write_text(json.dumps(record))
+    tune(own_bundle.path, WINDOWS[:, :16], BASIS, max_drop="900%", seeds=2, windows=1)
+    assert load_tuning(load_bundle(own_bundle.path).path).seeds == 2
 
 
 KILLED = """
@@ -121,30 +131,29 @@ print("done")
 
 
 @pytest.mark.parametrize("write", [1, 2])
-def test_killed_at_any_write_the_bundle_opens(tmp_path: Path, write: int) -> None:
-    bundle = compile(SAMPLE / "model.onnx", tmp_path / "bundle", digital_frac=0.9)
+def test_killed_at_any_write_the_bundle_opens(own_bundle: Bundle, write: int) -> None:
     tokens = SAMPLE / "heldout.npz"
-    tune(bundle, tokens, window=16, windows=1, seeds=3, max_drop="800%")
-    command = [sys.executable, "-c", KILLED, str(bundle.path), str(tokens), str(write)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+    tune(own_bundle, tokens, window=16, windows=1, seeds=3, max_drop="800%")
+    ended = python_process(KILLED, own_bundle.path, tokens, write)
     assert ended.returncode == -signal.SIGKILL or ended.stdout == "done\n", ended.stderr
     assert ended.returncode != 0 or write > 1  # it was killed in the middle of its work
-    assert load_tuning(load_bundle(bundle.path).path).seeds == 2
+    assert load_tuning(load_bundle(own_bundle.path).path).seeds == 2
 
 
-def test_a_bundle_replaced_meanwhile_is_not_tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bundle = compile(SAMPLE / "model.onnx", tmp_path / "bundle", digital_frac=0.9)
-    opened = bundle.session
+def test_a_bundle_replaced_meanwhile_is_not_tuned(
+    own_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = own_bundle.session
 
     def replaced(*arguments: object, **named: object) -> object:
         session = opened(*arguments, **named)  # type: ignore[arg-type]
-        compile(SAMPLE / "model.onnx", bundle.path, digital_frac=1, force=True)
+        compile(SAMPLE / "model.onnx", own_bundle.path, digital_frac=1, force=True)
         return session
 
     monkeypatch.setattr(Bundle, "session", lambda self, *given, **named: replaced(*given, **named))
     with pytest.raises(UsageError, match="was replaced"):
-        tune(bundle, WINDOWS[:, :16], BASIS, seeds=2, windows=1)
-    assert not (bundle.path / TUNING).exists()
+        tune(own_bundle, WINDOWS[:, :16], BASIS, seeds=2, windows=1)
+    assert not (own_bundle.path / TUNING).exists()
 
 
 def test_session_runs_at_the_share_that_keeps_the_loss(bundle: Bundle, tuning: Tuning) -> None:
@@ -177,12 +186,12 @@ def test_shares_by_noise_and_energy(tuning: Tuning) -> None:
         choose_share(replace(both, metric="accuracy"), noise=0, target_loss=1)
 
 
-def test_refusals(bundle: Bundle, tmp_path: Path) -> None:
+def test_refusals(bundle: Bundle, own_bundle: Bundle) -> None:
     with pytest.raises(UsageError, match="neither a share"):
         tune(bundle, WINDOWS, BASIS, max_drop="much")
     with pytest.raises(UsageError, match="loss, accuracy"):
         tune(bundle, WINDOWS, BASIS, metric="perplexity")
-    untuned = compile(SAMPLE / "model.onnx", tmp_path / "untuned", digital_frac=1)
+    untuned = own_bundle
     with pytest.raises(UsageError, match="hetc tune"):
         untuned.session(target_loss=3.0)
     (untuned.path / TUNING).write_text("{}")
