@@ -36,7 +36,7 @@ def write(path: Path) -> bytes:
 
 
 @given(st.lists(places(), max_size=6))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_any_matrices_at_any_offsets(
     tmp_path_factory: pytest.TempPathFactory, wanted: list[MatrixPlace]
 ) -> None:

@@ -96,7 +96,7 @@ def test_widths() -> None:
     assert parse_width("2.5in") == pytest.approx(180)
 
 
-@settings(max_examples=25)
+@settings(max_examples=8)
 @given(st.text(max_size=200))
 def test_names_are_cut_to_their_width(name: str) -> None:
     label = shortened(name)

@@ -45,5 +45,5 @@ def test_visits_grow_with_nodes(spelling: str, more: str, monkeypatch: pytest.Mo
         assert [finding.raised for finding in raising.findings] == [True] * layers
         return visits
 
-    small, middle, large = (count(size) for size in (3, 6, 12))
+    small, middle, large = (count(size) for size in (2, 4, 8))
     assert large - middle < 2.4 * (middle - small) + 100  # the part that grows

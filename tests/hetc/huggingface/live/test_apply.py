@@ -70,12 +70,16 @@ def tiny_moe(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Any]:
 @pytest.mark.parametrize(
     ("sample", "granularity", "choices"),
     [
-        ("tiny_moe", "expert", {}),
-        ("tiny_moe", "expert", {"mode": "converters"}),
+        pytest.param("tiny_moe", "expert", {}, marks=pytest.mark.slow),
+        pytest.param("tiny_moe", "expert", {"mode": "converters"}, marks=pytest.mark.slow),
         ("tiny_moe", "neuron", {"noise_scale": 4, "digital_frac": 0.125}),
-        ("tiny_moe", "neuron:16", {"mode": "converters", "digital_frac": "1/2"}),
+        pytest.param(
+            "tiny_moe", "neuron:16", {"mode": "converters", "digital_frac": "1/2"}, marks=pytest.mark.slow
+        ),
         ("tiny_deepseek", "expert", {"noise_scale": 4, "seed": 3, "digital_frac": 0.25}),
-        ("tiny_deepseek", "expert", {"drift_time": 86400, "store": "int8"}),
+        pytest.param(
+            "tiny_deepseek", "expert", {"drift_time": 86400, "store": "int8"}, marks=pytest.mark.slow
+        ),
     ],
 )
 def test_losses_are_the_bundles(
@@ -167,7 +171,7 @@ def test_families(model_type: str, tmp_path: Path) -> None:
         assert abs(actual.mean() - expected.mean()) < limits[1]
 
 
-@pytest.mark.parametrize("rule", ["std:8", "scale:12"])
+@pytest.mark.parametrize("rule", ["std:8", pytest.param("scale:12", marks=pytest.mark.slow)])
 def test_static_ranges_and_bounds_are_the_bundles(
     rule: str, tiny_moe: tuple[Bundle, Any], tmp_path: Path
 ) -> None:
@@ -183,7 +187,7 @@ def test_static_ranges_and_bounds_are_the_bundles(
     assert np.median(np.abs(actual - expected)) < 0.01 < np.median(np.abs(actual - dynamic))
 
 
-@pytest.mark.parametrize("rule", ["std:0.5", "scale:1"])
+@pytest.mark.parametrize("rule", [pytest.param("std:0.5", marks=pytest.mark.slow), "scale:1"])
 def test_bounds_stay_those_of_the_compiled_neurons(
     rule: str, tiny_moe: tuple[Bundle, Any], tmp_path: Path
 ) -> None:

@@ -30,7 +30,7 @@ def test_gates(gate: str) -> None:
     ]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_equal_after_raising(data: st.DataObject) -> None:
     experts = data.draw(st.integers(2, 6))

@@ -91,7 +91,7 @@ def test_two_layers_take_the_numbers_of_their_names() -> None:
     assert not [name for name in model.graph.initializers if name.startswith("model.")]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_equal_to_the_kernel(data: st.DataObject) -> None:
     experts = data.draw(st.integers(1, 6))

@@ -94,7 +94,7 @@ def feeds(model: ir.Model, tokens: int = 6) -> dict[str, NDArray[Any]]:
     return made
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_equal_to_the_kernel(data: st.DataObject) -> None:
     experts = data.draw(st.integers(1, 5))

@@ -41,7 +41,7 @@ def layers(draw: st.DrawFn) -> Layer:
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(layer=layers())
 def test_raised_layer_is_equal(spelling: str, layer: Layer) -> None:
     model, feeds = spell(spelling, layer)
@@ -128,7 +128,7 @@ def infer_shapes_again(model: ir.Model) -> None:
 @pytest.mark.parametrize(
     "spelling", [name if name == "loop" else pytest.param(name, marks=pytest.mark.slow) for name in SPELLINGS]
 )
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(layer=layers(), data=st.data())
 def test_never_recognised_and_wrong(spelling: str, layer: Layer, data: st.DataObject) -> None:
     model, feeds = spell(spelling, layer)
