@@ -19,6 +19,7 @@ demo: $(VENV)/installed
 	$(BIN)/hetc verify build/demo/tiny_moe.hetc --source samples/tiny_moe/model.onnx
 	$(BIN)/hetc explain build/demo/tiny_moe.hetc layers.1.experts.3
 	$(BIN)/hetc run build/demo/tiny_moe.hetc --prompt "class Reader:" --max-new-tokens 48
+	@echo "next        source $(BIN)/activate puts hetc on the PATH"
 
 test: $(VENV)/test-installed lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" -rs

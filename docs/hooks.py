@@ -21,6 +21,7 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
     if page.file.src_uri == "index.md":
         markdown = (ROOT / "README.md").read_text(encoding="utf-8")
         markdown = re.sub(r"\]\((?!docs/|https?:)([^)#]+)\)", r"](../\1)", markdown).replace("](docs/", "](")
+        markdown = re.sub(r'\b(src|srcset)="docs/', r'\1="', markdown)
     markdown = KEYS.sub(lambda found: key_table(found[1]), markdown)
     return OUTSIDE.sub(r"\1 (`\2`)", markdown)
 

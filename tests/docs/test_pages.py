@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from hetc.base import errors
 from hetc.base.schema import SCHEMAS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "samples").rglob("README.md")])
-LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)|\bsrc(?:set)?=\"([^\"]+)\"")
 
 
 def links(page: Path) -> list[str]:
-    return [link for link in LINK.findall(page.read_text("utf-8")) if "://" not in link]
+    found = (match[1] or match[2] for match in LINK.finditer(page.read_text("utf-8")))
+    return [link for link in found if "://" not in link]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -32,3 +34,9 @@ def test_every_page_is_in_the_site() -> None:
 def test_every_schema_has_its_keys_listed() -> None:
     listed = re.findall(r"<!-- keys: (\w+) -->", (ROOT / "docs" / "keys.md").read_text("utf-8"))
     assert sorted(listed) == sorted(SCHEMAS)
+
+
+def test_every_exit_code_is_explained() -> None:
+    text = (ROOT / "docs" / "command-line.md").read_text("utf-8")
+    codes = {getattr(errors, name).exit_code for name in errors.__all__}
+    assert codes <= {int(code) for code in re.findall(r"^\| (\d) \|", text, re.MULTILINE)}
