@@ -81,7 +81,7 @@ def evaluate_command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Ask X, a bundle, or a plan.json with its --checkpoint, lm-eval's tasks, or to foretell --data."""
+    """Measure X, a bundle, or a plan.json with its --checkpoint: loss on --data, or accuracy on --tasks."""
     if tasks:
         with needs("evaluate", "hetc evaluate --tasks"), progress("loading lm-eval"):
             import lm_eval  # noqa: F401

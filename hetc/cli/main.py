@@ -27,7 +27,7 @@ COMMANDS = {
     "compile": "Place the experts and write a bundle that runs.",
     "cost": "Calculate tokens per second, watts and joules per token.",
     "doctor": "Say what is installed and whether the library loads.",
-    "evaluate": "Ask a bundle the questions of lm-eval's tasks.",
+    "evaluate": "Measure loss on text, or accuracy on lm-eval's tasks.",
     "explain": "Say why units are where they are.",
     "export": "Turn a Hugging Face language model into ONNX.",
     "inspect": "Show a model, plan or bundle.",
