@@ -15,7 +15,7 @@ __all__ = ["to_frame"]
 
 
 def to_frame(records: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = None) -> pandas.DataFrame:
-    """A frame with a row for each record.
+    """A frame with a row for each record: integers and booleans stay so where some are missing.
 
     Args:
         records: The rows, by column.
@@ -26,4 +26,8 @@ def to_frame(records: Iterable[Mapping[str, Any]], columns: Sequence[str] | None
     """
     with needs("pandas", "to_dataframe()"):
         pandas = import_module("pandas")
-    return pandas.DataFrame(list(records), columns=columns)
+    frame = pandas.DataFrame(list(records), columns=columns, dtype=object)
+    nullable = {"integer": "Int64", "boolean": "boolean"}
+    kinds = {name: pandas.api.types.infer_dtype(frame[name]) for name in frame if frame[name].isna().any()}
+    missing = {name: nullable[kind] for name, kind in kinds.items() if kind in nullable}
+    return frame.astype(missing).infer_objects()

@@ -110,8 +110,14 @@ class PlanComparison:
         return asdict(self)
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """The units that differ as a pandas frame."""
-        return to_frame(map(asdict, self.moved), [*MovedUnit.__dataclass_fields__])
+        """The units that differ as a pandas frame.
+
+        Its columns are `id`, and with `first_` and `second_` before it `target`, `digital_share` and `rank`.
+
+        Raises:
+            RuntimeMissingError: pandas is not installed.
+        """
+        return _pairs(self.moved, ("id",), ("target", "digital_share", "rank"))
 
 
 @dataclass(frozen=True)
@@ -143,8 +149,30 @@ class ScoreComparison:
         return asdict(self)
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """The changes as a pandas frame."""
-        return to_frame(map(asdict, self.changes), [*RankChange.__dataclass_fields__])
+        """The changes as a pandas frame.
+
+        Its columns are `score`, `id`, and with `first_` and `second_` before it `value` and `rank`.
+
+        Raises:
+            RuntimeMissingError: pandas is not installed.
+        """
+        return _pairs(self.changes, ("score", "id"), ("value", "rank"))
+
+
+def _pairs(
+    records: Sequence[MovedUnit | RankChange], same: Sequence[str], differing: Sequence[str]
+) -> pandas.DataFrame:
+    """A frame with two columns for what each record has of both."""
+    sides = ("first", "second")
+    columns = [*same, *(f"{side}_{name}" for name in differing for side in sides)]
+    rows = [
+        [
+            *(getattr(record, name) for name in same),
+            *(value for name in differing for value in getattr(record, f"{name}s")),
+        ]
+        for record in records
+    ]
+    return to_frame((dict(zip(columns, row, strict=True)) for row in rows), columns)
 
 
 def compare(

@@ -124,7 +124,7 @@ class Cost:
         return html_table(caption, ("part", "time of a step", "energy"), rows)
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """The parts as a pandas frame, in seconds and joules of a step.
+        """The parts as a pandas frame with the columns `part`, `seconds` and `joules`, both of a step.
 
         Raises:
             RuntimeMissingError: pandas is not installed.

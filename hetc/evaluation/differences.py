@@ -57,7 +57,7 @@ class Rows(list[Row]):
         return differences(to_results(self), confidence)
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """The rows as a pandas frame.
+        """The rows as a pandas frame, whose columns are those of `results.schema.json`.
 
         Raises:
             RuntimeMissingError: pandas is not installed.

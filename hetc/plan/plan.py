@@ -179,7 +179,10 @@ class Plan:
         return html_table(caption, ("layer", "digital share", *TARGETS), rows)
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """The units as a pandas frame, without matrices, ranges and nodes; a column for each score.
+        """The units as a pandas frame, without matrices, ranges and nodes.
+
+        Its columns are those attributes of `PlannedUnit` that `UNIT_COLUMNS` names, `digital_share`, and the
+        name of each score. `layer`, `expert` and `rank` are integers that may be missing.
 
         Raises:
             RuntimeMissingError: pandas is not installed.

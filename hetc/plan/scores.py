@@ -63,7 +63,7 @@ class Scores:
         return html_table(origin or "scores", ("score", "units", "lowest", "highest"), rows)
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """A row for each unit and a column for each score, as a pandas frame.
+        """A row for each `unit` and a column for each score, as a pandas frame; what is missing is NaN.
 
         Raises:
             RuntimeMissingError: pandas is not installed.

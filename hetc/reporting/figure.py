@@ -192,5 +192,7 @@ def _svg(figure: Figure, width: float, salt: str) -> str:
 
 
 def table_text(value: object) -> str:
-    """A value as the tables on pages show it."""
+    """A value as the tables on pages show it; None is an empty cell."""
+    if value is None or isinstance(value, bool):
+        return {None: "", True: "yes", False: "no"}[value]
     return f"{value:.6g}" if isinstance(value, float) else printable(str(value))

@@ -159,12 +159,12 @@ def _row(unit: PlannedUnit, basis: CostBasis) -> tuple[object, ...]:
         unit.target,
         round(unit.digital_share, 4),
         unit.rule,
-        next(iter(unit.score.values()), ""),
-        "" if unit.rank is None else unit.rank + 1,
+        next(iter(unit.score.values()), None),
+        None if unit.rank is None else unit.rank + 1,
         unit.reason,
         unit.parameters,
         basis.unit_cost(unit).joules_per_token,
-        basis.unit_cost(other).joules_per_token if unit.counted else "",
+        basis.unit_cost(other).joules_per_token if unit.counted else None,
     )
 
 

@@ -227,7 +227,7 @@ def _energy_figure(panel: Panel, energy: Callable[[float], float]) -> Figure:
         return drawing
 
     columns = ("score", "fraction", "mJ per token", "mean", "on the Pareto front")
-    rows = tuple((*point, "yes" if point[2:] in front else "no") for point in points)
+    rows = tuple((*point, point[2:] in front) for point in points)
     note = "Line: Pareto front, nothing is better at less energy. On top: share that is digital."
     return Figure(panel.name("energy"), f"{panel.title} by energy", draw, columns, rows, note)
 

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-from matplotlib import cycler
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
@@ -100,7 +99,7 @@ NAME_WIDTH = 120.0
 SETTINGS: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": SIZE,
-    "axes.prop_cycle": cycler(color=[LIGHT[name] for name in SERIES]),
+    "axes.prop_cycle": f"cycler('color', {[LIGHT[name] for name in SERIES]})",
     "axes.formatter.useoffset": False,
     "axes.titlesize": SIZE,
     "axes.labelsize": SIZE,

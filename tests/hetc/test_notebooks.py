@@ -13,11 +13,13 @@ from report_data import PLAN, RESULTS
 
 from hetc.base.errors import RuntimeMissingError
 from hetc.bundle.bundle import Bundle
+from hetc.compiler.compare import compare
 from hetc.costing.cost import PARTS, plan_cost
 from hetc.costing.profile import load_costs
 from hetc.costing.work import Workload
+from hetc.plan.plan import PlannedUnit
 from hetc.plan.scores import Scores
-from hetc.reporting.result_figures import fraction_figures
+from hetc.reporting.result_figures import energy_figures, fraction_figures
 
 EVIL = "<script>alert(1)</script>&"
 COST = plan_cost(PLAN.units, load_costs(), Workload("decode", 2, 8))
@@ -71,6 +73,16 @@ def test_a_plan_by_layers() -> None:
     assert first[0] == "0" and first[3] == f"experts {experts}, attention"
 
 
+def flipped(unit: PlannedUnit) -> PlannedUnit:
+    digital = unit.target == "digital"
+    return replace(unit, target="analog" if digital else "digital", digital_neurons=0)
+
+
+def test_a_figure_is_shown_as_a_chart() -> None:
+    svg = fraction_figures(RESULTS)[0]._repr_svg_()
+    assert svg.startswith("<svg") and "var(" not in svg and "all digital" in svg
+
+
 def test_frames() -> None:
     pytest.importorskip("pandas")
     plan = PLAN.to_dataframe()
@@ -80,6 +92,14 @@ def test_frames() -> None:
     assert COST.to_dataframe()["joules"].sum() == pytest.approx(COST.joules)
     scores = SCORES.to_dataframe().set_index("unit")
     assert scores.loc["b"].tolist() == [1.0, 3.0] and scores.isna().sum().sum() == 1
+    kinds = {"layer": "Int64", "rank": "Int64", "tiles": "int64", "pinned": "bool", "load": "float64"}
+    assert {name: str(plan[name].dtype) for name in kinds} == kinds
+    moved = compare(PLAN, replace(PLAN, units=tuple(map(flipped, PLAN.units)))).to_dataframe()
+    assert list(moved.columns[:4]) == ["id", "first_target", "second_target", "first_digital_share"]
+    assert moved["first_rank"].isna().any() and str(moved["first_rank"].dtype) == "Int64"
+    assert moved["first_target"].tolist() == [unit.target for unit in PLAN.units]
+    figure = energy_figures(RESULTS, lambda fraction: fraction)[0].to_dataframe()
+    assert str(figure["on the Pareto front"].dtype) == "bool"
     figure = fraction_figures(RESULTS)[0]
     assert tuple(figure.to_dataframe().columns) == figure.columns
 

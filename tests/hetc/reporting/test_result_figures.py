@@ -168,7 +168,7 @@ def test_pareto_front(points: list[tuple[int, int]], higher: bool) -> None:
 @pytest.mark.parametrize("chosen", [RESULTS, RESULTS[:1]], ids=["many", "one point"])
 def test_the_front_is_a_line(chosen: Sequence[Result]) -> None:
     figure = energy_figures(chosen, energy)[0]
-    front = [(row[2], row[3]) for row in figure.rows if row[4] == "yes"]
+    front = [(row[2], row[3]) for row in figure.rows if row[4]]
     assert set(front) == set(pareto_front([row[2:4] for row in figure.rows], higher_is_better=False))
     axes = axes_of(figure)
     (line,) = (line for line in axes.lines if line.get_drawstyle() == "steps-post")
