@@ -10,19 +10,25 @@ __all__ = ["html_table"]
 
 
 def html_table(caption: str, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
-    """A table whose texts are text: nothing of them is markup.
+    """A table whose texts are text: nothing of them is markup. Columns with texts begin at the left.
 
     Args:
         caption: What stands above it.
         columns: The heads.
         rows: The cells; None is an empty one, and numbers that aren't integers have six digits.
     """
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    body = "".join(f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return (
-        f"<table><caption>{escape(caption)}</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    )
+    cells = [list(row) for row in rows]
+    texts = [any(isinstance(row[number], str) for row in cells) for number in range(len(columns))]
+    # Notebooks would have all at the right.
+    styles = [' style="text-align: left"' * text for text in texts]
+
+    def line(tag: str, row: Sequence[Any]) -> str:
+        shown = zip(styles, map(_text, row), strict=True)
+        return f"<tr>{''.join(f'<{tag}{style}>{text}</{tag}>' for style, text in shown)}</tr>"
+
+    head, body = line("th", columns), "".join(line("td", row) for row in cells)
+    caption = f'<caption style="text-align: left">{escape(caption)}</caption>'
+    return f"<table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>"
 
 
 def _text(cell: Any) -> str:
