@@ -47,6 +47,9 @@ def log_results(table: str | Path, experiment: str, *, spec: Sweep | str | Path 
     run for each placement under each noise and seed, whose metrics are `TASK/METRIC`. A table that is there
     already is not logged again; what an attempt left that did not finish is deleted first.
 
+        >>> import hetc
+        >>> run = hetc.log_results("results.parquet", "olmoe", spec="sweep.toml")  # doctest: +SKIP
+
     Args:
         table: What `sweep` or `evaluate` wrote: `.parquet` or `.csv`.
         experiment: Name of the experiment; it is made if there is none.
