@@ -16,7 +16,7 @@ from hetc.compiler.mitigation import mitigate
 from hetc.evaluation.likelihood import mean_loss, session_forward
 from hetc.runtimes.onnxruntime.session import open_session
 
-WINDOWS = np.load(SAMPLE / "heldout.npz")["tokens"][:1536].reshape(-1, 256).astype(np.int64)
+WINDOWS = np.load(SAMPLE / "heldout.npz")["tokens"][:768].reshape(-1, 256).astype(np.int64)
 CALIBRATION = np.load(SAMPLE / "calibration.npz")["tokens"][:2048].reshape(-1, 256).astype(np.int64)
 
 

@@ -162,13 +162,13 @@ def test_kernels_and_bodies_agree_with_static_ranges(model: Path, tmp_path: Path
 
 def test_command_line(tmp_path: Path) -> None:
     model, data, output = SAMPLE / "model.onnx", tmp_path / "few.npz", tmp_path / "c.safetensors"
-    np.savez(data, tokens=np.load(SAMPLE / "calibration.npz")["tokens"][:8192])
+    np.savez(data, tokens=np.load(SAMPLE / "calibration.npz")["tokens"][:2048])
     result = hetc("calibrate", model, "--data", data, "-o", output)
     assert result.returncode == 0, result.stderr
-    assert "8,192 tokens" in result.stderr
+    assert "2,048 tokens" in result.stderr
     assert hetc("calibrate", model, "--data", data, "-o", output).returncode == 2
     doubled = hetc("calibrate", model, "--merge", output, "--merge", output, "-o", tmp_path / "twice")
-    assert "16,384 tokens" in doubled.stderr
+    assert "4,096 tokens" in doubled.stderr
     bound = ("--adc-bound", "std:12")
     compiled = hetc("compile", model, "--calibration", output, *bound, "-o", tmp_path / "bundle")
     assert compiled.returncode == 0, compiled.stderr
