@@ -125,9 +125,17 @@ def _safetensors_names(file: Path) -> set[str]:
     return set(json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])) - {"__metadata__"}
 
 
-@pytest.mark.parametrize("dtype", [pytest.param(torch.float16, marks=pytest.mark.slow), torch.bfloat16])
-def test_16_bit_checkpoint_computes_in_float32(dtype: Any, tmp_path: Path) -> None:
-    config = olmoe(tie_word_embeddings=True, output_router_logits=True)  # as training leaves it
+@pytest.mark.parametrize(
+    ("dtype", "tied"),
+    [
+        (torch.bfloat16, False),
+        *(pytest.param(one, True, marks=pytest.mark.slow) for one in (torch.float16, torch.bfloat16)),
+    ],
+)
+def test_16_bit_checkpoint_computes_in_float32(
+    one_trace: None, dtype: Any, tied: bool, tmp_path: Path
+) -> None:
+    config = olmoe(tie_word_embeddings=tied, output_router_logits=True)  # as training leaves it
     model = save_random_model(config, tmp_path / "checkpoint", dtype)
     path = export(tmp_path / "checkpoint", tmp_path / "exported")
     assert_same_logits(path, model)
