@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from hostile_files import KINDS, damage, whole_files
 
+FEW = 8
+"""Mutants of a kind that are tried in the fast tests."""
+
 
 @pytest.fixture(scope="session")
 def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -19,7 +22,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", KINDS)
 def test_some_mutants(given: Path, tmp_path: Path, name: str) -> None:
     shutil.copytree(given, tmp_path / "given")
-    damage(tmp_path / "given", name, range(20))
+    damage(tmp_path / "given", name, range(FEW))
 
 
 @pytest.mark.slow
@@ -27,4 +30,4 @@ def test_some_mutants(given: Path, tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_ten_thousand_mutants(given: Path, tmp_path: Path, name: str) -> None:
     shutil.copytree(given, tmp_path / "given")
-    damage(tmp_path / "given", name, range(20, 10_000))
+    damage(tmp_path / "given", name, range(FEW, 10_000))

@@ -15,7 +15,7 @@ import hetc
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme") / "a.hetc"
-    return hetc.compile(SAMPLES / "tiny_moe/model.onnx", folder).path
+    return hetc.compile(SAMPLES / "tiny_moe/model.onnx", folder, digital_frac="7/8").path
 
 
 def python_blocks(folder: Path) -> list[str]:
