@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
 import onnxruntime
+import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "helpers"))
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -25,3 +28,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:
             self.intra_op_num_threads = 1
 
     onnxruntime.SessionOptions = OneThread
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What collecting imports stays, and there is much of it: garbage is not looked for in it."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
