@@ -33,11 +33,11 @@ def without_library(model: Path) -> np.ndarray:
     return session.run(None, IDS)[0]
 
 
-@pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("dtype", [np.float32, pytest.param(ml_dtypes.bfloat16, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("placement", "changes"),
     [
-        ({"digital_frac": 0.3}, {}),
+        pytest.param({"digital_frac": 0.3}, {}, marks=pytest.mark.slow),
         ({"digital_frac": 0.3}, {"drift_time": 1e6, "drift_compensation": "global"}),
         ({"digital_frac": 0.3}, {"drift_time": 1e6, "drift_compensation": "column", "scale_mode": "tile"}),
         ({"budget": "parameters:12.5%"}, {"flicker_noise": 3.0}),

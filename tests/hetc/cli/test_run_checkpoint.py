@@ -31,7 +31,7 @@ def said(*arguments: Any) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("sample", ["tiny_moe", "tiny_deepseek"])
+@pytest.mark.parametrize("sample", [pytest.param("tiny_moe", marks=pytest.mark.slow), "tiny_deepseek"])
 def test_exact_text_is_the_bundles(sample: str, tmp_path: Path) -> None:
     assert hetc("compile", SAMPLES / sample / "model.onnx", "-o", tmp_path / "bundle").returncode == 0
     exact = (*PROMPT, "--mode", "exact")
@@ -74,7 +74,9 @@ def test_what_is_refused(bundle: Path, tmp_path: Path) -> None:
     for name in ("config.json", "model.safetensors"):
         (tmp_path / "checkpoint" / name).symlink_to(sample / name)
     refused(3, "has no tokenizer.json", plan, *PROMPT, "--checkpoint", tmp_path / "checkpoint")
-    assert hetc("bake", bundle, "-o", tmp_path / "baked").returncode == 0
+    few = ("--digital-frac", "15/16", "-o", tmp_path / "few")
+    assert hetc("compile", sample / "model.onnx", *few).returncode == 0
+    assert hetc("bake", tmp_path / "few", "-o", tmp_path / "baked").returncode == 0
     refused(2, "is baked", tmp_path / "baked", *on)
 
 
