@@ -16,10 +16,11 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
-from matplotlib import pyplot as plt
 
 import hetc
+from hetc.evaluation.results_file import read_results
 from hetc.evaluation.sweep_spec import Sweep
+from hetc.reporting.result_figures import fraction_figures
 
 root = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "samples").is_dir())
 sample = root / "samples" / "tiny_moe"
@@ -67,12 +68,8 @@ table = losses.pivot_table(index="fraction", columns="score", values="value")
 table
 
 # %%
-figure, axes = plt.subplots(figsize=(5, 3), layout="constrained")
-for score, group in losses.groupby("score"):
-    points = group.groupby("fraction").value.agg(["mean", "sem"])
-    axes.errorbar(points.index, points["mean"], yerr=1.96 * points["sem"], marker="o", capsize=3, label=score)
-axes.set(xlabel="digital fraction of the experts", ylabel="loss (nats per token)")
-axes.legend(title="score")
+fraction_figures(read_results(work / "results.csv"))[0]
+
 # %% [markdown]
 # ## Neurons instead of experts
 #

@@ -6,7 +6,6 @@
 # ---
 
 # %% [markdown]
-# %% [markdown]
 # # Accuracy against energy
 #
 # The figure of a paper: what a digital share costs in energy, and what it brings in loss. Losses
@@ -18,10 +17,12 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
-from matplotlib import pyplot as plt
 
 import hetc
+from hetc.evaluation.results_file import read_results
 from hetc.evaluation.sweep_spec import Sweep
+from hetc.reporting.figure import parse_width, save_figure
+from hetc.reporting.result_figures import energy_figures
 
 root = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "samples").is_dir())
 sample = root / "samples" / "tiny_moe"
@@ -64,15 +65,15 @@ pd.DataFrame(
     {fraction: {name: part.joules for name, part in cost.parts.items()} for fraction, cost in costs.items()}
 )
 
+# %% [markdown]
+# As a figure, a column of a paper wide and with its fonts in it: `hetc report BUNDLE --results FILE
+# --figures DIR --width 85mm` writes it with all others.
+
 # %%
-figure, axes = plt.subplots(figsize=(85 / 25.4, 2.4), layout="constrained")
-axes.errorbar(losses["mJ per token"], losses["mean"], yerr=1.96 * losses["sem"], marker="o", capsize=3)
-for fraction, row in losses.iterrows():
-    axes.annotate(
-        f"{fraction:g}", (row["mJ per token"], row["mean"]), textcoords="offset points", xytext=(4, 4)
-    )
-axes.set(xlabel="energy per token (mJ)", ylabel="loss (nats per token)")
-figure.savefig(work / "pareto.pdf")
+measured = read_results(work / "results.csv")
+figure, *_ = energy_figures(measured, lambda fraction: costs[fraction].joules_per_token)
+save_figure(figure, {"pdf": work / "pareto.pdf"}, parse_width("85mm"))
+figure
 
 # %% [markdown]
 # ## The other way round

@@ -6,7 +6,6 @@
 # ---
 
 # %% [markdown]
-# %% [markdown]
 # # My own device
 #
 # From conductances that were measured to a model that runs on them. A table says what devices were
@@ -26,6 +25,7 @@ import hetc
 from hetc.evaluation.likelihood import mean_loss, session_forward
 from hetc.hardware.device_fit import fit_device
 from hetc.hardware.measurements import read_measurements
+from hetc.reporting.figure import drawing_style
 
 root = next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "samples").is_dir())
 sample = root / "samples" / "tiny_moe"
@@ -50,18 +50,19 @@ fit = fit_device(measured, "fitted", degree=1)
 print("sigma(r) =", fit.model.sigma, "R^2", round(fit.r_squared, 4))
 
 # %%
-figure, axes = plt.subplots(figsize=(5, 3), layout="constrained")
 r = [level.r for level in fit.levels]
-axes.errorbar(
-    r,
-    [level.measured for level in fit.levels],
-    yerr=[2 * level.error for level in fit.levels],
-    fmt="o",
-    label="measured",
-)
-axes.plot(r, [level.fitted for level in fit.levels], label="polynomial")
-axes.set(xlabel="target, of g_max", ylabel="standard deviation, of g_max")
-axes.legend()
+with drawing_style():
+    figure, axes = plt.subplots(figsize=(5, 3), layout="constrained")
+    axes.errorbar(
+        r,
+        [level.measured for level in fit.levels],
+        yerr=[2 * level.error for level in fit.levels],
+        fmt="o",
+        label="measured",
+    )
+    axes.plot(r, [level.fitted for level in fit.levels], label="polynomial")
+    axes.set(xlabel="target, of g_max", ylabel="standard deviation, of g_max")
+    axes.legend()
 
 # %% [markdown]
 # ## The profile, and a bundle on it
