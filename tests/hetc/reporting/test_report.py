@@ -317,6 +317,9 @@ def test_page_in_print(browser: Browser, page: Path) -> None:
     figures = "[...document.querySelectorAll('figure')]"
     parted = f"{figures}.filter(each => getComputedStyle(each).breakInside !== 'avoid').length"
     assert browser.evaluate(parted) == 0
+    lone = "[...document.querySelectorAll('section > p')].map(each => getComputedStyle(each))"
+    lone += ".filter(style => style.breakAfter !== 'avoid' || style.breakInside !== 'avoid').length"
+    assert browser.evaluate(lone) == 0
     tall = f"Math.max(...{figures}.map(each => each.offsetHeight))"
     assert browser.evaluate(tall) < 980, "a figure fits a page"
 
