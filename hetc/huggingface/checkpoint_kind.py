@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from hetc.base.errors import InvalidInputError
 from hetc.model.generation_config import CONFIG, read_config
@@ -12,6 +14,8 @@ __all__ = ["LARGE_FILE_POINTER", "require_checkpoint", "require_no_pointer"]
 LARGE_FILE_POINTER = b"version https://git-lfs.github.com/spec/"
 """How the few lines begin that Git keeps in the place of a large file."""
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+WRITERS = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "WithLMHead")
+"""How transformers' classes of models are called that write text."""
 OTHER_FORMATS = (".bin", ".pt", ".pth", ".gguf", ".msgpack", ".h5")
 SAVE = "with transformers: AutoModelForCausalLM.from_pretrained(...).save_pretrained(...)"
 
@@ -21,7 +25,8 @@ def require_checkpoint(folder: Path) -> None:
 
     Raises:
         InvalidInputError: Pointers of Git LFS, an adapter without its base, shards without an index, weights
-            in another format, or a model whose code transformers doesn't have; each with the next step.
+            in another format, a model whose code transformers doesn't have, or an encoder; each with the next
+            step.
     """
     if (folder / "adapter_config.json").is_file() and not (folder / WEIGHTS).is_file():
         base = read_config(folder / "adapter_config.json").get("base_model_name_or_path") or "a base model"
@@ -40,6 +45,11 @@ def require_checkpoint(folder: Path) -> None:
             f"{folder}: the model type {config.get('model_type')!r} needs Python code that the checkpoint "
             "brings (auto_map in config.json), which hetc doesn't run; use a version of transformers that "
             "has this family, or compile an ONNX model that was made with that code"
+        )
+    if _is_encoder(config):
+        raise InvalidInputError(
+            f"{folder} is an encoder ({config['architectures'][0]}), which writes no text; `hetc export` "
+            "takes language models that do, and `hetc compile` an ONNX model that another exporter made of it"
         )
 
 
@@ -70,6 +80,17 @@ def _require_weights(folder: Path) -> None:
     if packed:
         raise InvalidInputError(f"{packed[0]}: hetc reads safetensors; save the checkpoint again {SAVE}")
     raise InvalidInputError(f"{folder / WEIGHTS}: missing; the checkpoint needs its weights as safetensors")
+
+
+def _is_encoder(config: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint is of a family that fills in masked words, and was not trained to write on."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    trained = config.get("architectures")
+    if not isinstance(trained, list) or not trained or config.get("is_decoder"):
+        return False
+    writes = any(str(name).endswith(WRITERS) for name in trained)
+    return config.get("model_type") in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not writes
 
 
 def _is_known(model_type: object) -> bool:

@@ -43,6 +43,11 @@ def own_code(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config))
 
 
+def encoder(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"x")
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert", "architectures": ["BertModel"]}))
+
+
 def nested(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"x")
     (folder / "config.json").write_text("[" * 100_000)
@@ -57,6 +62,7 @@ def no_config(folder: Path) -> None:
     [
         (pointer, r"model\.safetensors is a pointer of Git LFS.*git lfs pull"),
         (pointer_to_index, r"index\.json is a pointer of Git LFS"),
+        (encoder, r"is an encoder \(BertModel\), which writes no text; `hetc export` takes language models"),
         (shards, r"2 safetensors files.*no model\.safetensors\.index\.json"),
         (adapter, r"an adapter \(LoRA\) of someone/base.*merge"),
         (pickled, r"pytorch_model\.bin: hetc reads safetensors; save the checkpoint again"),
