@@ -20,11 +20,12 @@ def test_a_job_is_short(job: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
 def test_a_job_runs(job: Path, tmp_path: Path) -> None:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [job, tmp_path / "out"], capture_output=True, text=True, env=environment, timeout=280, check=False
+        [job, tmp_path / "out"], capture_output=True, text=True, env=environment, timeout=1100, check=False
     )
     assert done.returncode == 0, done.stderr

@@ -156,7 +156,8 @@ def test_one_command_makes_tables_and_report(name: str, tmp_path: Path) -> None:
     assert "2 programmings of the weights" in done.stdout
     rows = [line.split("|")[2].strip() for line in done.stdout.splitlines() if line.startswith("|")]
     ranked = [
-        f"dense + 25.0% of experts by {score}" for score in ("maxnn", "activation-weight", "expected-loss")
+        f"dense modules, 25.0% of experts by {score}"
+        for score in ("maxnn", "activation-weight", "expected-loss")
     ]
     assert rows[-6:] == ["none", "dense modules", *ranked, "all"]
     assert "not measured" not in done.stdout
