@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from disk_faults import COMMANDS, FULL, KILL, READ_ONLY, build_failing_disk, try_command, whole_inputs
 
-FEW = 8
+FEW = 16
 """Operations that are tried for each command in the fast tests, spread over all."""
 
 
@@ -35,7 +35,7 @@ def test_at_every_operation(
 
 
 @pytest.mark.parametrize("name", ["compile --force"])
-@pytest.mark.parametrize("error", [FULL, KILL], ids=["full", "killed"])
+@pytest.mark.parametrize("error", [FULL, pytest.param(KILL, marks=pytest.mark.slow)], ids=["full", "killed"])
 def test_at_some_operations(
     library: Path, tmp_path: Path, given: dict[str, str], name: str, error: int
 ) -> None:
