@@ -84,6 +84,7 @@ def follow(blocks: list[Block]) -> None:
             pytest.fail(f"nothing is known of blocks of {block.language!r}:\n{block.text}")
 
 
+@pytest.mark.slow
 def test_the_first_job_runs(folder: Path) -> None:
     first = [block for block in code_blocks(README) if block.heading == "A first job"]
     assert [block.language for block in first] == ["sh", "text", "python"]

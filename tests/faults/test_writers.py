@@ -44,8 +44,8 @@ ODD = [
 ]
 
 
-REPORTED = ["a[/b].hetc", "escape\x1b[31m", "x" * 255]
-"""Those that are baked and reported on as well, which takes most of the time."""
+REPORTED = "a[/b].hetc"
+"""The one that is baked and reported on as well, which takes most of the time."""
 
 
 @pytest.mark.parametrize("name", ODD, ids=ascii)
@@ -60,7 +60,7 @@ def test_odd_names_work(tmp_path: Path, name: str) -> None:
         ("explain", "--", name, "layers.0.experts.1"),
     ]
     made = {name.partition("/")[0]}
-    if name in REPORTED:
+    if name == REPORTED:
         commands.append(("bake", "--output=baked", "--", name))
         commands.append(("report", "--output=page.html", "--figures=figures", "--", name))
         made |= {"baked", "page.html", "figures"}

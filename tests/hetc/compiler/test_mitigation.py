@@ -34,6 +34,7 @@ def test_a_smoothed_sample_computes_what_it_did(name: str, tmp_path: Path) -> No
     np.testing.assert_allclose(session_forward(bundle.session(mode="exact"))(WINDOWS[:2]), plain, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_replaced_experts_halve_the_noise_of_others(tmp_path: Path) -> None:
     source = SAMPLE / "model.onnx"
     (done,) = mitigate(source, CALIBRATION[:4], tmp_path / "replaced", replace=2)

@@ -212,10 +212,11 @@ def test_replaced_while_it_is_measured(tmp_path: Path, monkeypatch: pytest.Monke
     np.testing.assert_array_equal(session.run(None, FEED)[0], before)
 
 
-@pytest.mark.parametrize("rounds", [25, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
-def test_adapting_leaks_nothing(tmp_path: Path, rounds: int) -> None:
+def test_adapting_leaks_nothing(tmp_path: Path) -> None:
     """Neither file descriptors nor memory, whether it succeeds or fails."""
+    rounds = 1000
     bundle = small_bundle(tmp_path / "bundle", experts=2, hidden=4, inter=4)
     session = bundle.session(target_loss=1, threads=1)
 
