@@ -40,7 +40,7 @@ def require_file(path: Path, what: str) -> None:
 
 
 def read_text(path: Path, what: str) -> str:
-    """The text of a UTF-8 file.
+    """The text of a UTF-8 file, without the mark that some programs begin one with.
 
     Raises:
         UsageError: Nothing is there, or it may not be read.
@@ -50,7 +50,7 @@ def read_text(path: Path, what: str) -> str:
     try:
         if path.stat().st_size > LARGEST:
             raise InvalidInputError(f"{what} {path} has over {LARGEST >> 30} GiB; such a file holds text")
-        return path.read_text("utf-8")
+        return path.read_text("utf-8-sig")
     except OSError as error:
         raise UsageError(f"{what} {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -129,7 +129,7 @@ def _print(rows: Rows) -> None:
     columns = ("task", "metric", "noise", "mean", "deviation", "seeds")
     table = Table(*columns, *(["less exact", "95 % of it"] * compared), box=None, pad_edge=False)
     for each in found:
-        noise = "exact" if each.mode == "exact" else measured or f"c = {each.noise_scale:g}"
+        noise = measured or f"c = {each.noise_scale:g}" if each.mode == "noisy" else each.mode
         cells = [f"{each.mean:.4f}", f"{each.deviation:.4f}", str(each.seeds)]
         if compared:
             cells.append("" if each.difference is None else f"{each.difference:+.4f}")

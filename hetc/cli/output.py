@@ -18,7 +18,17 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["VOLUME", "as_lines", "as_text", "as_written", "counted", "new_console", "print_json", "say"]
+__all__ = [
+    "VOLUME",
+    "as_lines",
+    "as_text",
+    "as_written",
+    "counted",
+    "is_quiet",
+    "new_console",
+    "print_json",
+    "say",
+]
 
 SCHEMA_VERSION = 1
 """Of what --json prints: docs/command-line.md lists the keys. Keys may be added, none changes its meaning."""
@@ -45,9 +55,14 @@ def _plain(value: object) -> object:
 
 def say(text: str) -> None:
     """Tells people on stderr what was done and what to type next; nobody under -q."""
-    context = click.get_current_context(silent=True)
-    if context is None or context.meta.get(VOLUME) != "quiet":
+    if not is_quiet():
         click.echo(text, err=True)
+
+
+def is_quiet() -> bool:
+    """Whether the command runs under -q."""
+    context = click.get_current_context(silent=True)
+    return context is not None and context.meta.get(VOLUME) == "quiet"
 
 
 def as_text(name: object) -> str:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hetc.bundle.checks import Check
-from hetc.cli.output import counted, new_console
+from hetc.cli.output import counted, is_quiet, new_console
 from hetc.hardware.profile import Profile
 from hetc.plan.arithmetic import Arithmetic
 from hetc.plan.finding import Finding
@@ -76,7 +76,8 @@ def print_plan(plan: Plan, bundle: Path | None = None) -> None:
     if bundle is not None:
         source = f" --source {plan.source['file']}" if plan.source["file"] else ""
         console.print(f"bundle      {bundle}")
-        console.print(f"next        hetc verify {bundle}{source}")
+        if not is_quiet():
+            console.print(f"next        hetc verify {bundle}{source}")
 
 
 def _experts(units: Sequence[PlannedUnit]) -> tuple[str, str]:

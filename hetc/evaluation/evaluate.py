@@ -80,7 +80,8 @@ def evaluate(
         seeds: How many programmings of the weights; for one, its seed is the plan's.
         mode: `exact`, `converters` or `noisy`; None for noisy.
         noise_scale: Factor c on the programming noise, or several; None for the profile's.
-        baseline: Measure in mode exact as well, once; `Rows.differences` are those from it.
+        baseline: Measure in mode exact as well, once, if that isn't the mode; `Rows.differences` are those
+            from it.
         drift_time: Seconds since programming; None for the profile's.
         digital_frac: A larger digital fraction.
         low_memory: Keep no weights twice, as for `Bundle.session` and a plan on a live model.
@@ -93,7 +94,8 @@ def evaluate(
 
     Raises:
         UsageError: Neither tasks nor data, a task that isn't known, a plan without a checkpoint, a batch that
-            is none, or the output exists; before a question is asked.
+            is none, a noise scale twice, seeds or noise scales of a mode without noise, or the output exists;
+            before a question is asked.
         InvalidInputError: A model without a tokenizer, or a checkpoint that isn't the plan's.
         RuntimeMissingError: A task's data can't be reached, or the library is missing.
     """
@@ -150,8 +152,13 @@ def _choices(
     scales = noise_scale if isinstance(noise_scale, Sequence) else [noise_scale]
     if not scales:
         raise UsageError("no noise scale is given; leave it away for the profile's")
-    exact: list[dict[str, Any]] = [{"mode": "exact", "seed": None, "noise_scale": None}] * baseline
-    return [dict(each) for each in exact] + [
+    if len(set(scales)) < len(scales):
+        said = ", ".join(f"{scale:g}" for scale in scales)
+        raise UsageError(f"noise scales {said}: one is there twice, and would count the same chips twice")
+    if mode in ("exact", "converters") and (seeds > 1 or noise_scale is not None):
+        raise UsageError(f"mode {mode} has no programming noise: leave seeds and noise scales away")
+    exact: list[dict[str, Any]] = [{"mode": "exact", "seed": None, "noise_scale": None}]
+    return exact * (baseline and mode != "exact") + [
         {"mode": mode, "seed": seed if seeds > 1 else None, "noise_scale": scale}
         for scale in scales
         for seed in range(seeds)

@@ -21,6 +21,7 @@ __all__ = ["UNITS", "Measurements", "Unit", "read_measurements"]
 Unit = Literal["fraction", "microsiemens", "siemens"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 """What the numbers of a table count in: fractions of g_max, or a unit of conductance."""
+REST = "fields beyond the first line's"
 PER_SIEMENS = {"microsiemens": 1e6, "siemens": 1.0}
 
 Float64 = NDArray[np.float64]
@@ -88,7 +89,7 @@ def read_measurements(
 
 def _columns(text: str, where: str) -> Float64:
     """``[n, 3]`` target, read and time; without a time, 0."""
-    table = csv.DictReader(io.StringIO(text), skipinitialspace=True)
+    table = csv.DictReader(io.StringIO(text), restkey=REST, skipinitialspace=True)
     names = [name.strip() for name in table.fieldnames or []]
     for name in ("target", "read"):
         if name not in names:
@@ -97,7 +98,14 @@ def _columns(text: str, where: str) -> Float64:
             )
     table.fieldnames = names
     columns = [name for name in ("target", "read", "time") if name in names]
-    lines = [[_number(line.get(name), name, where, table.line_num) for name in columns] for line in table]
+    lines = []
+    for line in table:
+        if REST in line:
+            raise InvalidInputError(
+                f"{where}, line {table.line_num} has {len(names) + len(line[REST])} fields, and the first "
+                f"line {len(names)}; fields are parted by commas, and decimals have points"
+            )
+        lines.append([_number(line.get(name), name, where, table.line_num) for name in columns])
     if not lines:
         raise InvalidInputError(f"{where} has no line of numbers")
     values = np.zeros((len(lines), 3))

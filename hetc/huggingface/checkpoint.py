@@ -82,7 +82,8 @@ def resolve_source(source: str | Path) -> Path:
     folder = Path(source)
     if folder.is_dir():
         return folder
-    if folder.exists() or isinstance(source, Path) or source.startswith((".", "/", "~")):
+    is_path = isinstance(source, Path) or source.startswith((".", "/", "~")) or source.count("/") > 1
+    if folder.exists() or is_path:
         raise UsageError(
             f"{source}: not a folder; give a checkpoint's folder or a hub id such as hf://OWNER/NAME"
         )

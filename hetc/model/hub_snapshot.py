@@ -57,11 +57,13 @@ def find_snapshot(path: Path) -> Snapshot | None:
 def belongs_to(folder: Path, file: Path) -> bool:
     """Whether a file really lies in a folder, or, in the cache, in the blobs of the folder's snapshot.
 
-    What a link of somebody else leads to must be neither read nor shared as if it were the folder's.
-
-    Raises:
-        OSError: Links go round in a circle (RuntimeError before Python 3.13).
+    What a link of somebody else leads to must be neither read nor shared as if it were the folder's. Links
+    that go round in a circle lead nowhere.
     """
     snapshot = find_snapshot(folder)
     homes = (folder.resolve(), *(() if snapshot is None else snapshot.homes))
-    return any(home in file.resolve().parents for home in homes)
+    try:
+        real = file.resolve()
+    except (OSError, RuntimeError):  # RuntimeError before Python 3.13
+        return False
+    return any(home in real.parents for home in homes)

@@ -42,6 +42,8 @@ def lies_in(folder: Path, file: Path) -> bool:
         if not stat.S_ISREG(real.stat().st_mode):
             return False
     except (OSError, RuntimeError):  # nothing is there, a link leads nowhere, or round in a circle
+        if file.is_symlink():
+            logger.warning("%s is a link that leads nowhere, and stays behind; put the file there", file)
         return False
     if belongs_to(folder, file):
         return True

@@ -122,9 +122,13 @@ def panels(
 
 
 def nearest_scale(results: Iterable[Result], scale: float) -> list[Result]:
-    """The results at the one noise scale that was measured nearest to `scale`, for each noise model."""
+    """The results at the one noise scale that was measured nearest to `scale`, for each noise model.
+
+    Those in mode exact have no noise, and aren't among them.
+    """
     chosen: list[Result] = []
-    for own in group_results(results, lambda result: (result.task, result.metric, result.noise)).values():
+    noisy = (result for result in results if result.mode != "exact")
+    for own in group_results(noisy, lambda result: (result.task, result.metric, result.noise)).values():
         nearest = min((result.noise_scale for result in own), key=lambda each: (abs(each - scale), each))
         chosen += [result for result in own if result.noise_scale == nearest]
     return chosen

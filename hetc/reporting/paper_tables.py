@@ -100,6 +100,7 @@ def paper_tables(
     Raises:
         UsageError: Nothing was measured with noise.
     """
+    results = [result for result in results if result.mode != "exact"]
     noisy = {result.noise_scale for result in results if result.noise_scale}
     if not noisy:
         raise UsageError("the results have no noise: no c above 0 was measured")
@@ -108,6 +109,13 @@ def paper_tables(
 
     def of_kind(kind: str, scale: float) -> list[Result]:
         return [one for one in results if (one.kind, one.noise_scale) == (kind, scale)]
+
+    placed = [one for one in results if not one.kind and one.noise_scale == scale]
+
+    def at_fraction(fraction: float) -> list[Result]:
+        """What is the same by every score, by the first of them."""
+        score = next((one.score for one in placed), "")
+        return [one for one in placed if (one.score, one.fraction) == (score, fraction)]
 
     without = {kind: of_kind(kind, 0.0) for kind in KINDS}
     first = [
@@ -133,15 +141,14 @@ def paper_tables(
     ]
     rows = [
         row("none", nothing, of_kind("all", scale)),
-        row("dense modules", dense, of_kind("expert", scale)),
+        row("dense modules", dense, of_kind("expert", scale) or at_fraction(0)),
     ]
-    placed = [one for one in results if not one.kind and one.noise_scale == scale]
     for (score, fraction), own in group_results(placed, lambda one: (one.score, one.fraction)).items():
         if 0 < fraction < 1:
             name = f"dense modules, {fraction:.1%} of experts by {score}"
             rows.append(row(name, targets_at(plan, fraction), own))
     digital = [replace(unit, target="digital") for unit in plan.units]
-    rows.append(row("all", digital, of_kind("none", scale)))
+    rows.append(row("all", digital, of_kind("none", scale) or at_fraction(1)))
     tables = [
         PaperTable(
             "Converters without programming noise (c = 0).", ("metric", *KINDS.values()), tuple(first)

@@ -50,6 +50,7 @@ def _as_in_a_process(argv: list[str], cwd: Path | None) -> Iterator[None]:
     folder = Path.cwd()
     os.chdir(cwd or folder)
     root.handlers.clear()
+    progress._settings.shown = False
     try:
         with patch.object(sys, "argv", argv):
             yield

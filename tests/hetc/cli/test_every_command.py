@@ -186,6 +186,12 @@ def test_quiet_counts_anywhere(line: str, folder: Path) -> None:
     assert "tokens in quiet.npz" in hetc("tokens", *rest.split(), cwd=folder).stderr
 
 
+def test_quiet_says_nothing_of_what_is_next(folder: Path) -> None:
+    words = ("compile", SAMPLE, "--digital-frac", "1", "-o", folder / "quiet.hetc", "--force")
+    assert "next  " in hetc(*words).stdout
+    assert "next  " not in hetc(*words, "-q").stdout
+
+
 def test_both_are_refused() -> None:
     done = hetc("-v", "doctor", "-q")
     assert done.returncode == 2 and "give -v or -q" in done.stderr

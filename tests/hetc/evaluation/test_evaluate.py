@@ -189,6 +189,27 @@ def test_what_is_refused(bundle: Bundle, tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"noise_scale": [8, 8.0]}, "one is there twice"),
+        ({"noise_scale": []}, "no noise scale"),
+        ({"noise_scale": 8, "mode": "converters"}, "mode converters has no programming noise"),
+        ({"seeds": 2, "mode": "exact"}, "mode exact has no programming noise"),
+    ],
+)
+def test_chips_that_would_count_twice(bundle: Bundle, choices: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        evaluate(bundle, data=SAMPLE / "heldout.npz", windows=1, window=16, **choices)
+
+
+def test_the_exact_model_is_its_own_baseline(bundle: Bundle) -> None:
+    data = ("--data", SAMPLE / "heldout.npz", "--windows", "1", "--window", "16", "--baseline")
+    assert len(evaluate(bundle, data=data[1], windows=1, window=16, mode="exact", baseline=True)) == 2
+    lines = hetc("evaluate", bundle.path, *data, "--mode", "converters").stdout.splitlines()
+    assert [line.split()[2] for line in lines if "loss" in line] == ["exact", "converters"]
+
+
 def test_command(bundle: Bundle, tmp_path: Path) -> None:
     output = tmp_path / "results.csv"
     local = ("--tasks", "stdlib_next_line", "--include-path", TASKS, "--limit", "4")

@@ -13,6 +13,7 @@ from hetc.base.errors import InvalidInputError
 from hetc.model.hub_snapshot import Snapshot, belongs_to, find_snapshot
 from hetc.model.load import load_model
 from hetc.model.model_folder import model_name, text_folder
+from hetc.model.text_files import lies_in
 from hetc.runtimes.onnxruntime.session import open_graph, open_session
 
 
@@ -42,6 +43,19 @@ def test_links_of_others_are_not_followed(snapshot: Path, tmp_path: Path) -> Non
     assert not belongs_to(weights.parent, weights)
     with pytest.raises(InvalidInputError, match="lies outside the model's folder"):
         load_model(snapshot / "onnx/model.onnx")
+
+
+def test_links_that_lead_nowhere(snapshot: Path, caplog: pytest.LogCaptureFixture) -> None:
+    weights, tokenizer = snapshot / "onnx/weights.bin", snapshot / "tokenizer.json"
+    weights.unlink()
+    weights.symlink_to(weights.name)
+    with pytest.raises(InvalidInputError, match="lies outside the model's folder"):
+        load_model(snapshot / "onnx/model.onnx")
+    for target in ("nothing", tokenizer.name):
+        tokenizer.unlink(missing_ok=True)
+        tokenizer.symlink_to(target)
+        assert not lies_in(snapshot, tokenizer)
+        assert "a link that leads nowhere, and stays behind" in caplog.messages.pop()
 
 
 def test_sessions_follow_links(snapshot: Path, tmp_path: Path) -> None:

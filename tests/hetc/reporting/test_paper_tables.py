@@ -12,7 +12,7 @@ from report_data import PLAN
 from hetc.base.errors import UsageError
 from hetc.costing.cost import CostBasis
 from hetc.costing.profile import load_costs
-from hetc.evaluation.results import Result
+from hetc.evaluation.results import CONDITIONS, Result
 from hetc.evaluation.results_file import write_results
 from hetc.model.load import sha256
 from hetc.plan.targets import targets_at
@@ -58,6 +58,14 @@ def test_values_and_costs() -> None:
     half = replace(PLAN, units=targets_at(PLAN, 0.5))
     assert shares[2] == pytest.approx(half.shares.percent()[0], abs=0.005)
     assert second.rows[2][2] == f"{BASIS.plan_cost(half.units).tokens_per_second:,.0f}"
+
+
+def test_a_share_of_none_and_of_all_are_placements_of_their_own() -> None:
+    ends = [result(value, fraction=share) for share, value in ((0.0, 0.3), (1.0, 0.9))]
+    exact = result(0.99, conditions=tuple("exact" if name == "mode" else "" for name in CONDITIONS))
+    *_, second = paper_tables(PLAN, [*ends, exact, replace(exact, noise_scale=1.0)], BASIS, 1)
+    assert "c = 2;" in second.caption
+    assert [row[-1] for row in second.rows] == ["not measured", "30.00", "90.00"]
 
 
 def test_results_without_noise() -> None:

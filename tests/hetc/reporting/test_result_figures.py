@@ -106,7 +106,7 @@ def test_many_scales_are_one_figure() -> None:
 
 
 def test_other_figures_show_the_nearest_scale() -> None:
-    chosen = nearest_scale(BY_SCALE, 3.0)
+    chosen = nearest_scale([*BY_SCALE, replace(exact(BY_SCALE, 0.5)[0], noise_scale=3.0)], 3.0)
     assert {result.noise_scale for result in chosen} == {4.0}
     assert len(chosen) == len(RESULTS)
 
