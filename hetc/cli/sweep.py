@@ -61,7 +61,7 @@ def sweep_command(
     if merge and (shard is not None or dry_run):
         raise click.UsageError("--merge runs nothing: no --shard or --dry-run beside")
     if mlflow is not None and (shard is not None or dry_run):
-        raise click.UsageError("--mlflow logs the finished table: give it with --merge, or to the whole sweep")
+        raise click.UsageError("--mlflow logs the finished table: give it to --merge, or to a whole sweep")
     asked = load_sweep(spec)
     if asked.tasks:
         with needs("evaluate", "hetc sweep"), progress("loading lm-eval"):
