@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import count
 from typing import Any
 
 import torch
@@ -39,20 +38,22 @@ def noise_gain(model: PreTrainedModel, tokens: torch.Tensor, profile: Profile, s
     Raises:
         UsageError: The profile ages the array.
     """
+    stacks = dict(experts_modules(model))
+    gains: dict[str, float] = {}
+    if not stacks:
+        return gains
     if profile.noise.times or profile.drift_time > 0 or profile.flicker_noise > 0:
         raise UsageError(
             f"profile {profile.name!r}: scores look at programming noise alone; choose one with "
             "drift_time 0, flicker_noise 0 and a noise model of one time"
         )
-    stacks = dict(experts_modules(model))
-    gains: dict[str, float] = {}
     crossbar = crossbar_of(profile, "noisy", seed=seed, store="float32")
-    first = count(step=max((module.num_experts for module in stacks.values()), default=0))
+    most = max(module.num_experts for module in stacks.values())
     experts = sum(module.num_experts for module in stacks.values())
     try:
         with torch.no_grad(), progress("measuring noise", experts) as advance:
-            for number, (path, module) in zip(first, stacks.items(), strict=False):
-                gain = partial(_gain, module, crossbar, number)
+            for number, (path, module) in enumerate(stacks.items()):
+                gain = partial(_gain, module, crossbar, number * most)
                 module.forward = partial(_measured, module, layer_name(path), gain, gains, advance)
             model.base_model(tokens, use_cache=False)
     finally:
@@ -101,12 +102,12 @@ def _gain(
 
     weights = {projection: weight.float() for projection, weight in expert_weights(module, index).items()}
     expected = outputs(weights)
-    streams = count((first + index) * DRAWS * len(weights))
     total = 0.0
-    for _ in range(DRAWS):
+    for draw in range(DRAWS):
+        stream = ((first + index) * DRAWS + draw) * len(weights)
         noisy = {
-            name: program(weight, crossbar, stream, transpose_weight=True).T
-            for (name, weight), stream in zip(weights.items(), streams, strict=False)
+            name: program(weight, crossbar, number, transpose_weight=True).T
+            for number, (name, weight) in enumerate(weights.items(), stream)
         }
         total += float((outputs(noisy) - expected).square().sum(dtype=torch.float64))
     return total

@@ -12,7 +12,7 @@ import pytest
 import torch
 from families import VOCABULARY, olmoe, qwen2_moe, save_random_model
 from squared_errors import squared_errors
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 from hetc.base.errors import InvalidInputError, UsageError
 from hetc.hardware.profile import Profile
@@ -119,6 +119,14 @@ def test_noise_gain_is_of_the_draws_that_programming_makes(checkpoint: Path, win
 def test_aged_arrays_are_refused(checkpoint: Path, windows: np.ndarray) -> None:
     with pytest.raises(UsageError, match="programming noise alone"):
         measure_scores(checkpoint, windows, Profile(drift_time=3600.0))
+
+
+def test_without_experts_nothing_is_drawn(tmp_path: Path, windows: np.ndarray) -> None:
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4}
+    save_random_model(LlamaConfig(vocab_size=VOCABULARY, **sizes), tmp_path)
+    scores = measure_scores(tmp_path, windows, Profile(drift_time=3600.0))
+    assert [*scores.values] == ["expected-loss"]
+    assert scores.values["expected-loss"]["layers.0.mlp"] > 0
 
 
 def test_measuring_again_gives_the_same(checkpoint: Path, windows: np.ndarray) -> None:
