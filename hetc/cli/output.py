@@ -79,7 +79,9 @@ def as_text(name: object) -> str:
 
 def as_written(path: Path) -> str:
     """A path, or a place on the hub, of which `Path` makes `hf:/OWNER/NAME`, as it was written."""
-    return as_text(re.sub("^hf:/", "hf://", str(path)))
+    from hetc.model.hub import as_hub_id, is_hub_id
+
+    return as_text(as_hub_id(path) if is_hub_id(path) else path)
 
 
 def as_lines(message: object) -> str:

@@ -128,9 +128,10 @@ def _largest_channels(path: Path, windows: NDArray[np.int64]) -> dict[str, NDArr
         session = open_graph(model, weights_folder(model, path.parent, temporary))
         if "input_ids" not in {value.name for value in session.get_inputs()}:
             raise InvalidInputError(f"model {path}: smoothing needs a model that takes input_ids")
+        beside = text_folder(path)
         with progress("smoothing", len(windows)) as advance:
             for window in windows:
-                feeds = first_step(session, window[None], text_folder(path))
+                feeds = first_step(session, window[None], beside)
                 outputs = run_model(session, [norm.output.name or "" for norm in norms], feeds)
                 for name, output in zip(largest, outputs, strict=True):
                     channels = np.abs(output.astype(np.float32)).reshape(-1, output.shape[-1]).max(axis=0)

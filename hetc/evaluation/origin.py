@@ -17,6 +17,7 @@ import numpy as np
 
 from hetc.base.progress import progress
 from hetc.base.version import __version__
+from hetc.model.hub import CHECKPOINT_FILES
 from hetc.model.load import sha256
 from hetc.model.measurement_cache import recall
 from hetc.plan.plan import Plan
@@ -31,9 +32,6 @@ __all__ = [
     "tasks_digest",
     "tokens_digest",
 ]
-
-CHECKPOINT_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
-"""What makes up a checkpoint; other files in its folder don't change what it computes."""
 
 
 def digest(data: Any) -> str:

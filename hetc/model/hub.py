@@ -18,13 +18,22 @@ from hetc.base.extras import needs
 from hetc.base.progress import progress
 from hetc.model.text_files import TEXT_FILES
 
-__all__ = ["NOT_FROM_THE_HUB", "HubPlace", "Wanted", "as_hub_id", "is_hub_id", "local_path"]
+__all__ = [
+    "CHECKPOINT_FILES",
+    "NOT_FROM_THE_HUB",
+    "HubPlace",
+    "Wanted",
+    "as_hub_id",
+    "is_hub_id",
+    "local_path",
+]
 
 Wanted = Literal["model", "checkpoint", "tokenizer"]
 
 PREFIX, ONE_SLASH = "hf://", "hf:/"
 SPELLING = "hf://OWNER/NAME, hf://OWNER/NAME@REVISION or hf://OWNER/NAME/PATH"
 CHECKPOINT_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+"""What makes up a checkpoint; other files in its folder don't change what it computes."""
 NOT_FROM_THE_HUB = (
     "and bundles are run from a folder of their own; download it: hf download OWNER/NAME --local-dir FOLDER"
 )
